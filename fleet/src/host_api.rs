@@ -1,0 +1,280 @@
+//! What the service and the hosts of emulated devices say to each other: JSON below
+//! `{prefix}/v1/_host/{host}/`.
+//!
+//! A host owns processes and serial links, the service owns what should run where. Everything is a
+//! level: [`Desired`] is the whole of what the host should run, so receiving it twice, late, or after a
+//! restart of either side changes nothing. A power cycle is asked for by raising a number, not by a
+//! command. Names and meanings are contract: fields are added, never renamed; readers skip what they
+//! do not know.
+//!
+//! Not here: how a host starts a board (`host`), and when a device is cycled (`wasmbed-plan`).
+
+use std::{fmt, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+use wasmbed_wire::{BoardName, DeviceId, HostId, PublicKey, message::LinkCounters, message::Status, topic};
+
+use crate::connection::Connection;
+
+/// The level that stands between version and host id in the topics of a host.
+pub const HOST_LEVEL: &str = "_host";
+
+/// `dn/desired`, retained, QoS 1: every device this host should run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Desired {
+    /// Rises with every change; a lower one than the last accepted is ignored.
+    pub revision: u64,
+    /// The devices, all of them: others are stopped and forgotten.
+    pub devices: Vec<DesiredDevice>,
+}
+
+/// One device a host should run.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DesiredDevice {
+    /// The device; also its MQTT user name.
+    pub id: DeviceId,
+    /// Its board, a name of `boards/`.
+    pub board: BoardName,
+    /// Whether it should run.
+    pub power: Power,
+    /// Demands one power cycle whenever it is higher than the last cycle the host has done for this
+    /// device. A host that has never run the device takes the number as done by its first start.
+    pub cycle: u32,
+    /// The device's MQTT password.
+    pub password: String,
+    /// Ed25519 public keys whose artifacts the device runs, provisioned at every start.
+    pub trusted: Vec<PublicKey>,
+}
+
+impl fmt::Debug for DesiredDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DesiredDevice")
+            .field("id", &self.id)
+            .field("board", &self.board)
+            .field("power", &self.power)
+            .field("cycle", &self.cycle)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whether a device should run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Power {
+    /// It should run; its process is started again when it dies.
+    On,
+    /// It should not run.
+    Off,
+}
+
+/// `up/state`, retained, QoS 1; also the last will with [`Status::Offline`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// [`Status::Online`] or [`Status::Offline`].
+    pub status: Status,
+    /// Rises with every connect of this host (its start in Unix milliseconds will do); a will older
+    /// than the last one is ignored.
+    pub boot: u64,
+}
+
+/// `up/info`, retained, QoS 1: what the host is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Info {
+    /// The connect this was sent on.
+    pub boot: u64,
+    /// Version of the host role.
+    pub version: String,
+    /// Boards this host can start (emulator and image were found).
+    pub boards: Vec<BoardName>,
+    /// Memory available for more devices, in bytes; 0 if not known.
+    #[serde(default)]
+    pub free_memory_bytes: u64,
+}
+
+/// `up/reported`, retained, QoS 1: what the host runs; sent on every change.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reported {
+    /// Revision of the last [`Desired`] that was accepted; 0 before the first.
+    pub revision: u64,
+    /// Every device of that revision.
+    pub devices: Vec<ReportedDevice>,
+}
+
+/// One device as its host sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReportedDevice {
+    /// The device.
+    pub id: DeviceId,
+    /// What its process does.
+    pub status: ProcessStatus,
+    /// Its process, while there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// Since when, in milliseconds of Unix time.
+    pub since_ms: u64,
+    /// The last power cycle done, see [`DesiredDevice::cycle`].
+    pub cycle: u32,
+    /// How often the process was started again by itself since the host started.
+    #[serde(default)]
+    pub restarts: u32,
+    /// Why it is not running, or why it was last started again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The host's end of the serial link; absent for devices without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<LinkCounters>,
+}
+
+/// What the process of a device does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProcessStatus {
+    /// Being started.
+    Starting,
+    /// Running.
+    Running,
+    /// Being stopped.
+    Stopping,
+    /// Not running, as desired.
+    Stopped,
+    /// Died; will be started again after a pause.
+    Backoff,
+    /// Cannot run (board unknown, image missing), or died more often than its budget allows. The
+    /// host tries again when `cycle` rises or `power` goes off and on.
+    Error,
+}
+
+/// `up/event`, QoS 1: something happened to a device's process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// The device.
+    pub device: DeviceId,
+    /// What happened.
+    pub kind: EventKind,
+    /// Why, in words for people: the exit code or signal, what was missing.
+    pub reason: String,
+    /// When, in milliseconds of Unix time.
+    pub at_ms: u64,
+}
+
+/// What happened to a device's process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EventKind {
+    /// Started as desired, or by a power cycle.
+    Started,
+    /// Ended without being asked to.
+    Exited,
+    /// Started again after it had ended by itself.
+    Restarted,
+    /// Stopped as desired.
+    Stopped,
+    /// Could not be started.
+    StartFailed,
+    /// Died too often; waits for a power cycle.
+    BudgetExhausted,
+}
+
+impl EventKind {
+    /// The name used in events.
+    pub const fn name(self) -> &'static str {
+        match self {
+            EventKind::Started => "started",
+            EventKind::Exited => "exited",
+            EventKind::Restarted => "restarted",
+            EventKind::Stopped => "stopped",
+            EventKind::StartFailed => "start-failed",
+            EventKind::BudgetExhausted => "budget-exhausted",
+        }
+    }
+}
+
+/// What a host publishes, below `{prefix}/v1/_host/{host}/`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Up {
+    /// [`State`].
+    State,
+    /// [`Info`].
+    Info,
+    /// [`Reported`].
+    Reported,
+    /// [`Event`].
+    Event,
+    /// `up/console/{device}`, QoS 0: one line of the device's console, as it came.
+    Console(DeviceId),
+}
+
+impl Up {
+    /// Reads what [`fmt::Display`] writes; `None` for anything else.
+    pub fn parse(rest: &str) -> Option<Self> {
+        Some(match rest.strip_prefix("up/")? {
+            "state" => Up::State,
+            "info" => Up::Info,
+            "reported" => Up::Reported,
+            "event" => Up::Event,
+            other => Up::Console(other.strip_prefix("console/")?.parse().ok()?),
+        })
+    }
+}
+
+impl fmt::Display for Up {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Up::State => f.write_str("up/state"),
+            Up::Info => f.write_str("up/info"),
+            Up::Reported => f.write_str("up/reported"),
+            Up::Event => f.write_str("up/event"),
+            Up::Console(device) => write!(f, "up/console/{device}"),
+        }
+    }
+}
+
+/// What a host receives, below `{prefix}/v1/_host/{host}/`: [`Desired`], its only topic.
+pub const DESIRED: &str = "dn/desired";
+
+/// The whole topic `{prefix}/v1/_host/{host}/{rest}`.
+pub fn topic(prefix: &str, host: &HostId, rest: impl fmt::Display) -> String {
+    format!("{prefix}/{}/{HOST_LEVEL}/{host}/{rest}", topic::VERSION)
+}
+
+/// Everything the host role needs to run; its entry is
+/// `host::run(config: HostConfig, shutdown: Shutdown) -> anyhow::Result<()>`, which returns once every
+/// process it started is gone.
+#[derive(Debug, Clone)]
+pub struct HostConfig {
+    /// This host.
+    pub id: HostId,
+    /// The host's own connection. Devices' serial bridges and Linux agents connect to the same
+    /// address under their own names and the passwords in [`DesiredDevice`].
+    pub connection: Connection,
+    /// Where the host keeps its devices' files (one folder each); created if missing.
+    pub data_dir: PathBuf,
+    /// Folder of firmware images, `{board}.elf` each.
+    pub firmware_dir: PathBuf,
+    /// The program `wasmbed-agent`, for boards that are Linux processes.
+    pub agent: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_read_back_as_written() {
+        let device = "pump-7".parse().expect("a name");
+        for up in [Up::State, Up::Info, Up::Reported, Up::Event, Up::Console(device)] {
+            assert_eq!(Up::parse(&up.to_string()), Some(up));
+        }
+        assert_eq!(Up::parse("up/console/Not A Name"), None);
+        assert_eq!(Up::parse("dn/desired"), None);
+    }
+
+    #[test]
+    fn unknown_fields_are_skipped_and_passwords_are_not_printed() {
+        let text = r#"{"revision":3,"later":1,"devices":[{"id":"a","board":"netduino2","power":"on",
+            "cycle":2,"password":"s3cret","trusted":[],"more":true}]}"#;
+        let desired: Desired = serde_json::from_str(text).expect("readable");
+        assert_eq!(desired.devices[0].power, Power::On);
+        assert!(!format!("{desired:?}").contains("s3cret"));
+    }
+}
