@@ -1,0 +1,133 @@
+//! Device classes and what each allows a module; enforced by the service at admission and by the
+//! device at load, from this one table.
+
+use core::{fmt, str::FromStr};
+
+use minicbor::{Decode, Encode};
+
+/// What kind of machine a device is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
+#[cbor(index_only)]
+pub enum Class {
+    /// Linux.
+    #[n(0)]
+    Mpu,
+    /// A Cortex-M3 microcontroller.
+    #[n(1)]
+    Mcu,
+    /// A RISC-V or Xtensa microcontroller.
+    #[n(2)]
+    Riscv,
+}
+
+impl Class {
+    /// Every class, in the order of the numbers on the wire.
+    pub const ALL: [Class; 3] = [Class::Mpu, Class::Mcu, Class::Riscv];
+
+    /// The name used in files and on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Class::Mpu => "mpu",
+            Class::Mcu => "mcu",
+            Class::Riscv => "riscv",
+        }
+    }
+
+    /// What a module may use on this class.
+    pub const fn limits(self) -> &'static Limits {
+        match self {
+            Class::Mpu => &MPU,
+            Class::Mcu => &MCU,
+            Class::Riscv => &RISCV,
+        }
+    }
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// The text names no class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnknownClass;
+
+impl fmt::Display for UnknownClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not a device class; use mpu, mcu or riscv")
+    }
+}
+
+impl core::error::Error for UnknownClass {}
+
+impl FromStr for Class {
+    type Err = UnknownClass;
+
+    fn from_str(text: &str) -> Result<Self, UnknownClass> {
+        Class::ALL.into_iter().find(|class| class.name() == text).ok_or(UnknownClass)
+    }
+}
+
+/// What one class allows a module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Linear memory of one instance, in bytes.
+    pub memory_bytes: u64,
+    /// WebAssembly stack of one instance, in bytes.
+    pub stack_bytes: u32,
+    /// Longest call into the module, in milliseconds.
+    pub call_ms: u32,
+    /// Instances on one device.
+    pub instances: u32,
+    /// Functions a module may define.
+    pub functions: u32,
+    /// Whether the module may use files.
+    pub filesystem: bool,
+    /// Whether the module may use network, cryptography and microROS.
+    pub network: bool,
+}
+
+const KIB: u64 = 1024;
+const GIB: u64 = 1024 * 1024 * KIB;
+
+const MPU: Limits = Limits {
+    memory_bytes: 8 * GIB,
+    stack_bytes: 8 * 1024 * 1024,
+    call_ms: 60_000,
+    instances: 100,
+    functions: 1000,
+    filesystem: true,
+    network: true,
+};
+
+const MCU: Limits = Limits {
+    memory_bytes: 64 * KIB,
+    stack_bytes: 8 * 1024,
+    call_ms: 100,
+    instances: 5,
+    functions: 50,
+    filesystem: false,
+    network: false,
+};
+
+const RISCV: Limits = Limits {
+    memory_bytes: 512 * KIB,
+    stack_bytes: 32 * 1024,
+    call_ms: 500,
+    instances: 20,
+    functions: 200,
+    filesystem: false,
+    network: true,
+};
+
+/// Longest manifest with its signature, in bytes: fits the smallest block, so that one block carries it.
+pub const MAX_MANIFEST_BYTES: usize = 384;
+/// Smallest and largest block, in bytes.
+pub const BLOCK_BYTES: core::ops::RangeInclusive<u32> = 256..=16 * 1024;
+/// Largest artifact payload, in bytes.
+pub const MAX_PAYLOAD_BYTES: u32 = 16 * 1024 * 1024;
+/// Default time between two heartbeats, in milliseconds.
+pub const HEARTBEAT_MS: u32 = 10_000;

@@ -1,0 +1,405 @@
+//! What devices and the fleet say to each other: CBOR maps with integer keys (RFC 8949).
+//!
+//! Unknown keys are skipped and missing optional ones are absent, so either side may be newer.
+//! Each type names the topic it travels on; see [`crate::topic`].
+
+use minicbor::{Decode, Encode};
+
+use crate::{ArtifactId, BoardName, ModuleName, RuntimeId, Seq, limits::Class};
+
+/// Version of this contract, reported in [`Info`].
+pub const PROTOCOL: u8 = 1;
+
+/// `up/state`, retained; also the last will with [`Status::Offline`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct State {
+    /// What the device is doing.
+    #[n(0)]
+    pub status: Status,
+    /// Rises with every connect; a will older than the last one is ignored.
+    #[n(1)]
+    pub boot: u32,
+}
+
+/// Whether a device can be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
+#[cbor(index_only)]
+pub enum Status {
+    /// Not connected.
+    #[n(0)]
+    Offline,
+    /// Connected and working.
+    #[n(1)]
+    Online,
+    /// Connected and replacing its firmware.
+    #[n(2)]
+    Updating,
+}
+
+/// `up/info`, retained: what the device is.
+#[derive(Debug, Clone, Copy, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct Info<'a> {
+    /// The connect this was sent on.
+    #[n(0)]
+    pub boot: u32,
+    /// [`PROTOCOL`] of the device.
+    #[n(1)]
+    pub protocol: u8,
+    /// The board.
+    #[n(2)]
+    pub board: BoardName,
+    /// The class of its limits.
+    #[n(3)]
+    pub class: Class,
+    /// Version of the running firmware.
+    #[b(4)]
+    pub firmware: &'a str,
+    /// The only runtime ABI this device loads.
+    #[n(5)]
+    pub runtime: RuntimeId,
+    /// Why it last started.
+    #[n(6)]
+    pub reset: ResetCause,
+    /// How many modules it can hold.
+    #[n(7)]
+    pub slots: u8,
+    /// Largest module payload, in bytes.
+    #[n(8)]
+    pub slot_bytes: u32,
+    /// Largest block it accepts, in bytes.
+    #[n(9)]
+    pub block_bytes: u16,
+    /// RAM for modules and agent together, in bytes; 0 where it is not fixed.
+    #[n(10)]
+    pub heap_bytes: u32,
+}
+
+/// Why a device started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
+#[cbor(index_only)]
+pub enum ResetCause {
+    /// Power came on.
+    #[n(0)]
+    Power,
+    /// A command asked for it.
+    #[n(1)]
+    Command,
+    /// The firmware crashed; a [`Crash`] follows.
+    #[n(2)]
+    Crash,
+    /// A watchdog ran out.
+    #[n(3)]
+    Watchdog,
+}
+
+/// `up/reported`, retained: what the device runs.
+#[derive(Debug, Clone, Copy, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct Reported<'a> {
+    /// The connect this was sent on.
+    #[n(0)]
+    pub boot: u32,
+    /// Revision of the last desired state the device accepted; 0 before the first.
+    #[n(1)]
+    pub revision: u64,
+    /// Its modules.
+    #[b(2)]
+    pub modules: Seq<'a, ModuleReport>,
+}
+
+/// One module on a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct ModuleReport {
+    /// Its name.
+    #[n(0)]
+    pub name: ModuleName,
+    /// Which artifact.
+    #[n(1)]
+    pub artifact: ArtifactId,
+    /// How far it is.
+    #[n(2)]
+    pub state: ModuleState,
+    /// Blocks present, in percent.
+    #[n(3)]
+    pub progress: u8,
+    /// How often it was started again after a stop of its own.
+    #[n(4)]
+    pub restarts: u32,
+    /// Why it is not running, or why it last stopped.
+    #[n(5)]
+    pub reason: Option<Reason>,
+}
+
+/// How far a module is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
+#[cbor(index_only)]
+pub enum ModuleState {
+    /// Wanted; blocks are still missing.
+    #[n(0)]
+    Downloading,
+    /// Complete and being instantiated.
+    #[n(1)]
+    Starting,
+    /// Running.
+    #[n(2)]
+    Running,
+    /// Stopped by itself; will be started again.
+    #[n(3)]
+    Backoff,
+    /// Stopped by itself too often; waits for a new desired state.
+    #[n(4)]
+    Failed,
+    /// Never ran: the artifact is not acceptable.
+    #[n(5)]
+    Refused,
+}
+
+/// Why a module does not run, or why it stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
+#[cbor(index_only)]
+pub enum Reason {
+    /// The manifest cannot be read.
+    #[n(0)]
+    BadManifest,
+    /// No trusted key signed the manifest.
+    #[n(1)]
+    BadSignature,
+    /// Made for another class of device.
+    #[n(2)]
+    WrongClass,
+    /// Made for another runtime ABI.
+    #[n(3)]
+    WrongRuntime,
+    /// Not a module, or another module than the one that was asked for.
+    #[n(4)]
+    WrongArtifact,
+    /// Larger than a slot.
+    #[n(5)]
+    TooLarge,
+    /// No free slot.
+    #[n(6)]
+    NoSlot,
+    /// The payload is not what the manifest promises.
+    #[n(7)]
+    DigestMismatch,
+    /// The store failed.
+    #[n(8)]
+    StoreFailed,
+    /// The runtime could not load or link it.
+    #[n(9)]
+    LoadFailed,
+    /// Its `init` or `health` answered with an error.
+    #[n(10)]
+    Unhealthy,
+    /// It trapped.
+    #[n(11)]
+    Trapped,
+    /// It ran longer than its class allows.
+    #[n(12)]
+    TimedOut,
+    /// It needed more memory than there is.
+    #[n(13)]
+    OutOfMemory,
+}
+
+/// `up/hb`: the heartbeat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Heartbeat {
+    /// The connect this was sent on.
+    #[n(0)]
+    pub boot: u32,
+    /// Rises by one with every heartbeat of this connect.
+    #[n(1)]
+    pub seq: u32,
+    /// Since the device started, in milliseconds.
+    #[n(2)]
+    pub uptime_ms: u64,
+    /// Memory in use, in bytes.
+    #[n(3)]
+    pub heap_used: u32,
+    /// Most memory that was ever in use, in bytes.
+    #[n(4)]
+    pub heap_peak: u32,
+    /// Stack never touched so far, in bytes; 0 where it is not measured.
+    #[n(5)]
+    pub stack_free: u32,
+    /// Modules running.
+    #[n(6)]
+    pub running: u8,
+    /// Serial link counters; absent on other links.
+    #[n(7)]
+    pub link: Option<LinkCounters>,
+    /// Time the slowest module call took since the last heartbeat, in microseconds.
+    #[n(8)]
+    pub slowest_call_us: u32,
+}
+
+/// What a serial link went through since the device started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cbor(map)]
+pub struct LinkCounters {
+    /// Datagrams received in order.
+    #[n(0)]
+    pub received: u32,
+    /// Datagrams sent for the first time.
+    #[n(1)]
+    pub sent: u32,
+    /// Datagrams sent again.
+    #[n(2)]
+    pub resent: u32,
+    /// Frames dropped because their check failed.
+    #[n(3)]
+    pub corrupt: u32,
+}
+
+/// `up/crash`: what is left of a crash after the reset it caused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Crash<'a> {
+    /// The connect that preceded the crash.
+    #[n(0)]
+    pub boot: u32,
+    /// What was said, perhaps cut short.
+    #[b(1)]
+    pub message: &'a str,
+    /// Where, as a program address; 0 if not known.
+    #[n(2)]
+    pub pc: u32,
+    /// When, since that start, in milliseconds.
+    #[n(3)]
+    pub uptime_ms: u64,
+}
+
+/// `up/get`: asks for blocks. Each request is the credit for the blocks it names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Get {
+    /// Of which artifact.
+    #[n(0)]
+    pub artifact: ArtifactId,
+    /// First block of the window. Block 0 is the signed manifest, block `n` the `n`th piece of the payload.
+    #[n(1)]
+    pub base: u32,
+    /// Bit `i` asks for block `base + i`.
+    #[n(2)]
+    pub bitmap: u32,
+}
+
+/// `dn/blk/{artifact}`: one block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Block<'a> {
+    /// Which one.
+    #[n(0)]
+    pub index: u32,
+    /// Its bytes; the manifest's block size, except for the last one and the manifest itself.
+    #[cbor(b(1), with = "minicbor::bytes")]
+    pub bytes: &'a [u8],
+}
+
+/// `dn/cmd/{id}`: a one-shot command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Command {
+    /// What to do.
+    #[n(0)]
+    pub verb: Verb,
+}
+
+/// What a command asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
+#[cbor(index_only)]
+pub enum Verb {
+    /// Answer, and send a heartbeat.
+    #[n(0)]
+    Ping,
+    /// Answer, then restart the device.
+    #[n(1)]
+    Restart,
+}
+
+/// `up/res/{id}`: the answer to a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct CommandResult {
+    /// The connect this was sent on.
+    #[n(0)]
+    pub boot: u32,
+    /// How it went.
+    #[n(1)]
+    pub outcome: Outcome,
+}
+
+/// How a command went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
+#[cbor(index_only)]
+pub enum Outcome {
+    /// Done, or about to be done where it ends the connection.
+    #[n(0)]
+    Done,
+    /// The device does not know the command.
+    #[n(1)]
+    Unsupported,
+}
+
+/// `dn/desired`, retained: what the device should run.
+#[derive(Debug, Clone, Copy, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct Desired<'a> {
+    /// Rises with every change; an older one is ignored.
+    #[n(0)]
+    pub revision: u64,
+    /// The modules, all of them: others are removed.
+    #[b(1)]
+    pub modules: Seq<'a, DesiredModule<'a>>,
+    /// Time between heartbeats, in milliseconds; the device's default if absent.
+    #[n(2)]
+    pub heartbeat_ms: Option<u32>,
+}
+
+/// One module a device should run.
+#[derive(Debug, Clone, Copy, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct DesiredModule<'a> {
+    /// Its name.
+    #[n(0)]
+    pub name: ModuleName,
+    /// Which artifact.
+    #[n(1)]
+    pub artifact: ArtifactId,
+    /// What the module reads with `config_get`.
+    #[b(2)]
+    pub settings: Seq<'a, Setting<'a>>,
+    /// A higher number than before starts the module afresh, also one that failed.
+    #[n(3)]
+    pub generation: u32,
+}
+
+/// One setting of a module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Setting<'a> {
+    /// Its key.
+    #[b(0)]
+    pub key: &'a str,
+    /// Its value.
+    #[b(1)]
+    pub value: &'a str,
+}

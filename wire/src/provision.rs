@@ -1,0 +1,58 @@
+//! What is written into a device when it is created: who it is and whom it trusts.
+//!
+//! On boards the blob sits at a fixed flash address of its own, so that any firmware finds it:
+//! the magic `WBPV`, the length of the CBOR as `u16` little-endian, then the CBOR.
+
+use minicbor::{Decode, Encode};
+
+use crate::{DeviceId, PublicKey, Seq};
+
+/// The first four bytes of a provisioning blob.
+pub const MAGIC: [u8; 4] = *b"WBPV";
+/// Bytes before the CBOR.
+pub const HEADER_BYTES: usize = 6;
+/// Largest blob with its header, in bytes.
+pub const MAX_BYTES: usize = 1024;
+
+/// Identity and trust of one device.
+#[derive(Debug, Clone, Copy, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct Provision<'a> {
+    /// The device.
+    #[n(0)]
+    pub device: DeviceId,
+    /// Ed25519 public keys (RFC 8032) whose artifacts this device runs.
+    #[b(1)]
+    pub trusted: Seq<'a, PublicKey>,
+}
+
+/// Why a provisioning area holds nothing usable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProvisionError {
+    /// The area does not begin with [`MAGIC`]: the device was never provisioned.
+    Missing,
+    /// The contents cannot be read.
+    Malformed,
+}
+
+impl<'a> Provision<'a> {
+    /// Reads the blob at the start of `area`; what follows it does not matter.
+    pub fn read(area: &'a [u8]) -> Result<Self, ProvisionError> {
+        let rest = area.strip_prefix(&MAGIC).ok_or(ProvisionError::Missing)?;
+        let (len, rest) = rest.split_first_chunk::<2>().ok_or(ProvisionError::Malformed)?;
+        let cbor = rest.get(..usize::from(u16::from_le_bytes(*len))).ok_or(ProvisionError::Malformed)?;
+        minicbor::decode(cbor).map_err(|_| ProvisionError::Malformed)
+    }
+
+    /// Writes the blob to the start of `area` and returns its length, or `None` if it does not fit.
+    pub fn write(&self, area: &mut [u8]) -> Option<usize> {
+        let (header, body) = area.split_at_mut_checked(HEADER_BYTES)?;
+        let room = body.len();
+        let mut rest = &mut body[..];
+        minicbor::encode(self, &mut rest).ok()?;
+        let len = room - rest.len();
+        header[..4].copy_from_slice(&MAGIC);
+        header[4..].copy_from_slice(&u16::try_from(len).ok()?.to_le_bytes());
+        Some(HEADER_BYTES + len)
+    }
+}
