@@ -1,0 +1,149 @@
+//! What goes in and out of the agent.
+
+use core::fmt;
+
+use wasmbed_wire::{
+    ArtifactId, ModuleName, Seq,
+    message::{Reason, Setting},
+    topic::Up,
+};
+
+/// Something the driver must do now.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Effect<'a> {
+    /// Drop any connection there is, open the MQTT session with this last will, subscribe to
+    /// [`Down::FILTER`](wasmbed_wire::topic::Down::FILTER), then call
+    /// [`on_connected`](crate::Agent::on_connected) - or
+    /// [`on_disconnected`](crate::Agent::on_disconnected) if that failed. Clean start: nothing may
+    /// depend on the broker's memory.
+    Connect {
+        /// Payload of the will, to be published to `up/state` with its usual delivery.
+        will: &'a [u8],
+        /// MQTT keep-alive, in seconds.
+        keep_alive_s: u16,
+    },
+    /// Publish with the topic's own delivery ([`Up::delivery`]); with quality of service 1, call
+    /// [`on_acked`](crate::Agent::on_acked) once the broker has it.
+    Publish {
+        /// Below `{prefix}/v1/{device}/`.
+        topic: Up,
+        /// The message, CBOR.
+        payload: &'a [u8],
+        /// To be handed back when it was acknowledged.
+        token: Token,
+    },
+    /// Instantiate the module in this slot and call its `init` and `health`; answer with
+    /// [`ModuleEvent::Started`] or [`ModuleEvent::Stopped`]. Signature and digest have been verified.
+    Start {
+        /// Where it lies in the store.
+        slot: Slot,
+        /// What it is.
+        module: ModuleInfo,
+        /// What it reads with `config_get`; also [`settings`](crate::Agent::settings).
+        settings: Seq<'a, Setting<'a>>,
+    },
+    /// Call the module's periodic function; answer with [`ModuleEvent::Ran`] or
+    /// [`ModuleEvent::Stopped`].
+    Tick {
+        /// Which module.
+        slot: Slot,
+    },
+    /// End the module and release everything it holds, in whatever state it is; answer with
+    /// [`ModuleEvent::Halted`]. Nothing may read the slot afterwards.
+    Stop {
+        /// Which module.
+        slot: Slot,
+    },
+    /// Reset the device; the cause of the next start is a command.
+    Restart,
+    /// Close the MQTT session cleanly: the end of [`shutdown`](crate::Agent::shutdown).
+    Disconnect,
+}
+
+/// Names one publish that waits for its acknowledgement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Token(pub u32);
+
+/// A place for one module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Slot(pub u8);
+
+impl Slot {
+    /// Its place in an array.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A verified module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ModuleInfo {
+    /// Its name.
+    pub name: ModuleName,
+    /// Which artifact.
+    pub artifact: ArtifactId,
+    /// Size of its payload, in bytes.
+    pub size: u32,
+}
+
+/// What happened to a module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ModuleEvent {
+    /// It is instantiated; `init` and `health` answered well.
+    Started {
+        /// When to call it next, in milliseconds from now; 0 for never.
+        period_ms: u32,
+    },
+    /// A tick is over.
+    Ran {
+        /// When to call it next, in milliseconds after this tick was due; 0 for never again.
+        period_ms: u32,
+        /// How long the call took, in microseconds.
+        took_us: u32,
+    },
+    /// It ended without being told to, and nothing of it is left in memory.
+    Stopped(Reason),
+    /// The answer to [`Effect::Stop`], one for each, also if nothing was running.
+    Halted,
+}
+
+/// Why a message changed nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rejected {
+    /// No topic of a device.
+    UnknownTopic,
+    /// The payload is not the message of that topic.
+    Malformed,
+    /// A desired state older than the current one.
+    Stale {
+        /// The current revision.
+        current: u64,
+    },
+    /// A desired state that names a module twice.
+    DuplicateModule,
+    /// A block that is not wanted, or not any more.
+    Unasked,
+    /// A block whose size is not that of its place.
+    WrongLength {
+        /// What it should be, in bytes.
+        expected: u32,
+    },
+    /// Answers to earlier commands still wait; the command may be sent again.
+    Busy,
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Rejected::UnknownTopic => f.write_str("not a topic of a device"),
+            Rejected::Malformed => f.write_str("not the message of this topic"),
+            Rejected::Stale { current } => write!(f, "older than the current revision {current}"),
+            Rejected::DuplicateModule => f.write_str("the desired state names a module twice"),
+            Rejected::Unasked => f.write_str("a block that was not asked for"),
+            Rejected::WrongLength { expected } => write!(f, "a block of {expected} bytes was expected"),
+            Rejected::Busy => f.write_str("answers to earlier commands still wait; send it again"),
+        }
+    }
+}
+
+impl core::error::Error for Rejected {}
