@@ -1,0 +1,192 @@
+//! The calls a module may import.
+
+use core::fmt;
+
+use wasmbed_wire::limits::Class;
+
+use crate::{Capability, Signature, ValueType};
+
+/// The module name all imports carry.
+pub const IMPORT_MODULE: &str = "wasmbed";
+
+macro_rules! calls {
+    ($($(#[doc = $doc:literal])* $call:ident = $name:literal ($($param:ident: $ty:ident),*) -> $result:ident, $capability:ident;)*) => {
+        /// A function of the host.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Call {
+            $($(#[doc = $doc])* $call,)*
+        }
+
+        impl Call {
+            /// Every call.
+            pub const ALL: &'static [Call] = &[$(Call::$call),*];
+
+            /// Its name as an import.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Call::$call => $name,)*
+                }
+            }
+
+            /// Its type.
+            pub const fn signature(self) -> Signature {
+                match self {
+                    $(Call::$call => Signature {
+                        params: &[$(ValueType::$ty),*],
+                        results: &[ValueType::$result],
+                    },)*
+                }
+            }
+
+            /// What a module needs to be granted to use it.
+            pub const fn capability(self) -> Capability {
+                match self {
+                    $(Call::$call => Capability::$capability,)*
+                }
+            }
+        }
+    };
+}
+
+calls! {
+    /// Writes one line of UTF-8 text to the device's log; levels are 0 error, 1 warn, 2 info, 3 debug.
+    /// At most [`MAX_LOG_BYTES`](crate::MAX_LOG_BYTES). Answers 0.
+    Log = "log" (level: I32, ptr: I32, len: I32) -> I32, Base;
+
+    /// Publishes bytes as they are on a channel, a name of `[a-z0-9-]{1,32}`. At most
+    /// [`MAX_TELEMETRY_BYTES`](crate::MAX_TELEMETRY_BYTES). Answers 0; `Busy` while the link is behind.
+    Telemetry = "telemetry" (channel_ptr: I32, channel_len: I32, ptr: I32, len: I32) -> I32, Telemetry;
+
+    /// Milliseconds since the device started. Never fails.
+    UptimeMs = "uptime_ms" () -> I64, Base;
+
+    /// Measures [`Sensor`](crate::Sensor) number `sensor` and writes thousandths of its unit as a
+    /// little-endian `i64` to `out_ptr`, which needs no alignment. Answers 0.
+    SensorRead = "sensor_read" (sensor: I32, out_ptr: I32) -> I32, Sensors;
+
+    /// Drives a pin low (0) or high (1). Answers 0.
+    GpioWrite = "gpio_write" (pin: I32, level: I32) -> I32, Gpio;
+
+    /// Reads a pin. Answers 0 or 1.
+    GpioRead = "gpio_read" (pin: I32) -> I32, Gpio;
+
+    /// Copies the value of one of the module's settings, UTF-8 text, to `out_ptr`. Answers its length in
+    /// bytes; `NotFound` if it is not set, `NoSpace` if it is longer than `out_cap`.
+    ConfigGet = "config_get" (key_ptr: I32, key_len: I32, out_ptr: I32, out_cap: I32) -> I32, Base;
+
+    /// Sets the time between the starts of two ticks, within [`INTERVAL_MS`](crate::INTERVAL_MS).
+    /// Answers 0.
+    TimerSet = "timer_set" (interval_ms: I32) -> I32, Base;
+}
+
+impl Call {
+    /// The call imported as this name.
+    pub fn by_name(name: &str) -> Option<Call> {
+        Call::ALL.iter().copied().find(|call| call.name() == name)
+    }
+
+    /// The call an import of a function means on a device of this class.
+    ///
+    /// # Errors
+    /// If there is no such function, it has another type, or the class does not have it.
+    pub fn import(
+        class: Class,
+        module: &str,
+        name: &str,
+        params: impl IntoIterator<Item = Option<ValueType>>,
+        results: impl IntoIterator<Item = Option<ValueType>>,
+    ) -> Result<Call, ImportError> {
+        if module != IMPORT_MODULE {
+            return Err(ImportError::UnknownModule);
+        }
+        let call = Call::by_name(name).ok_or(ImportError::UnknownFunction)?;
+        if !call.signature().matches(params, results) {
+            return Err(ImportError::WrongType(call));
+        }
+        if !call.capability().allowed_on(class) {
+            return Err(ImportError::NotOnClass(call, class));
+        }
+        Ok(call)
+    }
+}
+
+/// Why an import cannot be satisfied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImportError {
+    /// Not from [`IMPORT_MODULE`].
+    UnknownModule,
+    /// No call has this name.
+    UnknownFunction,
+    /// The call has another type.
+    WrongType(Call),
+    /// Devices of this class do not have the call.
+    NotOnClass(Call, Class),
+}
+
+impl fmt::Display for ImportError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ImportError::UnknownModule => write!(f, "modules may import from `{IMPORT_MODULE}` only"),
+            ImportError::UnknownFunction => {
+                f.write_str("there is no such function; there are:")?;
+                Call::ALL.iter().try_for_each(|call| write!(f, " {}", call.name()))
+            }
+            ImportError::WrongType(call) => {
+                write!(f, "`{}` has the type {}", call.name(), call.signature())
+            }
+            ImportError::NotOnClass(call, class) => {
+                write!(
+                    f,
+                    "`{}` needs {}, which devices of class {class} lack",
+                    call.name(),
+                    call.capability()
+                )
+            }
+        }
+    }
+}
+
+impl core::error::Error for ImportError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::ToString;
+
+    const I32: Option<ValueType> = Some(ValueType::I32);
+    const I64: Option<ValueType> = Some(ValueType::I64);
+
+    #[test]
+    fn an_import_is_known_by_module_name_and_type() {
+        let import = |module, name| Call::import(Class::Mcu, module, name, [I32; 2], [I32]);
+        assert_eq!(import("wasmbed", "gpio_write"), Ok(Call::GpioWrite));
+        assert_eq!(import("env", "gpio_write"), Err(ImportError::UnknownModule));
+        assert_eq!(import("wasmbed", "gpio_wriggle"), Err(ImportError::UnknownFunction));
+        assert_eq!(import("wasmbed", "gpio_read"), Err(ImportError::WrongType(Call::GpioRead)));
+    }
+
+    #[test]
+    fn results_and_unknown_types_count_too() {
+        let import =
+            |results: Option<ValueType>| Call::import(Class::Mpu, "wasmbed", "uptime_ms", [], [results]);
+        assert_eq!(import(I64), Ok(Call::UptimeMs));
+        assert_eq!(import(I32), Err(ImportError::WrongType(Call::UptimeMs)));
+        assert_eq!(import(None), Err(ImportError::WrongType(Call::UptimeMs)));
+    }
+
+    #[test]
+    fn a_refusal_says_what_would_be_right() {
+        assert_eq!(
+            ImportError::WrongType(Call::GpioWrite).to_string(),
+            "`gpio_write` has the type (i32, i32) -> i32"
+        );
+        assert!(ImportError::UnknownFunction.to_string().contains("sensor_read"));
+    }
+
+    #[test]
+    fn names_are_unique() {
+        for call in Call::ALL {
+            assert_eq!(Call::by_name(call.name()), Some(*call));
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! What a module may be allowed to do.
+
+use core::{fmt, str::FromStr};
+
+use wasmbed_wire::limits::Class;
+
+macro_rules! capabilities {
+    ($($(#[doc = $doc:literal])* $name:ident = $bit:literal, $text:literal;)*) => {
+        /// A group of calls that is granted or withheld as one.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum Capability {
+            $($(#[doc = $doc])* $name = $bit,)*
+        }
+
+        impl Capability {
+            /// Every capability, by number.
+            pub const ALL: &'static [Capability] = &[$(Capability::$name),*];
+
+            /// Its name in files and on the command line.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Capability::$name => $text,)*
+                }
+            }
+        }
+    };
+}
+
+capabilities! {
+    /// Log, time, tick interval and the module's own settings: every module has it.
+    Base = 0, "base";
+    /// Publish telemetry.
+    Telemetry = 1, "telemetry";
+    /// Read sensors.
+    Sensors = 2, "sensors";
+    /// Read and write pins.
+    Gpio = 3, "gpio";
+}
+
+impl Capability {
+    /// Whether devices of this class can grant it.
+    pub const fn allowed_on(self, class: Class) -> bool {
+        // Exhaustive, so that a new capability has to say where it stands: see `Limits::network` and
+        // `Limits::filesystem` for those that some classes lack.
+        match (self, class) {
+            (
+                Capability::Base | Capability::Telemetry | Capability::Sensors | Capability::Gpio,
+                Class::Mpu | Class::Mcu | Class::Riscv,
+            ) => true,
+        }
+    }
+}
+
+impl fmt::Display for Capability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// The text names no capability.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnknownCapability;
+
+impl fmt::Display for UnknownCapability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not a capability; use one of:")?;
+        Capability::ALL.iter().try_for_each(|capability| write!(f, " {capability}"))
+    }
+}
+
+impl core::error::Error for UnknownCapability {}
+
+impl FromStr for Capability {
+    type Err = UnknownCapability;
+
+    fn from_str(text: &str) -> Result<Self, UnknownCapability> {
+        Capability::ALL.iter().copied().find(|capability| capability.name() == text).ok_or(UnknownCapability)
+    }
+}
+
+/// A set of capabilities; [`Capability::Base`] is always in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Capabilities(u32);
+
+impl Capabilities {
+    /// Only what every module has.
+    pub const BASE: Capabilities = Capabilities(1 << Capability::Base as u8);
+
+    /// Everything devices of this class can grant.
+    pub fn all(class: Class) -> Self {
+        Capability::ALL.iter().copied().filter(|capability| capability.allowed_on(class)).collect()
+    }
+
+    /// The set whose bit `n` stands for the capability with number `n`; unknown bits grant nothing.
+    pub fn from_bits(bits: u32) -> Self {
+        Capability::ALL.iter().copied().filter(|capability| bits & 1 << *capability as u8 != 0).collect()
+    }
+
+    /// Bit `n` for the capability with number `n`.
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// With this capability added.
+    #[must_use]
+    pub const fn with(self, capability: Capability) -> Self {
+        Capabilities(self.0 | 1 << capability as u8)
+    }
+
+    /// Whether the capability is in the set.
+    pub const fn contains(self, capability: Capability) -> bool {
+        self.0 & 1 << capability as u8 != 0
+    }
+
+    /// The capabilities in the set, by number.
+    pub fn iter(self) -> impl Iterator<Item = Capability> {
+        Capability::ALL.iter().copied().filter(move |capability| self.contains(*capability))
+    }
+}
+
+impl Default for Capabilities {
+    fn default() -> Self {
+        Self::BASE
+    }
+}
+
+impl FromIterator<Capability> for Capabilities {
+    fn from_iter<I: IntoIterator<Item = Capability>>(capabilities: I) -> Self {
+        capabilities.into_iter().fold(Self::BASE, Self::with)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_survives_its_bits_and_drops_bits_it_does_not_know() {
+        let set = Capabilities::BASE.with(Capability::Gpio);
+        assert_eq!(Capabilities::from_bits(set.bits()), set);
+        assert_eq!(Capabilities::from_bits(set.bits() | 1 << 31), set);
+        assert!(Capabilities::from_bits(0).contains(Capability::Base));
+        assert!(!set.contains(Capability::Sensors));
+    }
+
+    #[test]
+    fn every_name_is_read_back_and_others_are_refused() {
+        for capability in Capability::ALL {
+            assert_eq!(capability.name().parse(), Ok(*capability));
+        }
+        assert_eq!("teleport".parse::<Capability>(), Err(UnknownCapability));
+    }
+}

@@ -1,0 +1,49 @@
+//! The guest ABI, version 1: what a module may import, what it must export, and what both mean.
+//!
+//! One table ([`Call`]) is read by the fleet service, which refuses a module at admission, and by the
+//! runtime, which links it: neither has a list of its own, so they cannot disagree. A call once
+//! published keeps its name, types and meaning; a different meaning gets a new name.
+//!
+//! Every call answers with a number: zero or more is success, a negative one is an [`Errno`]. Pointers
+//! and lengths are unsigned 32-bit values carried in an `i32`; a pair that does not lie inside the
+//! memory is answered with [`Errno::Fault`], never with a trap ([`span`]).
+//!
+//! To add a call: one entry in `calls.rs`, a method on the runtime's `Host` with a default that answers
+//! [`Errno::Unsupported`], the arm the compiler then asks for in the runtime's `link.rs`, and a
+//! declaration in the guest SDK (a test compares the C header with this table).
+//!
+//! Not here: the WebAssembly engine, and reading module files.
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(test)]
+extern crate std;
+
+mod calls;
+mod capability;
+mod errno;
+mod exports;
+mod features;
+mod sensor;
+mod span;
+mod types;
+
+pub use calls::{Call, IMPORT_MODULE, ImportError};
+pub use capability::{Capabilities, Capability, UnknownCapability};
+pub use errno::Errno;
+pub use exports::{Export, ExportError};
+pub use features::Features;
+pub use sensor::{ADC_INPUTS, Sensor, Unit};
+pub use span::span;
+pub use types::{Signature, ValueType};
+
+/// Longest line `log` takes, in bytes; a device may accept less.
+pub const MAX_LOG_BYTES: usize = 200;
+/// Longest payload `telemetry` takes, in bytes; a device may accept less.
+pub const MAX_TELEMETRY_BYTES: usize = 1024;
+/// Longest key `config_get` takes, in bytes.
+pub const MAX_KEY_BYTES: usize = 64;
+/// Time between two ticks `timer_set` accepts, in milliseconds.
+pub const INTERVAL_MS: core::ops::RangeInclusive<u32> = 10..=86_400_000;
+/// Time between two ticks of a module that never called `timer_set`, in milliseconds.
+pub const DEFAULT_INTERVAL_MS: u32 = 1000;
