@@ -1,0 +1,61 @@
+//! What a device offers its modules.
+
+use wasmbed_abi::{Errno, Sensor};
+use wasmbed_wire::{Channel, topic::Level};
+
+/// A device, seen from one of its modules: each instance owns one, usually a small handle.
+///
+/// Arguments arrive checked. Methods must return at once; they are called while the module's call runs.
+/// What a device cannot do it leaves to the defaults, which answer [`Errno::Unsupported`].
+pub trait Host: 'static {
+    /// Takes one line of at most [`wasmbed_abi::MAX_LOG_BYTES`] bytes.
+    ///
+    /// # Errors
+    /// [`Errno::Busy`] if it cannot be kept now.
+    fn log(&mut self, level: Level, line: &str) -> Result<(), Errno>;
+
+    /// Takes one payload of at most [`wasmbed_abi::MAX_TELEMETRY_BYTES`] bytes for a channel.
+    ///
+    /// # Errors
+    /// [`Errno::Busy`] if it cannot be kept now, [`Errno::TooLong`] if it never can.
+    fn telemetry(&mut self, channel: Channel, payload: &[u8]) -> Result<(), Errno>;
+
+    /// Milliseconds since the device started.
+    fn uptime_ms(&mut self) -> u64;
+
+    /// Measures; the answer is in thousandths of [`Sensor::unit`].
+    ///
+    /// # Errors
+    /// [`Errno::NotFound`] if the device has no such sensor, [`Errno::Io`] if it does not answer.
+    fn sensor_read(&mut self, sensor: Sensor) -> Result<i64, Errno> {
+        let _ = sensor;
+        Err(Errno::Unsupported)
+    }
+
+    /// Drives a pin.
+    ///
+    /// # Errors
+    /// [`Errno::NotFound`] if there is no such pin, [`Errno::Denied`] if it is not for modules.
+    fn gpio_write(&mut self, pin: u32, high: bool) -> Result<(), Errno> {
+        let _ = (pin, high);
+        Err(Errno::Unsupported)
+    }
+
+    /// Reads a pin.
+    ///
+    /// # Errors
+    /// As for [`gpio_write`](Host::gpio_write).
+    fn gpio_read(&mut self, pin: u32) -> Result<bool, Errno> {
+        let _ = pin;
+        Err(Errno::Unsupported)
+    }
+
+    /// Copies the value of the module's setting `key` to the start of `out` and returns its length.
+    ///
+    /// # Errors
+    /// [`Errno::NotFound`] if it is not set, [`Errno::NoSpace`] if it does not fit.
+    fn config_get(&mut self, key: &str, out: &mut [u8]) -> Result<usize, Errno> {
+        let _ = (key, out);
+        Err(Errno::NotFound)
+    }
+}

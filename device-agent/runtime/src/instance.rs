@@ -1,0 +1,207 @@
+//! Modules at work.
+
+use alloc::sync::Arc;
+
+use wasmbed_abi::{Call, Capabilities, DEFAULT_INTERVAL_MS, Export};
+use wasmtime::{Memory, Store, TypedFunc};
+
+use crate::{Host, Module, Runtime, Stopped, limiter::Limiter, link::link, meter::Meter};
+
+/// Elements of all tables of an instance; each takes one pointer.
+const TABLE_ELEMENTS: [(u64, usize); 2] = [(64 * 1024, 1024), (u64::MAX, 65_536)];
+
+/// What one instance is granted.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Settings {
+    /// Calls it may make.
+    pub capabilities: Capabilities,
+}
+
+/// A running module.
+///
+/// Its functions answer with an error once the module was stopped, and with the same error from then on.
+pub struct Instance<H: Host> {
+    store: Store<Guest<H>>,
+    memory: Option<Memory>,
+    init: Option<TypedFunc<(), i32>>,
+    tick: TypedFunc<(), ()>,
+    health: Option<TypedFunc<(), i32>>,
+    control: Control,
+}
+
+/// What the host keeps for a module while it runs.
+pub(crate) struct Guest<H> {
+    pub(crate) host: H,
+    pub(crate) memory: Option<Memory>,
+    pub(crate) interval_ms: u32,
+    limiter: Limiter,
+}
+
+/// Limits and counters of an instance.
+struct Control {
+    meter: Arc<Meter>,
+    call_ms: u32,
+    calls: u32,
+    last_fuel: u64,
+    stopped: Option<Stopped>,
+}
+
+/// What an instance used so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Calls into the module, with instantiation.
+    pub calls: u32,
+    /// Fuel the last call used; 0 where a clock limits calls.
+    pub last_fuel: u64,
+    /// Its linear memory, in bytes; it only grows, so this is its peak too.
+    pub memory_bytes: u64,
+}
+
+/// Why a module did not start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum StartError {
+    /// It imports a call it was not granted.
+    #[error("it uses `{}`, which needs the capability {}", .0.name(), .0.capability())]
+    Denied(Call),
+    /// Instantiating it failed.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+impl Runtime {
+    /// Makes an instance and runs the module's start function, if it has one; `init` is a step of its own.
+    ///
+    /// # Errors
+    /// If the module is not granted what it imports, there is no memory for it, or its start function
+    /// is stopped.
+    pub fn instantiate<H: Host>(
+        &self,
+        module: &Module,
+        host: H,
+        settings: Settings,
+    ) -> Result<Instance<H>, StartError> {
+        let granted = |call: &&Call| settings.capabilities.contains(call.capability());
+        if let Some(denied) = module.calls.iter().find(|call| !granted(call)) {
+            return Err(StartError::Denied(*denied));
+        }
+        let limits = self.limits();
+        let tables = TABLE_ELEMENTS.iter().find(|(memory_bytes, _)| limits.memory_bytes <= *memory_bytes);
+        let guest = Guest {
+            host,
+            memory: None,
+            interval_ms: DEFAULT_INTERVAL_MS,
+            limiter: Limiter::new(limits.memory_bytes, tables.map_or(0, |(_, elements)| *elements)),
+        };
+        let control = Control {
+            meter: Arc::clone(&self.meter),
+            call_ms: limits.call_ms,
+            calls: 0,
+            last_fuel: 0,
+            stopped: None,
+        };
+        Ok(Instance::start(self, module, guest, control)?)
+    }
+}
+
+impl<H: Host> Instance<H> {
+    fn start(
+        runtime: &Runtime,
+        module: &Module,
+        guest: Guest<H>,
+        mut control: Control,
+    ) -> Result<Self, Stopped> {
+        let call_ms = control.call_ms;
+        let engine_error = |error: wasmtime::Error| Stopped::from_error(&error, call_ms);
+        let mut store = Store::try_new(&runtime.engine, guest).map_err(engine_error)?;
+        store.limiter(|guest| &mut guest.limiter);
+        let imports = link(&mut store, module).map_err(engine_error)?;
+        let instance =
+            control.call(&mut store, |store| wasmtime::Instance::new(store, &module.inner, &imports))?;
+        let tick = instance.get_typed_func(&mut store, Export::Tick.name()).map_err(engine_error)?;
+        // Loading has checked their types, so that these fail only where they are absent.
+        let init = instance.get_typed_func(&mut store, Export::Init.name()).ok();
+        let health = instance.get_typed_func(&mut store, Export::Health.name()).ok();
+        let memory = instance.get_memory(&mut store, Export::Memory.name());
+        Ok(Instance { store, memory, init, tick, health, control })
+    }
+
+    /// Calls `init`, once, before everything else. 0 means ready, also for a module without it.
+    ///
+    /// # Errors
+    /// If the module was stopped.
+    pub fn init(&mut self) -> Result<i32, Stopped> {
+        call_status(&mut self.control, &mut self.store, self.init.as_ref())
+    }
+
+    /// Calls `tick`.
+    ///
+    /// # Errors
+    /// If the module was stopped.
+    pub fn tick(&mut self) -> Result<(), Stopped> {
+        let tick = &self.tick;
+        self.control.call(&mut self.store, |store| tick.call(store, ()))
+    }
+
+    /// Calls `health`. 0 means healthy, also for a module without it.
+    ///
+    /// # Errors
+    /// If the module was stopped.
+    pub fn health(&mut self) -> Result<i32, Stopped> {
+        call_status(&mut self.control, &mut self.store, self.health.as_ref())
+    }
+
+    /// Time the module wants between the starts of two ticks, in milliseconds.
+    pub fn interval_ms(&self) -> u32 {
+        self.store.data().interval_ms
+    }
+
+    /// What it used so far.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            calls: self.control.calls,
+            last_fuel: self.control.last_fuel,
+            memory_bytes: self.memory.map_or(0, |memory| memory.data_size(&self.store) as u64),
+        }
+    }
+
+    /// The host it was given.
+    pub fn host(&self) -> &H {
+        &self.store.data().host
+    }
+
+    /// The host it was given.
+    pub fn host_mut(&mut self) -> &mut H {
+        &mut self.store.data_mut().host
+    }
+}
+
+fn call_status<H: Host>(
+    control: &mut Control,
+    store: &mut Store<Guest<H>>,
+    function: Option<&TypedFunc<(), i32>>,
+) -> Result<i32, Stopped> {
+    match function {
+        Some(function) => control.call(store, |store| function.call(store, ())),
+        None => control.stopped.map_or(Ok(0), Err),
+    }
+}
+
+impl Control {
+    fn call<T: 'static, R>(
+        &mut self,
+        store: &mut Store<T>,
+        call: impl FnOnce(&mut Store<T>) -> wasmtime::Result<R>,
+    ) -> Result<R, Stopped> {
+        if let Some(stopped) = self.stopped {
+            return Err(stopped);
+        }
+        let (result, fuel) = self.meter.run(store, self.call_ms, call);
+        self.calls = self.calls.wrapping_add(1);
+        self.last_fuel = fuel;
+        result.map_err(|error| {
+            let stopped = Stopped::from_error(&error, self.call_ms);
+            self.stopped = Some(stopped);
+            stopped
+        })
+    }
+}

@@ -1,0 +1,167 @@
+//! The host functions: arguments are checked here, once for all hosts.
+
+use alloc::vec::Vec;
+
+use wasmbed_abi::{
+    Call, Errno, Export, INTERVAL_MS, MAX_KEY_BYTES, MAX_LOG_BYTES, MAX_TELEMETRY_BYTES, Sensor, span,
+};
+use wasmbed_wire::{Channel, topic::Level};
+use wasmtime::{Caller, Extern, Func, Memory, Store, Val};
+
+use crate::{Host, Module, instance::Guest, meter::HOST_CALL_FUEL};
+
+/// Bytes `sensor_read` writes.
+const READING_BYTES: i32 = 8;
+
+/// The host's functions in the order the module imports them.
+pub(crate) fn link<H: Host>(store: &mut Store<Guest<H>>, module: &Module) -> wasmtime::Result<Vec<Extern>> {
+    let mut externs = Vec::new();
+    externs.try_reserve_exact(module.calls.len())?;
+    for (import, call) in module.inner.imports().zip(module.calls.iter().copied()) {
+        // Loading has checked that it is a function of the call's type.
+        if let Some(ty) = import.ty().func() {
+            let body = move |caller: Caller<'_, Guest<H>>, params: &[Val], results: &mut [Val]| {
+                answer(call, caller, params, results);
+                Ok(())
+            };
+            externs.push(Func::try_new(&mut *store, ty.clone(), body)?.into());
+        }
+    }
+    Ok(externs)
+}
+
+/// Not generic over calls, so that a board carries it once.
+fn answer<H: Host>(call: Call, mut caller: Caller<'_, Guest<H>>, params: &[Val], results: &mut [Val]) {
+    let mut args = Args(params);
+    let result = match call {
+        Call::UptimeMs => Val::I64(caller.data_mut().host.uptime_ms().cast_signed()),
+        Call::Log => status(log(&mut caller, &mut args)),
+        Call::Telemetry => status(telemetry(&mut caller, &mut args)),
+        Call::SensorRead => status(sensor_read(&mut caller, &mut args)),
+        Call::GpioWrite => status(gpio_write(&mut caller, &mut args)),
+        Call::GpioRead => status(gpio_read(&mut caller, &mut args)),
+        Call::ConfigGet => status(config_get(&mut caller, &mut args)),
+        Call::TimerSet => status(timer_set(&mut caller, &mut args)),
+    };
+    if let Some(slot) = results.first_mut() {
+        *slot = result;
+    }
+    charge(&mut caller, HOST_CALL_FUEL);
+}
+
+fn log<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
+    let level = usize::try_from(args.i32()).ok().and_then(|level| Level::ALL.get(level).copied());
+    let (memory, guest) = memory(caller)?;
+    let line = text(bytes(memory, args, MAX_LOG_BYTES)?)?;
+    guest.host.log(level.ok_or(Errno::Invalid)?, line)?;
+    Ok(0)
+}
+
+fn telemetry<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
+    let (memory, guest) = memory(caller)?;
+    let channel = text(bytes(memory, args, usize::MAX)?)?;
+    let payload = bytes(memory, args, MAX_TELEMETRY_BYTES)?;
+    let channel: Channel = channel.parse().map_err(|_| Errno::Invalid)?;
+    guest.host.telemetry(channel, payload)?;
+    let carried = payload.len() as u64;
+    charge(caller, carried);
+    Ok(0)
+}
+
+fn sensor_read<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
+    let sensor = Sensor::from_id(args.i32());
+    let (memory, guest) = memory(caller)?;
+    let out = span(memory.len(), args.i32(), READING_BYTES, READING_BYTES as usize)?;
+    let reading = guest.host.sensor_read(sensor.ok_or(Errno::NotFound)?)?;
+    memory.get_mut(out).ok_or(Errno::Fault)?.copy_from_slice(&reading.to_le_bytes());
+    Ok(0)
+}
+
+fn gpio_write<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
+    let pin = pin(args)?;
+    let high = match args.i32() {
+        0 => false,
+        1 => true,
+        _ => return Err(Errno::Invalid),
+    };
+    caller.data_mut().host.gpio_write(pin, high)?;
+    Ok(0)
+}
+
+fn gpio_read<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
+    let pin = pin(args)?;
+    caller.data_mut().host.gpio_read(pin).map(i32::from)
+}
+
+fn config_get<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
+    let (memory, guest) = memory(caller)?;
+    // Copied, because the module may ask for the value to be written over the key.
+    let mut key = [0; MAX_KEY_BYTES];
+    let given = bytes(memory, args, MAX_KEY_BYTES)?;
+    let key = key.get_mut(..given.len()).ok_or(Errno::TooLong)?;
+    key.copy_from_slice(given);
+    let out = span(memory.len(), args.i32(), args.i32(), usize::MAX)?;
+    let out = memory.get_mut(out).ok_or(Errno::Fault)?;
+    let len = guest.host.config_get(text(key)?, out)?;
+    i32::try_from(len).map_err(|_| Errno::NoSpace)
+}
+
+fn timer_set<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
+    let interval_ms = u32::try_from(args.i32()).ok().filter(|interval_ms| INTERVAL_MS.contains(interval_ms));
+    caller.data_mut().interval_ms = interval_ms.ok_or(Errno::Invalid)?;
+    Ok(0)
+}
+
+fn status(result: Result<i32, Errno>) -> Val {
+    Val::I32(result.unwrap_or_else(Errno::code))
+}
+
+fn pin(args: &mut Args<'_>) -> Result<u32, Errno> {
+    u32::try_from(args.i32()).map_err(|_| Errno::Invalid)
+}
+
+fn bytes<'m>(memory: &'m [u8], args: &mut Args<'_>, max_bytes: usize) -> Result<&'m [u8], Errno> {
+    let (ptr, len) = (args.i32(), args.i32());
+    memory.get(span(memory.len(), ptr, len, max_bytes)?).ok_or(Errno::Fault)
+}
+
+fn text(bytes: &[u8]) -> Result<&str, Errno> {
+    core::str::from_utf8(bytes).map_err(|_| Errno::Invalid)
+}
+
+/// The parameters, taken in order. Their types were checked when the module was loaded.
+struct Args<'a>(&'a [Val]);
+
+impl Args<'_> {
+    fn i32(&mut self) -> i32 {
+        let Some((first, rest)) = self.0.split_first() else { return 0 };
+        self.0 = rest;
+        first.i32().unwrap_or(0)
+    }
+}
+
+fn memory<'a, H: Host>(
+    caller: &'a mut Caller<'_, Guest<H>>,
+) -> Result<(&'a mut [u8], &'a mut Guest<H>), Errno> {
+    let memory = match caller.data().memory {
+        Some(memory) => memory,
+        None => find_memory(caller)?,
+    };
+    Ok(memory.data_and_store_mut(caller))
+}
+
+/// Looked up by the first call that needs it, which may be made by the module's start function.
+fn find_memory<H: Host>(caller: &mut Caller<'_, Guest<H>>) -> Result<Memory, Errno> {
+    let memory =
+        caller.get_export(Export::Memory.name()).and_then(Extern::into_memory).ok_or(Errno::Fault)?;
+    caller.data_mut().memory = Some(memory);
+    Ok(memory)
+}
+
+fn charge<H: Host>(caller: &mut Caller<'_, Guest<H>>, fuel: u64) {
+    // Native code has no fuel; its calls are limited by a clock.
+    if let Ok(left) = caller.get_fuel() {
+        // Fails only without fuel, see above.
+        let _ = caller.set_fuel(left.saturating_sub(fuel));
+    }
+}
