@@ -29,8 +29,11 @@ pub const RX_OVERHEAD_BYTES: usize = frame::OVERHEAD_BYTES;
 const HELLO_BYTES: usize = 3;
 const HELLO_FIRST_MS: u64 = 50;
 const HELLO_LAST_MS: u64 = 1_000;
-/// Longest wait before unacknowledged datagrams are sent again.
+/// Longest wait before unacknowledged datagrams are sent again, unless configured longer.
 const RESEND_LAST_MS: u64 = 2_000;
+/// From one session of an end to its next: far from the steps of a boot counter, so that a restart
+/// does not meet the number this end went on to by itself.
+const SESSION_STEP: u16 = 0x4e35;
 
 /// Bytes [`Link::transmit`] needs for a datagram of this size at most.
 pub const fn encoded_bytes(datagram: usize) -> usize {
@@ -180,7 +183,8 @@ impl<const RX: usize, const TX: usize> Link<RX, TX> {
 
     /// The largest datagram that can be sent; 0 while the link is down.
     pub fn largest_datagram(&self) -> usize {
-        self.peer.map_or(0, |peer| peer.largest.min(TX.saturating_sub(2)))
+        let peer = self.peer.filter(|_| self.up);
+        peer.map_or(0, |peer| peer.largest.min(TX.saturating_sub(2)))
     }
 
     /// Whether a datagram of this size would be queued now.
@@ -291,23 +295,22 @@ impl<const RX: usize, const TX: usize> Link<RX, TX> {
     }
 
     fn on_hello(&mut self, now: u64, peer: Peer, yours: u16) {
-        if self.peer.is_none_or(|known| known.session != peer.session) {
-            if self.peer.is_some() {
-                // The other end restarted and counts from zero; a new session keeps it from taking
-                // what is still on the line for something current.
-                self.go_down(now);
-            }
-            self.peer = Some(peer);
-            self.expected = 0;
+        let known = self.peer.is_some_and(|known| known.session == peer.session);
+        if self.up && !(known && yours == self.mine) {
+            // The other end restarted, perhaps with the number it had before. Only an end that was up
+            // takes a new number for that: two that are both still looking would chase each other.
+            self.go_down(now);
         }
+        self.peer = Some(peer);
+        if yours != self.mine {
+            self.say_hello(now);
+            return;
+        }
+        self.establish(now);
         self.heard_ms = now;
-        let knows_me = yours == self.mine;
-        if knows_me && !self.up {
-            self.establish(now);
-            self.say_hello(now);
-        } else if !knows_me {
-            self.say_hello(now);
-        }
+        // The other end may still wait to hear that this one knows it. An acknowledgement tells it and,
+        // unlike a Hello, is not answered.
+        self.owe(Owed::Ack);
     }
 
     fn on_data(&mut self, seq: u8, len: usize) {
@@ -374,17 +377,21 @@ impl<const RX: usize, const TX: usize> Link<RX, TX> {
         self.hello_at = Some(now);
     }
 
+    /// Ends the session. The next one has another number, so that what the other end still sends in this
+    /// one is not taken for current.
     fn go_down(&mut self, now: u64) {
-        self.ready.down |= self.up;
-        self.ready.up = false;
+        let told_up = !core::mem::take(&mut self.ready.up);
+        self.ready.down |= self.up && told_up;
+        self.ready.datagram = None;
         self.up = false;
         self.peer = None;
-        self.mine = self.mine.wrapping_add(1).max(1);
+        self.mine = self.mine.wrapping_add(SESSION_STEP).max(1);
         self.expected = 0;
         self.tx.clear();
         (self.oldest, self.sent, self.ever_sent) = (0, 0, 0);
         (self.resend_at, self.ping_at) = (None, None);
         self.resend_ms = u64::from(self.config.resend_ms);
+        self.hello_ms = HELLO_FIRST_MS;
         (self.owed, self.gap_told) = (Owed::Nothing, false);
         self.say_hello(now);
     }
@@ -412,7 +419,8 @@ impl<const RX: usize, const TX: usize> Link<RX, TX> {
         if self.resend_at.is_some_and(|at| now >= at) {
             self.sent = 0;
             self.resend_at = None;
-            self.resend_ms = (self.resend_ms * 2).min(RESEND_LAST_MS);
+            let longest = RESEND_LAST_MS.max(u64::from(self.config.resend_ms));
+            self.resend_ms = (self.resend_ms * 2).min(longest);
         }
     }
 
