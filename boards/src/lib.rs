@@ -1,0 +1,18 @@
+//! The boards, as data: one folder each with `board.toml` and, where firmware is linked for it,
+//! `memory.x`.
+//!
+//! [`Boards::embedded`] holds what was there when this crate was built, so that an installed program
+//! needs no files; [`Boards::with_overrides`] puts a folder of the user's before it. A board that is
+//! here has been checked: numbers in range, files and placeholders known.
+//!
+//! Not here: starting anything. A host fills the files a board needs ([`DeviceFile::fill`]), makes its
+//! command line ([`Run::arguments`]) and owns the process.
+#![forbid(unsafe_code)]
+
+mod board;
+mod image;
+mod run;
+
+pub use board::{Board, BoardError, Boards, Budget, Firmware, Memory, Modules, Region};
+pub use image::{Image, ImageError};
+pub use run::{DeviceFile, Holds, Place, Places, Run};

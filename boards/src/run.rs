@@ -1,0 +1,272 @@
+//! How a board is started: program, arguments, files.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, OpenOptions},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+
+/// A program that is, or emulates, a board.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Run {
+    /// An emulator runs the board's firmware.
+    Qemu {
+        /// The emulator, looked up in `PATH`.
+        program: String,
+        /// The Debian package that has it.
+        package: String,
+        /// Its arguments with placeholders, see [`Place`].
+        arguments: Vec<String>,
+        /// Files it needs in the device's folder.
+        files: Vec<DeviceFile>,
+    },
+    /// The device is a process of its own.
+    Process {
+        /// Name of the program.
+        program: String,
+        /// Its arguments with placeholders, see [`Place`].
+        arguments: Vec<String>,
+    },
+}
+
+/// What stands for a path in arguments, in braces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// `{dir}`: the device's folder.
+    Dir,
+    /// `{link}`: the socket of the serial link. The host listens there before it starts the emulator,
+    /// which connects: nothing a board says is lost.
+    Link,
+    /// `{qmp}`: the socket of the emulator's monitor, where the emulator listens.
+    Qmp,
+    /// `{image}`: the file that [`Holds::Image`].
+    Image,
+    /// `{provision}`: the file that [`Holds::Provision`].
+    Provision,
+    /// `{config}`: the configuration file of a process.
+    Config,
+}
+
+impl Place {
+    const ALL: [Place; 6] =
+        [Place::Dir, Place::Link, Place::Qmp, Place::Image, Place::Provision, Place::Config];
+
+    /// How it is written in an argument, without braces.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Place::Dir => "dir",
+            Place::Link => "link",
+            Place::Qmp => "qmp",
+            Place::Image => "image",
+            Place::Provision => "provision",
+            Place::Config => "config",
+        }
+    }
+
+    fn find(name: &str) -> Option<Self> {
+        Place::ALL.into_iter().find(|place| place.name() == name)
+    }
+}
+
+/// Where the places are for one device.
+pub type Places = BTreeMap<Place, PathBuf>;
+
+/// A file in the folder of an emulated device.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeviceFile {
+    /// What is at its beginning.
+    pub holds: Holds,
+    /// Its name.
+    pub name: String,
+    /// Its size, in bytes, where that must be exact; what is beyond the contents is not allocated.
+    pub size_bytes: Option<u64>,
+    /// Whether what is beyond the contents is the device's own and kept from start to start.
+    #[serde(default)]
+    pub keep: bool,
+}
+
+/// What a host writes into a file before every start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Holds {
+    /// The flat firmware image, [`crate::Image::bytes`].
+    Image,
+    /// The provisioning blob of `wasmbed_wire::provision`.
+    Provision,
+}
+
+impl Holds {
+    /// How arguments name the file.
+    pub const fn place(self) -> Place {
+        match self {
+            Holds::Image => Place::Image,
+            Holds::Provision => Place::Provision,
+        }
+    }
+}
+
+impl Run {
+    /// The program.
+    pub fn program(&self) -> &str {
+        match self {
+            Run::Qemu { program, .. } | Run::Process { program, .. } => program,
+        }
+    }
+
+    /// The files it needs.
+    pub fn files(&self) -> &[DeviceFile] {
+        match self {
+            Run::Qemu { files, .. } => files,
+            Run::Process { .. } => &[],
+        }
+    }
+
+    /// The arguments with every placeholder replaced.
+    ///
+    /// # Errors
+    /// The first place that `places` lacks.
+    pub fn arguments(&self, places: &Places) -> Result<Vec<String>, Place> {
+        // In an emulator's option lists a comma ends the value, unless it is doubled.
+        let comma = if matches!(self, Run::Qemu { .. }) { ",," } else { "," };
+        self.patterns().iter().map(|pattern| fill(pattern, places, comma)).collect()
+    }
+
+    fn patterns(&self) -> &[String] {
+        match self {
+            Run::Qemu { arguments, .. } | Run::Process { arguments, .. } => arguments,
+        }
+    }
+
+    pub(crate) fn check(&self) -> Result<(), String> {
+        for pattern in self.patterns() {
+            for piece in pieces(pattern) {
+                let place = match piece {
+                    Piece::Text(_) => continue,
+                    Piece::Place(name) => Place::find(name).ok_or_else(|| unknown_place(name))?,
+                };
+                let is_file = matches!(place, Place::Image | Place::Provision);
+                if is_file && !self.files().iter().any(|file| file.holds.place() == place) {
+                    return Err(format!(
+                        "run.arguments uses {{{0}}}, but no run.files holds it",
+                        place.name()
+                    ));
+                }
+            }
+        }
+        match self.files().iter().find(|file| Path::new(&file.name).file_name() != Some(file.name.as_ref())) {
+            Some(file) => Err(format!("run.files has the name {:?}; use a plain file name", file.name)),
+            None => Ok(()),
+        }
+    }
+}
+
+fn unknown_place(name: &str) -> String {
+    let known = Place::ALL.map(|place| format!("{{{}}}", place.name())).join(" ");
+    format!("run.arguments has {{{name}}}; known are {known}")
+}
+
+enum Piece<'p> {
+    Text(&'p str),
+    Place(&'p str),
+}
+
+fn pieces(pattern: &str) -> Vec<Piece<'_>> {
+    let mut pieces = Vec::new();
+    let mut rest = pattern;
+    while let Some((text, (name, after))) =
+        rest.split_once('{').and_then(|(text, after)| Some((text, after.split_once('}')?)))
+    {
+        pieces.extend([Piece::Text(text), Piece::Place(name)]);
+        rest = after;
+    }
+    pieces.push(Piece::Text(rest));
+    pieces
+}
+
+fn fill(pattern: &str, places: &Places, comma: &str) -> Result<String, Place> {
+    let mut out = String::new();
+    for piece in pieces(pattern) {
+        match piece {
+            Piece::Text(text) => out.push_str(text),
+            Piece::Place(name) => {
+                let Some(place) = Place::find(name) else { continue };
+                let path = places.get(&place).ok_or(place)?.to_string_lossy();
+                out.push_str(&path.replace(',', comma));
+            }
+        }
+    }
+    Ok(out)
+}
+
+impl DeviceFile {
+    /// Makes the file in `dir` with these contents at its beginning and returns its path.
+    ///
+    /// # Errors
+    /// If the contents are larger than the file may be, or it cannot be written.
+    pub fn fill(&self, dir: &Path, contents: &[u8]) -> io::Result<PathBuf> {
+        let path = dir.join(&self.name);
+        if self.size_bytes.is_some_and(|size| size < contents.len() as u64) {
+            let found = contents.len();
+            return Err(io::Error::other(format!("{found} bytes do not fit into {}", path.display())));
+        }
+        if !self.keep && path.exists() {
+            fs::remove_file(&path)?;
+        }
+        let mut file = OpenOptions::new().write(true).create(true).truncate(false).open(&path)?;
+        file.write_all(contents)?;
+        if let Some(size) = self.size_bytes {
+            file.set_len(size)?;
+        }
+        Ok(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places() -> Places {
+        [(Place::Link, "/run/a,b".into()), (Place::Dir, "/d".into())].into()
+    }
+
+    #[test]
+    fn placeholders_are_replaced_and_commas_are_kept() {
+        let arguments = vec!["path={link},x={dir}/y".into(), "z".into()];
+        let (program, package, files) = ("p".to_owned(), "p".to_owned(), Vec::new());
+        let process = Run::Process { program: program.clone(), arguments: arguments.clone() };
+        assert_eq!(process.arguments(&places()), Ok(vec!["path=/run/a,b,x=/d/y".into(), "z".into()]));
+        let qemu = Run::Qemu { program, package, arguments, files };
+        assert_eq!(qemu.arguments(&places()), Ok(vec!["path=/run/a,,b,x=/d/y".into(), "z".into()]));
+    }
+
+    #[test]
+    fn a_missing_place_is_named() {
+        let run = Run::Process { program: "p".into(), arguments: vec!["{config}".into()] };
+        assert_eq!(run.arguments(&places()), Err(Place::Config));
+    }
+
+    #[test]
+    fn a_file_without_a_holder_is_refused() {
+        let run = Run::Process { program: "p".into(), arguments: vec!["{image}".into()] };
+        assert!(run.check().is_err_and(|message| message.contains("no run.files holds it")));
+    }
+
+    #[test]
+    fn a_kept_file_keeps_what_is_beyond_the_contents() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut file =
+            DeviceFile { holds: Holds::Provision, name: "f".into(), size_bytes: Some(8), keep: true };
+        let path = file.fill(dir.path(), b"abcdef").expect("a file");
+        file.fill(dir.path(), b"12").expect("a file");
+        assert_eq!(fs::read(&path).expect("a file"), b"12cdef\0\0");
+        file.keep = false;
+        file.fill(dir.path(), b"12").expect("a file");
+        assert_eq!(fs::read(&path).expect("a file"), b"12\0\0\0\0\0\0");
+        assert!(file.fill(dir.path(), b"123456789").is_err());
+    }
+}
