@@ -1,8 +1,34 @@
-//! The agent.
+//! The agent: its state, its inputs, and when it wants to be asked again.
+//!
+//! Every input ends in [`Agent::reconcile`], which compares what is wanted with what is there and sets
+//! flags; [`Agent::poll_effect`] turns flags into effects. So it does not matter which inputs came in
+//! which order, or were lost.
 
-use wasmbed_wire::{Seq, limits::HEARTBEAT_MS, message::Setting};
+mod command;
+mod desired;
+mod effects;
+mod fetch;
+mod restore;
+mod supervise;
 
-use crate::{Effect, Instant, ModuleEvent, Platform, Rejected, Slot, Token};
+use wasmbed_wire::{Seq, limits::HEARTBEAT_MS, message::Setting, topic::Down};
+
+use self::{command::Answer, fetch::Fetch};
+use crate::{
+    Effect, Instant, ModuleEvent, Platform, Rejected, Slot, Token,
+    module::{Life, Run, Tick},
+    session::{Letter, Session},
+    tables::Tables,
+};
+
+/// Commands whose answers can wait at the same time, and that are recognized when they come again.
+const ANSWERS: usize = 4;
+/// Bytes of a message for each slot; enough for every message, see the test of the largest ones.
+const SCRATCH_BYTES: usize = 256;
+/// Time for the last words, in milliseconds.
+const GOODBYE_MS: u64 = 1_000;
+/// Allowed time between heartbeats, in milliseconds.
+const HEARTBEATS_MS: core::ops::RangeInclusive<u32> = 250..=3_600_000;
 
 /// How an agent behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,18 +48,75 @@ impl Default for Config {
     }
 }
 
-/// One device's agent with room for `SLOTS` modules (1 to 255).
-pub struct Agent<P, const SLOTS: usize> {
+/// One device's agent with room for `SLOTS` modules (1 to 255) and for `SETTINGS` bytes of settings of
+/// each, counted as CBOR.
+pub struct Agent<P, const SLOTS: usize, const SETTINGS: usize = 256> {
     platform: P,
     config: Config,
     now: Instant,
+
+    session: Session,
+    info: Letter,
+    state: Letter,
+    reported: Letter,
+    crash: Letter,
+    answers: [Option<Answer>; ANSWERS],
+    next_heartbeat: Instant,
+    next_progress: Instant,
+    slowest_call_us: u32,
+    leaving: Option<Leaving>,
+
+    revision: u64,
+    heartbeat_ms: u32,
+    tables: Tables<SLOTS, SETTINGS>,
+    fetch: Option<Fetch>,
+
+    scratch: [[u8; SCRATCH_BYTES]; SLOTS],
 }
 
-impl<P: Platform, const SLOTS: usize> Agent<P, SLOTS> {
+/// The end of this agent is near.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Leaving {
+    how: Leave,
+    until: Instant,
+    /// The last effect is out.
+    gone: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leave {
+    Restart,
+    Disconnect,
+}
+
+impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SETTINGS> {
     /// An agent that has just started. Modules kept by the store are verified and started again
     /// without waiting for a connection.
     pub fn new(platform: P, config: Config) -> Self {
-        Agent { platform, config, now: Instant(0) }
+        const { assert!(SLOTS >= 1 && SLOTS <= 255, "a slot has a number of one byte") };
+        let mut agent = Agent {
+            platform,
+            config,
+            now: Instant(0),
+            session: Session::new(),
+            info: Letter::default(),
+            state: Letter::default(),
+            reported: Letter::default(),
+            crash: Letter::default(),
+            answers: [const { None }; ANSWERS],
+            next_heartbeat: Instant(0),
+            next_progress: Instant(0),
+            slowest_call_us: 0,
+            leaving: None,
+            revision: 0,
+            heartbeat_ms: config.heartbeat_ms,
+            tables: Tables::new(),
+            fetch: None,
+            scratch: [[0; SCRATCH_BYTES]; SLOTS],
+        };
+        agent.restore();
+        agent.reconcile();
+        agent
     }
 
     /// The device.
@@ -48,63 +131,158 @@ impl<P: Platform, const SLOTS: usize> Agent<P, SLOTS> {
 
     /// Whether the MQTT session is up: whether telemetry has somewhere to go.
     pub fn is_connected(&self) -> bool {
-        false
+        self.session.is_connected()
     }
 
-    /// The settings of the module in this slot; empty if there is none.
+    /// What the module in this slot was last started with; empty if there is none.
     pub fn settings(&self, slot: Slot) -> Seq<'_, Setting<'_>> {
-        let _ = slot;
-        Seq::default()
+        self.tables.held(slot).map(|held| held.settings.get()).unwrap_or_default()
     }
 
     /// The MQTT session is up and subscribed.
     pub fn on_connected(&mut self, now: Instant) {
         self.now = now;
+        if self.session.connected(now) {
+            // The broker may have forgotten everything.
+            self.settle_nothing();
+            for letter in [&mut self.info, &mut self.state, &mut self.reported] {
+                letter.post();
+            }
+            if self.platform.crash().is_some() {
+                self.crash.post();
+            }
+            self.next_heartbeat = now;
+        }
+        self.reconcile();
     }
 
     /// The MQTT session is gone, or could not be opened.
     pub fn on_disconnected(&mut self, now: Instant) {
         self.now = now;
+        self.disconnect();
+        self.reconcile();
     }
 
     /// A message arrived on `topic`, given from `dn/` on.
+    ///
+    /// # Errors
+    /// Why it changed nothing; worth a log line, nothing more.
     pub fn on_message(&mut self, now: Instant, topic: &str, payload: &[u8]) -> Result<(), Rejected> {
-        let _ = (topic, payload);
         self.now = now;
-        Err(Rejected::UnknownTopic)
+        let result = match Down::parse(topic).ok_or(Rejected::UnknownTopic)? {
+            Down::Desired => self.on_desired(payload),
+            Down::Block(artifact) => self.on_block(artifact, payload),
+            Down::Command(id) => self.on_command(id, payload),
+        };
+        self.reconcile();
+        result
     }
 
     /// The broker has the publish with this token.
     pub fn on_acked(&mut self, now: Instant, token: Token) {
-        let _ = token;
         self.now = now;
+        if self.crash.acked(token) {
+            self.platform.clear_crash();
+        }
+        for letter in self.letters() {
+            letter.acked(token);
+        }
     }
 
     /// Something happened to the module in this slot.
     pub fn on_module(&mut self, now: Instant, slot: Slot, event: ModuleEvent) {
-        let _ = (slot, event);
         self.now = now;
+        self.supervise(slot, event);
+        self.reconcile();
     }
 
     /// Time has passed; call it when [`Agent::next_deadline`] has come, or more often.
     pub fn on_deadline(&mut self, now: Instant) {
         self.now = now;
+        if self.session.timed_out(now) {
+            self.disconnect();
+        }
+        for letter in self.letters() {
+            letter.check(now);
+        }
+        self.reconcile();
     }
 
-    /// Say goodbye: ends with [`Effect::Disconnect`] after a second at most.
+    /// Say goodbye: ends with [`Effect::Disconnect`] after a second at most, and nothing follows.
     pub fn shutdown(&mut self, now: Instant) {
         self.now = now;
+        self.leave(Leave::Disconnect);
     }
 
     /// When to call [`Agent::on_deadline`] next, if no other input comes before.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let _ = self.config;
-        None
+        if let Some(leaving) = &self.leaving {
+            return (!leaving.gone).then_some(leaving.until);
+        }
+        let session = self.session.deadline();
+        let connected = self.is_connected().then(|| self.connected_deadline()).flatten();
+        let ticks = self.tables.places.iter().filter_map(|place| match place.held()?.run {
+            Run::Running { tick: Tick::At(at), .. } => Some(at),
+            _ => None,
+        });
+        let waits = self.tables.wanted.iter().flatten().filter_map(|wanted| match wanted.life {
+            Life::Backoff { until } => Some(until),
+            _ => None,
+        });
+        ticks.chain(waits).chain(session).chain(connected).min()
+    }
+
+    fn connected_deadline(&self) -> Option<Instant> {
+        let letters = [&self.info, &self.state, &self.reported, &self.crash].into_iter();
+        let answers = self.answers.iter().flatten().map(|answer| &answer.letter);
+        let acks = letters.chain(answers).filter_map(Letter::deadline);
+        let fetch = self.fetch.as_ref().and_then(Fetch::deadline);
+        acks.chain(fetch).chain([self.next_heartbeat]).min()
     }
 
     /// The next thing to do. Call it after every input until it returns `None`; a driver without room
     /// for a message may come back later.
     pub fn poll_effect(&mut self) -> Option<Effect<'_>> {
-        None
+        let step = self.next_step()?;
+        self.perform(step)
+    }
+
+    fn letters(&mut self) -> impl Iterator<Item = &mut Letter> {
+        let letters = [&mut self.info, &mut self.state, &mut self.reported, &mut self.crash];
+        letters.into_iter().chain(self.answers.iter_mut().flatten().map(|answer| &mut answer.letter))
+    }
+
+    fn disconnect(&mut self) {
+        let random = self.platform.random();
+        if self.session.disconnected(self.now, random) {
+            self.settle_nothing();
+        }
+    }
+
+    /// Nothing that is on its way will arrive.
+    fn settle_nothing(&mut self) {
+        for letter in self.letters() {
+            letter.lost();
+        }
+        if let Some(fetch) = &mut self.fetch {
+            fetch.window.forget_asked();
+        }
+    }
+
+    fn leave(&mut self, how: Leave) {
+        let until = self.now.after(GOODBYE_MS);
+        self.leaving.get_or_insert(Leaving { how, until, gone: false });
+        self.state.post();
+    }
+
+    /// Compares what is wanted with what is there, and decides what comes next.
+    fn reconcile(&mut self) {
+        if self.leaving.is_some() {
+            return;
+        }
+        self.abandon_fetch();
+        self.clear_out();
+        self.start_ready();
+        self.advance_fetch();
     }
 }

@@ -60,9 +60,9 @@ pub enum Effect<'a> {
     Disconnect,
 }
 
-/// Names one publish that waits for its acknowledgement.
+/// Names one publish that waits for its acknowledgement; the token of `wasmbed_wire::bridge`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Token(pub u32);
+pub struct Token(pub u16);
 
 /// A place for one module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -20,8 +20,14 @@ extern crate std;
 
 mod agent;
 mod effect;
+mod module;
 mod platform;
+mod session;
+mod settings;
+mod tables;
 mod time;
+mod trust;
+mod window;
 
 pub use agent::{Agent, Config};
 pub use effect::{Effect, ModuleEvent, ModuleInfo, Rejected, Slot, Token};

@@ -1,0 +1,46 @@
+//! Taking in a new desired state.
+
+use wasmbed_wire::message::Desired;
+
+use super::{Agent, HEARTBEATS_MS};
+use crate::{Platform, Rejected};
+
+impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SETTINGS> {
+    pub(super) fn on_desired(&mut self, payload: &[u8]) -> Result<(), Rejected> {
+        let desired: Desired<'_> = minicbor::decode(payload).map_err(|_| Rejected::Malformed)?;
+        if desired.revision < self.revision {
+            return Err(Rejected::Stale { current: self.revision });
+        }
+        if names_a_module_twice(&desired) {
+            return Err(Rejected::DuplicateModule);
+        }
+        if desired.revision > self.revision {
+            self.platform.save_desired(payload);
+        }
+        self.tables.adopt(&desired);
+        self.adopted(desired.revision, desired.heartbeat_ms);
+        Ok(())
+    }
+
+    /// Takes up the last desired state of the previous start.
+    pub(super) fn restore_desired(&mut self) {
+        let saved = self.platform.saved_desired().unwrap_or_default();
+        let Ok(desired) = minicbor::decode::<Desired<'_>>(saved) else { return };
+        self.tables.adopt(&desired);
+        let (revision, heartbeat_ms) = (desired.revision, desired.heartbeat_ms);
+        self.adopted(revision, heartbeat_ms);
+    }
+
+    fn adopted(&mut self, revision: u64, heartbeat_ms: Option<u32>) {
+        self.revision = revision;
+        let heartbeat_ms = heartbeat_ms.unwrap_or(self.config.heartbeat_ms);
+        self.heartbeat_ms = heartbeat_ms.clamp(*HEARTBEATS_MS.start(), *HEARTBEATS_MS.end());
+        self.next_heartbeat = self.next_heartbeat.min(self.now.after(self.heartbeat_ms.into()));
+        self.reported.post();
+    }
+}
+
+fn names_a_module_twice(desired: &Desired<'_>) -> bool {
+    let names = || desired.modules.iter().map(|module| module.name);
+    names().enumerate().any(|(at, name)| names().take(at).any(|earlier| earlier == name))
+}

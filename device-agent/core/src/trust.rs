@@ -1,0 +1,97 @@
+//! Which artifacts this device accepts.
+//!
+//! The signature comes first: nothing in a manifest is believed before a trusted key has vouched for it.
+
+use ed25519_compact::{PublicKey, Signature};
+use sha2::{Digest as _, Sha256};
+use wasmbed_wire::{
+    ArtifactId, Digest, KeyId,
+    limits::{BLOCK_BYTES, MAX_PAYLOAD_BYTES},
+    manifest::{Kind, Manifest},
+    message::Reason,
+    sign1::{self, Sign1},
+};
+
+use crate::{ModuleInfo, Platform, Slot, StoreError};
+
+/// Bytes hashed at a time when a payload is read back.
+const CHUNK_BYTES: usize = 256;
+
+/// A module that this device may run, once its payload has the digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Accepted {
+    pub(crate) module: ModuleInfo,
+    pub(crate) digest: Digest,
+    pub(crate) block_bytes: u16,
+}
+
+/// Checks a signed manifest against keys, class, runtime and sizes of this device.
+pub(crate) fn accept<P: Platform>(platform: &P, signed: &[u8]) -> Result<Accepted, Reason> {
+    let signed = Sign1::decode(signed).map_err(|_| Reason::BadManifest)?;
+    verify_signature(platform, &signed)?;
+    let artifact = ArtifactId::from_manifest_digest(&Sha256::digest(signed.payload).into());
+    let manifest: Manifest<'_> = minicbor::decode(signed.payload).map_err(|_| Reason::BadManifest)?;
+    check_manifest(platform, &manifest)?;
+    Ok(Accepted {
+        module: ModuleInfo { name: manifest.name, artifact, size: manifest.size },
+        digest: manifest.digest,
+        block_bytes: manifest.block_bytes,
+    })
+}
+
+fn verify_signature<P: Platform>(platform: &P, signed: &Sign1<'_>) -> Result<(), Reason> {
+    let message = sign1::signed_bytes(signed.payload).map_err(|_| Reason::BadManifest)?;
+    let signature = Signature::new(*signed.signature);
+    let mut keys = (0..).map_while(|nth| platform.trusted(nth));
+    keys.find(|key| key_id(&key.0) == signed.key)
+        .and_then(|key| PublicKey::new(key.0).verify(&message, &signature).ok())
+        .ok_or(Reason::BadSignature)
+}
+
+fn key_id(key: &[u8; 32]) -> KeyId {
+    let mut id = [0; 8];
+    id.copy_from_slice(&Sha256::digest(key)[..8]);
+    KeyId(id)
+}
+
+fn check_manifest<P: Platform>(platform: &P, manifest: &Manifest<'_>) -> Result<(), Reason> {
+    let facts = platform.facts();
+    let Kind::Module = manifest.kind;
+    if !manifest.classes.contains(facts.class) {
+        return Err(Reason::WrongClass);
+    }
+    if manifest.runtime != facts.runtime {
+        return Err(Reason::WrongRuntime);
+    }
+    if manifest.size == 0 || !BLOCK_BYTES.contains(&u32::from(manifest.block_bytes)) {
+        return Err(Reason::BadManifest);
+    }
+    if manifest.size > facts.slot_bytes.min(MAX_PAYLOAD_BYTES) || manifest.block_bytes > facts.block_bytes {
+        return Err(Reason::TooLarge);
+    }
+    Ok(())
+}
+
+/// Reads the payload back from the slot and checks its digest.
+pub(crate) fn verify_payload<P: Platform>(
+    platform: &mut P,
+    slot: Slot,
+    accepted: &Accepted,
+) -> Result<(), Reason> {
+    let digest = hash(platform, slot, accepted.module.size).map_err(|StoreError| Reason::StoreFailed)?;
+    if digest == accepted.digest { Ok(()) } else { Err(Reason::DigestMismatch) }
+}
+
+fn hash<P: Platform>(platform: &mut P, slot: Slot, size: u32) -> Result<Digest, StoreError> {
+    let mut hasher = Sha256::new();
+    let mut chunk = [0; CHUNK_BYTES];
+    let mut at = 0;
+    while at < size {
+        let len = (size - at).min(CHUNK_BYTES as u32);
+        let piece = &mut chunk[..len as usize];
+        platform.read(slot, at, piece)?;
+        hasher.update(piece);
+        at += len;
+    }
+    Ok(Digest(hasher.finalize().into()))
+}
