@@ -24,6 +24,11 @@ pub struct Provision<'a> {
     /// Ed25519 public keys (RFC 8032) whose artifacts this device runs.
     #[b(1)]
     pub trusted: Seq<'a, PublicKey>,
+    /// This start numbers its connects above this. Boards whose memory is lost with the power need it
+    /// to number them upwards for ever: who starts them writes the time, in seconds of Unix time.
+    #[n(2)]
+    #[cbor(default)]
+    pub boot_floor: u32,
 }
 
 /// Why a provisioning area holds nothing usable.
