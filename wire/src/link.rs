@@ -391,7 +391,6 @@ impl<const RX: usize, const TX: usize> Link<RX, TX> {
         (self.oldest, self.sent, self.ever_sent) = (0, 0, 0);
         (self.resend_at, self.ping_at) = (None, None);
         self.resend_ms = u64::from(self.config.resend_ms);
-        self.hello_ms = HELLO_FIRST_MS;
         (self.owed, self.gap_told) = (Owed::Nothing, false);
         self.say_hello(now);
     }

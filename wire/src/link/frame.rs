@@ -86,3 +86,58 @@ pub(super) fn decode(frame: &[u8]) -> Option<(Header, &[u8])> {
 pub(super) const fn encoded_bytes(payload: usize) -> usize {
     cobs::encoded_bytes(payload + OVERHEAD_BYTES)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    fn hex(bytes: &[u8]) -> std::string::String {
+        bytes.iter().map(|byte| std::format!("{byte:02x}")).collect()
+    }
+
+    fn encoded(kind: Kind, payload: &[u8]) -> Vec<u8> {
+        let mut out = [0; 64];
+        let header = Header { kind, mine: 0x0102, yours: 0x0304, seq: 5, ack: 6 };
+        let len = encode(&header, payload, &mut out).expect("room");
+        out[..len].to_vec()
+    }
+
+    #[test]
+    fn frames_are_these_bytes() {
+        // Stuffing, kind, two sessions, seq, ack, payload, CRC-32, zero.
+        assert_eq!(hex(&encoded(Kind::Hello, &[0x2c, 0x01, 4])), "0f010201040305062c01049de7655e00");
+        assert_eq!(hex(&encoded(Kind::Data, b"a\0b")), "090202010403050661066221b7da7000");
+        assert_eq!(hex(&encoded(Kind::Ack, b"")), "0c0302010403050626351cc500");
+        assert_eq!(hex(&encoded(Kind::Nak, b"")), "0b04020104030506a80bbb0100");
+        assert_eq!(hex(&encoded(Kind::Ping, b"")), "09050201040305061c03cca600");
+        assert_eq!(hex(&encoded(Kind::Console, b"hi")), "0e060201040305066869f8ed690700");
+    }
+
+    #[test]
+    fn a_frame_with_any_bit_flipped_is_refused() {
+        let mut body = [2, 2, 1, 4, 3, 5, 6, b'a', 0, 0, 0, 0];
+        let crc = CRC.checksum(&body[..8]);
+        body[8..].copy_from_slice(&crc.to_le_bytes());
+        let header = Header { kind: Kind::Data, mine: 0x0102, yours: 0x0304, seq: 5, ack: 6 };
+        assert_eq!(decode(&body), Some((header, &b"a"[..])));
+        for bit in 0..body.len() * 8 {
+            let mut flipped = body;
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(decode(&flipped), None, "bit {bit}");
+        }
+        for len in 0..body.len() {
+            assert_eq!(decode(&body[..len]), None, "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn a_kind_of_a_later_version_is_refused() {
+        for kind in [0, 7, 255] {
+            let mut body = [kind, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+            let crc = CRC.checksum(&body[..7]);
+            body[7..].copy_from_slice(&crc.to_le_bytes());
+            assert_eq!(decode(&body), None);
+        }
+    }
+}

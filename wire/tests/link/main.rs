@@ -89,6 +89,10 @@ fn a_dead_end_is_noticed_by_its_silence() {
     world.stop(Board);
     let took = world.until(10_000, |w| w.told(Host).last() == Some(&Told::Down));
     assert!((1_500..=2_600).contains(&took), "noticed after {took} ms");
+    let before = world.frames(Host);
+    world.run(60_000);
+    let frames = world.frames(Host) - before;
+    assert!((55..=65).contains(&frames), "{frames} frames in a minute of looking for it");
 }
 
 #[test]
@@ -202,17 +206,86 @@ fn noise_before_the_first_frame_and_empty_frames_do_no_harm() {
 }
 
 #[test]
-fn a_lost_datagram_is_asked_for_at_once() {
+fn a_lost_datagram_is_asked_for_at_once_and_once() {
     let mut world = connected();
     world.run(100);
+    for round in 1..=5 {
+        world.muted = Some(Board);
+        world.send(Board, b"lost").expect("room");
+        world.run(5);
+        world.muted = None;
+        for text in [b"one", b"two", b"six"] {
+            world.send(Board, text).expect("room");
+        }
+        let took = world.until(1_000, |w| w.datagrams(Host).len() == 4 * round);
+        assert!(took < 50, "repaired after {took} ms, long before the time-out of 200");
+        world.run(1_000);
+        let expected: Vec<&[u8]> = vec![b"lost", b"one", b"two", b"six"];
+        assert_eq!(world.datagrams(Host)[4 * (round - 1)..], expected);
+        let resent = world.link(Board).counters().resent;
+        assert!(
+            resent <= 4 * round as u32,
+            "{resent} sent again after {round} losses with 3 frames behind each"
+        );
+    }
+}
+
+#[test]
+fn a_lost_acknowledgement_is_given_again() {
+    let mut world = World::off(1, BOARD_CONFIG, Config { ping_ms: None, ..HOST_CONFIG });
+    world.start(Board, 1);
+    world.start(Host, 2);
+    world.run(200);
+    world.muted = Some(Host);
+    world.send(Board, b"heard").expect("room");
+    world.run(50);
+    world.muted = None;
+    world.run(1_000);
+    let before = world.frames(Board);
+    world.run(60_000);
+    assert_eq!(world.frames(Board), before, "the board knows that it arrived");
+    assert_eq!(world.told(Host), [Told::Up, Told::Datagram(b"heard".to_vec())]);
+    assert_eq!(world.told(Board), [Told::Up]);
+}
+
+#[test]
+fn repetition_slows_down_during_an_outage_but_not_beyond_two_seconds() {
+    let patient = Config { dead_ms: 300_000, ..BOARD_CONFIG };
+    let mut world = World::off(1, patient, Config { dead_ms: 300_000, ..HOST_CONFIG });
+    world.start(Board, 1);
+    world.start(Host, 2);
+    world.run(200);
     world.faults = Faults::CUT;
-    world.send(Board, b"lost").expect("room");
-    world.run(5);
+    world.send(Board, b"late").expect("room");
+    let before = world.frames(Board);
+    world.run(200_000);
+    let frames = world.frames(Board) - before;
+    assert!((98..=106).contains(&frames), "{frames} frames in 200 s");
     world.faults = Faults::default();
-    world.send(Board, b"next").expect("room");
-    let took = world.until(1_000, |w| w.datagrams(Host).len() == 2);
-    assert!(took < 50, "repaired after {took} ms, long before the time-out of 200");
-    assert_eq!(world.datagrams(Host), [b"lost".to_vec(), b"next".to_vec()]);
+    world.until(2_050, |w| w.datagrams(Host) == [b"late"]);
+}
+
+/// A driver or an emulator may repeat what it had in its buffer.
+#[test]
+fn old_frames_of_this_session_do_no_harm() {
+    let mut world = connected();
+    for round in 0..20_u8 {
+        let (board, host) = (world.said(Board).len(), world.said(Host).len());
+        for i in 0..5 {
+            world.send(Board, &[round, i]).expect("room");
+            world.send(Host, &[round, i]).expect("room");
+        }
+        world.run(60);
+        let again = (world.said(Board).split_off(board), world.said(Host).split_off(host));
+        world.send(Board, &[round, 5]).expect("room");
+        world.send(Host, &[round, 5]).expect("room");
+        world.inject(Board, &again.0);
+        world.inject(Host, &again.1);
+        world.run(300);
+    }
+    let expected: Vec<_> = (0..20).flat_map(|round| (0..6).map(move |i| vec![round, i])).collect();
+    assert_eq!(world.datagrams(Host), expected);
+    assert_eq!(world.datagrams(Board), expected);
 }
 
 #[test]

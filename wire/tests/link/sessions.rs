@@ -108,6 +108,29 @@ fn a_line_that_comes_back_joins_the_ends_again() {
     }
 }
 
+#[test]
+fn an_old_session_that_the_line_repeats_is_not_delivered() {
+    let mut world = World::new(10);
+    world.until(200, |w| w.both_up());
+    for side in [Board, Host] {
+        world.send(side, b"old").expect("room");
+    }
+    world.run(200);
+    let old = (world.said(Board), world.said(Host));
+    // Both notice the outage and start a new session without having restarted.
+    world.faults = Faults::CUT;
+    world.send(Board, b"never arrives").expect("room");
+    world.run(5_000);
+    world.faults = Faults::default();
+    world.until(2_000, |w| w.both_up());
+    world.inject(Board, &old.0);
+    world.inject(Host, &old.1);
+    world.run(3_000);
+    world.until(2_000, |w| w.both_up());
+    assert_eq!(world.datagrams(Host), [b"old"]);
+    assert_eq!(world.datagrams(Board), [b"old"]);
+}
+
 /// A datagram nobody has polled yet belongs to the session that ends.
 #[test]
 fn down_is_the_last_word_of_a_session() {
@@ -153,6 +176,10 @@ fn each_end_sends_only_what_the_other_can_take() {
     const SMALL: usize = 64 + RX_OVERHEAD_BYTES;
     let mut board: Link<SMALL, 1_000> = Link::new(0, BOARD_CONFIG, 1);
     let mut host: Link<2_000, 66> = Link::new(0, HOST_CONFIG, 2);
+    let mut out = [0; 64];
+    let len = board.transmit(0, &mut out);
+    host.on_bytes(0, &out[..len]);
+    assert_eq!(host.largest_datagram(), 0, "it knows the board, but the board does not know it yet");
     for now in 0..20 {
         pass(now, &mut board, &mut host);
         pass(now, &mut host, &mut board);

@@ -108,6 +108,7 @@ struct End {
     link: Option<Link<RX, TX>>,
     config: Config,
     told: Vec<Told>,
+    said: Vec<u8>,
     frames: u64,
     /// Whether something happened since the link was last asked for bytes.
     stirred: bool,
@@ -136,7 +137,8 @@ impl World {
 
     /// Neither end runs yet.
     pub(crate) fn off(seed: u64, board: Config, host: Config) -> Self {
-        let end = |config| End { link: None, config, told: Vec::new(), frames: 0, stirred: true };
+        let end =
+            |config| End { link: None, config, told: Vec::new(), said: Vec::new(), frames: 0, stirred: true };
         World {
             faults: Faults::default(),
             muted: None,
@@ -192,6 +194,11 @@ impl World {
             _ => None,
         };
         self.told(side).iter().filter_map(datagram).collect()
+    }
+
+    /// Every byte this side has put on the line.
+    pub(crate) fn said(&mut self, side: Side) -> Vec<u8> {
+        self.end(side).said.clone()
     }
 
     /// Frames this side has put on the line.
@@ -277,7 +284,9 @@ impl World {
             }
             end.collect();
             if len > 0 {
-                self.end(side).frames += 1;
+                let end = self.end(side);
+                end.frames += 1;
+                end.said.extend_from_slice(&out[..len]);
                 self.carry(side, &out[..len]);
             }
         }
