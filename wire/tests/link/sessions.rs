@@ -210,3 +210,21 @@ fn pass<const RX: usize, const TX: usize, const RX2: usize, const TX2: usize>(
         to.on_bytes(now, &out[..len]);
     }
 }
+
+/// Of an end that restarted, only what it says in its new session counts.
+#[test]
+fn an_end_that_is_not_up_takes_no_datagram_of_an_earlier_session() {
+    let mut host: Link<100, 100> = Link::new(0, HOST_CONFIG, 1);
+    let mut old: Link<100, 100> = Link::new(0, BOARD_CONFIG, 10);
+    let mut out = [0; 200];
+    // The board hears the host and is up; the host has not heard of that yet.
+    pass(0, &mut old, &mut host);
+    pass(0, &mut host, &mut old);
+    old.send(b"old").expect("up");
+    let late = old.transmit(1, &mut out);
+    assert!(late > 0);
+    let mut new: Link<100, 100> = Link::new(2, BOARD_CONFIG, 11);
+    pass(2, &mut new, &mut host);
+    host.on_bytes(3, &out[..late]);
+    assert_eq!(host.poll_event(), None);
+}
