@@ -77,9 +77,9 @@ impl Runtime {
     /// # Safety
     /// The bytes are what [`compile`](fn@crate::compile) made, which a signature checked after they were
     /// last written proves; they are valid and do not change until the module, its clones and
-    /// all their instances are dropped.
+    /// all their instances are dropped. No module loaded from them earlier is left; clone that one.
     pub unsafe fn load(&self, artifact: NonNull<[u8]>) -> Result<Module, LoadError> {
-        if artifact.cast::<u8>().addr().get() % ALIGN != 0 {
+        if !artifact.cast::<u8>().addr().get().is_multiple_of(ALIGN) {
             return Err(LoadError::Misaligned);
         }
         // SAFETY: the caller vouches for origin and lifetime of the bytes.
@@ -104,16 +104,14 @@ impl Runtime {
 /// The loop that [`crate::calibrate`] times, compiled from `calibrate/loop.wat`; a test compares it with
 /// what the compiler makes today.
 #[cfg(target_pointer_width = "32")]
-static MEASURING_LOOP: &Aligned<[u8]> = &Aligned(*include_bytes!("../calibrate/loop.pulley32"));
+static MEASURING_LOOP: &[u8] = include_bytes!("../calibrate/loop.pulley32");
 #[cfg(not(target_pointer_width = "32"))]
-static MEASURING_LOOP: &Aligned<[u8]> = &Aligned(*include_bytes!("../calibrate/loop.pulley64"));
-
-#[repr(C, align(16))]
-struct Aligned<T: ?Sized>(T);
+static MEASURING_LOOP: &[u8] = include_bytes!("../calibrate/loop.pulley64");
 
 pub(crate) fn measuring_loop(engine: &wasmtime::Engine) -> wasmtime::Result<wasmtime::Module> {
-    // SAFETY: the bytes are part of this program, made by `compile`, and live as long as it.
-    unsafe { wasmtime::Module::deserialize_raw(engine, NonNull::from(&MEASURING_LOOP.0)) }
+    // SAFETY: the bytes are part of this program and were made by `compile`. They are copied, since
+    // another runtime may be measuring with them at the same time.
+    unsafe { wasmtime::Module::deserialize(engine, MEASURING_LOOP) }
 }
 
 impl Module {

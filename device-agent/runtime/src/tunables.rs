@@ -21,8 +21,10 @@ pub(crate) const GUEST_ABI: &str = "wasmbed-1";
 /// Bytecode: no virtual memory, no signals, no 64-bit atomics; time is fuel.
 #[inline(never)]
 pub(crate) fn bytecode(class: Class, stack_bytes: usize) -> Config {
+    // The interpreter has neither vectors nor threads: the MPU class runs as native code.
+    let features = wasm_features(if class == Class::Mpu { Class::Riscv } else { class });
     let mut config = Config::new();
-    only(&mut config, wasm_features(class));
+    only(&mut config, features);
     config
         .memory_reservation(0)
         .memory_guard_size(0)
@@ -110,4 +112,47 @@ pub fn wasm_features(class: Class) -> WasmFeatures {
 fn only(config: &mut Config, features: WasmFeatures) {
     // Off first: some features share bits, and those that are wanted win.
     config.wasm_features(features.complement(), false).wasm_features(features, true);
+}
+
+#[cfg(all(test, feature = "compile"))]
+mod tests {
+    #![allow(unsafe_code, clippy::unwrap_used, reason = "tests of what is refused; a panic is a failure")]
+
+    use super::*;
+    use wasmtime::{Engine, Module};
+
+    fn board() -> Config {
+        for_target(bytecode(Class::Mcu, 8192), Target::Pulley64).unwrap()
+    }
+
+    fn loads_when_compiled_with(change: impl Fn(&mut Config)) -> bool {
+        let mut config = board();
+        change(&mut config);
+        let bytes = Engine::new(&config).unwrap().precompile_module(b"\0asm\x01\0\0\0").unwrap();
+        // SAFETY: made by this engine or one that differs in a setting that is compared.
+        unsafe { Module::deserialize(&Engine::new(&board()).unwrap(), &bytes) }.is_ok()
+    }
+
+    #[test]
+    fn an_artifact_made_with_any_other_tunable_is_refused() {
+        assert!(loads_when_compiled_with(|_| {}));
+        let changes: [fn(&mut Config); 6] = [
+            |config| _ = config.consume_fuel(false),
+            |config| _ = config.epoch_interruption(true),
+            |config| _ = config.memory_reservation(1 << 20),
+            |config| _ = config.memory_guard_size(1 << 16),
+            |config| _ = config.table_lazy_init(true),
+            |config| _ = config.wasm_multi_value(true),
+        ];
+        for (index, change) in changes.iter().enumerate() {
+            assert!(!loads_when_compiled_with(change), "change {index}");
+        }
+    }
+
+    #[test]
+    fn the_version_in_ids_is_the_one_that_is_built() {
+        let workspace = include_str!("../../../Cargo.toml");
+        let dependency = format!("wasmtime = {{ version = \"={WASMTIME_VERSION}\"");
+        assert!(workspace.contains(&dependency), "set WASMTIME_VERSION to what Cargo.toml says");
+    }
 }

@@ -1,0 +1,9 @@
+//! The runtime from outside: every behaviour on both ways a module can run, as native code and as the
+//! bytecode of the boards.
+#![cfg(feature = "compile")]
+
+mod artifacts;
+mod calibration;
+mod calls;
+mod limits;
+mod world;

@@ -1,0 +1,134 @@
+//! A device for the tests, and both ways to run a module on it.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use wasmbed_abi::{Capabilities, Errno, Sensor};
+use wasmbed_runtime::{Host, Instance, LoadError, Module, Runtime, Settings, StartError, Target, compile};
+use wasmbed_wire::{Channel, limits::Class, topic::Level};
+
+/// How a module is run: as on Linux, and as on boards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Path {
+    Native,
+    Bytecode,
+}
+
+pub(crate) const PATHS: [Path; 2] = [Path::Native, Path::Bytecode];
+
+/// What a module did to the device.
+#[derive(Default)]
+pub(crate) struct Seen {
+    pub(crate) log: Vec<(Level, String)>,
+    pub(crate) telemetry: Vec<(String, Vec<u8>)>,
+    pub(crate) pins: BTreeMap<u32, bool>,
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct Device(Arc<Mutex<Seen>>);
+
+impl Device {
+    pub(crate) fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.0.lock().expect("no test panics while it looks")
+    }
+}
+
+impl Host for Device {
+    fn log(&mut self, level: Level, line: &str) -> Result<(), Errno> {
+        self.seen().log.push((level, line.to_owned()));
+        Ok(())
+    }
+
+    fn telemetry(&mut self, channel: Channel, payload: &[u8]) -> Result<(), Errno> {
+        self.seen().telemetry.push((channel.as_str().to_owned(), payload.to_vec()));
+        Ok(())
+    }
+
+    fn uptime_ms(&mut self) -> u64 {
+        0x1_0000_0001
+    }
+
+    fn sensor_read(&mut self, sensor: Sensor) -> Result<i64, Errno> {
+        match sensor {
+            Sensor::Temperature => Ok(-1500),
+            Sensor::Adc(input) => Ok(i64::from(input) * 100),
+            _ => Err(Errno::NotFound),
+        }
+    }
+
+    fn gpio_write(&mut self, pin: u32, high: bool) -> Result<(), Errno> {
+        self.seen().pins.insert(pin, high);
+        Ok(())
+    }
+
+    fn gpio_read(&mut self, pin: u32) -> Result<bool, Errno> {
+        self.seen().pins.get(&pin).copied().ok_or(Errno::NotFound)
+    }
+
+    fn config_get(&mut self, key: &str, out: &mut [u8]) -> Result<usize, Errno> {
+        let value = if key == "name" { "pump" } else { return Err(Errno::NotFound) };
+        out.get_mut(..value.len()).ok_or(Errno::NoSpace)?.copy_from_slice(value.as_bytes());
+        Ok(value.len())
+    }
+}
+
+/// One runtime and its device.
+pub(crate) struct World {
+    pub(crate) runtime: Runtime,
+    pub(crate) device: Device,
+    pub(crate) path: Path,
+}
+
+impl World {
+    pub(crate) fn new(path: Path, class: Class) -> Self {
+        let runtime = match path {
+            Path::Native => Runtime::new(class),
+            Path::Bytecode => Runtime::bytecode(class, class.limits().stack_bytes as usize),
+        }
+        .expect("the engine starts");
+        // A fast machine, so that time limits are short in the tests.
+        runtime.set_fuel_per_ms(1000);
+        World { runtime, device: Device::default(), path }
+    }
+
+    pub(crate) fn load(&self, text: &str) -> Result<Module, LoadError> {
+        let wasm = wat::parse_str(text).expect("the test's module is valid text");
+        match self.path {
+            Path::Native => self.runtime.load_wasm(&wasm),
+            Path::Bytecode => {
+                let bytes = compile(&wasm, Target::Pulley64, self.runtime.class())
+                    .map_err(|error| LoadError::Rejected(error.to_string()))?;
+                // SAFETY: just compiled.
+                #[allow(unsafe_code, reason = "the contract is kept: nobody touched the bytes")]
+                unsafe {
+                    self.runtime.load_copied(&bytes)
+                }
+            }
+        }
+    }
+
+    pub(crate) fn start(&self, text: &str) -> Result<Instance<Device>, StartError> {
+        let module = self.load(text).expect("the test's module is acceptable");
+        let settings = Settings { capabilities: Capabilities::all(self.runtime.class()) };
+        self.runtime.instantiate(&module, self.device.clone(), settings)
+    }
+
+    pub(crate) fn run(&self, text: &str) -> Instance<Device> {
+        self.start(text).expect("the test's module starts")
+    }
+}
+
+/// Runs a test on a thread with the stack that native code needs.
+pub(crate) fn on_both(class: Class, test: impl Fn(World) + Copy + Send + 'static) {
+    for path in PATHS {
+        std::thread::Builder::new()
+            .stack_size(Runtime::thread_stack_bytes(class))
+            .name(format!("{path:?}"))
+            .spawn(move || test(World::new(path, class)))
+            .expect("a thread starts")
+            .join()
+            .unwrap_or_else(|_| panic!("failed on the path {path:?}"));
+    }
+}
