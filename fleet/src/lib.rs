@@ -1,6 +1,10 @@
 //! The fleet service, the QEMU host role and the command line `wasmbed`.
 #![forbid(unsafe_code)]
 
+pub mod api;
+pub mod artifacts;
 pub mod connection;
+pub mod host;
 pub mod host_api;
 pub mod shutdown;
+pub mod store;

@@ -130,7 +130,7 @@ impl Case<'_> {
             _ if self.is_alive() => self.go(Stage::Healthy, Reason::Alive),
             Stage::Starting => self.starting(),
             Stage::Suspect if self.is_lost() => self.go(Stage::Offline, Reason::Disconnected),
-            Stage::Suspect => self.after(health.since.after_ms(self.view.policy.ping_ms), |case| {
+            Stage::Suspect => self.after(self.judged_since().after_ms(self.view.policy.ping_ms), |case| {
                 let attempt = health.attempts.saturating_add(1);
                 let budget = case.view.policy.restart_budget;
                 case.restart(Reason::NoAnswer { attempt, budget })
@@ -142,7 +142,7 @@ impl Case<'_> {
             Stage::Backoff if self.is_lost() => self.go(Stage::Offline, Reason::Disconnected),
             Stage::Backoff => {
                 let pause_ms = self.view.policy.pause_ms(health.attempts);
-                self.after(health.since.after_ms(pause_ms), |case| case.restart_again())
+                self.after(self.judged_since().after_ms(pause_ms), |case| case.restart_again())
             }
             // Comes back by a sign of life only.
             Stage::Offline | Stage::Off | Stage::Quarantined | Stage::Unknown => Verdict::Stay,
@@ -238,6 +238,11 @@ impl Case<'_> {
         !self.is_hosted() && self.device.presence == Presence::Offline
     }
 
+    /// From when on where it stands counts: time without the broker does not.
+    fn judged_since(&self) -> Time {
+        self.device.health.since.max(self.connected_since)
+    }
+
     /// From when on its silence counts.
     fn quiet_since(&self) -> Time {
         let host = match self.host {
@@ -245,7 +250,7 @@ impl Case<'_> {
             _ => Time(0),
         };
         let seen = self.device.seen.unwrap_or_default();
-        seen.max(self.device.health.since).max(self.connected_since).max(host)
+        seen.max(self.judged_since()).max(host)
     }
 
     fn start_deadline(&self) -> Time {

@@ -272,6 +272,25 @@ fn nobody_is_judged_while_the_broker_is_away_nor_for_the_silence_of_that_time() 
 }
 
 #[test]
+fn a_suspect_gets_its_time_to_answer_again_after_an_outage() {
+    let mut world = World::new();
+    let host = world.host("h");
+    world.device("pump", Some(host));
+    world.run(3_000);
+    world.log.clear();
+    world.view.link = None;
+    world.run(60_000);
+    world.connect();
+    world.run(4_000);
+    world.says(&[
+        "63000 h publish 1",
+        "63000 pump publish 1",
+        "66000 pump recovering [cycle]: it did not answer; restart 1 of 5",
+        "66000 h publish 2",
+    ]);
+}
+
+#[test]
 fn a_device_whose_process_died_has_the_time_of_a_start_to_come_back() {
     let mut world = World::new();
     let host = world.host("h");

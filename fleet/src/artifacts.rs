@@ -1,0 +1,165 @@
+//! From an uploaded file to signed artifacts: check, compile, sign.
+//!
+//! [`build`] is deterministic: the same file, name, version and key give the same artifacts byte for
+//! byte. It promises that nothing is compiled before every check passed, and that an artifact names
+//! only classes that admitted the module.
+//!
+//! Not here: storing (`store`), and what devices check again (`wasmbed-core`).
+
+mod sign;
+mod validate;
+
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+use wasmbed_runtime::Target;
+use wasmbed_wire::{
+    Digest, ModuleName,
+    limits::{Class, MAX_PAYLOAD_BYTES},
+    manifest::{Classes, Kind, Manifest},
+};
+
+use crate::{
+    api::{ClassReport, Code, Problem, Violation},
+    store::{NewModule, StoredArtifact},
+};
+pub use sign::{KeyError, Signer};
+pub use validate::check;
+
+/// Longest version text, in bytes.
+const MAX_VERSION_BYTES: usize = 32;
+/// Block size for boards: with a request in flight for the next one, it keeps a serial link busy and
+/// fits the smallest receive buffer.
+const BOARD_BLOCK_BYTES: u16 = 512;
+/// Block size for Linux.
+const LINUX_BLOCK_BYTES: u16 = 16 * 1024;
+
+/// Makes a module's artifacts for every class that admits it.
+///
+/// # Errors
+/// If the file is too large, or no class admits it; the reports of all classes are in the detail.
+pub fn build(signer: &Signer, name: ModuleName, version: &str, wasm: Bytes) -> Result<NewModule, Problem> {
+    check_version(version)?;
+    check_size(wasm.len() as u64)?;
+    let mut report = check(&wasm);
+    let mut artifacts = Vec::new();
+    for (target, classes) in targets(&report) {
+        match make(signer, name, version, &wasm, target, classes) {
+            Ok(artifact) => artifacts.push(artifact),
+            Err(violation) => withdraw(&mut report, classes, &violation),
+        }
+    }
+    if artifacts.is_empty() {
+        return Err(refusal(&report));
+    }
+    Ok(NewModule {
+        name,
+        version: version.to_owned(),
+        digest: Digest(Sha256::digest(&wasm).into()),
+        wasm,
+        report,
+        artifacts,
+    })
+}
+
+/// Refuses a file that no artifact could be made of because of its size alone.
+///
+/// # Errors
+/// If it has more than [`MAX_PAYLOAD_BYTES`].
+pub fn check_size(bytes: u64) -> Result<(), Problem> {
+    if bytes <= u64::from(MAX_PAYLOAD_BYTES) {
+        return Ok(());
+    }
+    Err(Problem::new(
+        Code::TooLarge,
+        format!("the file has {bytes} bytes; at most {MAX_PAYLOAD_BYTES} are accepted"),
+    )
+    .hint("strip debug information (wasm-strip, or strip = true in the release profile)"))
+}
+
+/// What a refused module's author is told.
+pub fn refusal(report: &[ClassReport]) -> Problem {
+    let mut lines: Vec<String> = Vec::new();
+    for class in report {
+        for Violation { rule, found, limit } in &class.violations {
+            lines.push(format!("{}: {rule}: {found}; {limit}", class.class));
+        }
+    }
+    Problem {
+        detail: serde_json::to_value(report).ok(),
+        ..Problem::new(Code::Refused, format!("no device class admits the module\n  {}", lines.join("\n  ")))
+    }
+}
+
+/// Versions are semantic (2.0) and fit a topic level and a manifest.
+fn check_version(version: &str) -> Result<(), Problem> {
+    let core = version.split_once('-').map_or(version, |(core, _)| core);
+    let number = |part: &str| {
+        !part.is_empty()
+            && part.bytes().all(|b| b.is_ascii_digit())
+            && (part == "0" || !part.starts_with('0'))
+    };
+    let is_semantic = core.split('.').count() == 3 && core.split('.').all(number);
+    let is_plain = version.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-');
+    if is_semantic && is_plain && !version.ends_with(['-', '.']) && version.len() <= MAX_VERSION_BYTES {
+        return Ok(());
+    }
+    Err(Problem::new(Code::BadRequest, format!("{version:?} is not a version")).hint(format!(
+        "use semantic versions such as 1.2.3 or 1.2.3-rc.1, at most {MAX_VERSION_BYTES} characters"
+    )))
+}
+
+/// The forms to make, each with the classes it is for.
+fn targets(report: &[ClassReport]) -> Vec<(Target, Classes)> {
+    let mut targets: Vec<(Target, Classes)> = Vec::new();
+    for class in report.iter().filter(|report| report.admitted).map(|report| report.class) {
+        let target = Target::of(class);
+        match targets.iter_mut().find(|(other, _)| *other == target) {
+            Some((_, classes)) => *classes = classes.with(class),
+            None => targets.push((target, Classes::default().with(class))),
+        }
+    }
+    targets
+}
+
+fn make(
+    signer: &Signer,
+    name: ModuleName,
+    version: &str,
+    wasm: &Bytes,
+    target: Target,
+    classes: Classes,
+) -> Result<StoredArtifact, Violation> {
+    // Compiled with the features of the smallest class, it loads on the larger ones too.
+    let smallest = classes.iter().min_by_key(|class| class.limits().memory_bytes).unwrap_or(Class::Mcu);
+    let payload = wasmbed_runtime::compile(wasm, target, smallest)
+        .map_err(|error| violation("compile", error.to_string(), "the compiler must accept it"))?;
+    let size =
+        u32::try_from(payload.len()).ok().filter(|size| *size <= MAX_PAYLOAD_BYTES).ok_or_else(|| {
+            violation(
+                "size",
+                format!("{} bytes when compiled", payload.len()),
+                format!("at most {MAX_PAYLOAD_BYTES}"),
+            )
+        })?;
+    let runtime = target.runtime_id();
+    let block_bytes = if target == Target::Wasm { LINUX_BLOCK_BYTES } else { BOARD_BLOCK_BYTES };
+    let digest = Digest(Sha256::digest(&payload).into());
+    let manifest =
+        Manifest { kind: Kind::Module, name, version, classes, runtime, size, digest, block_bytes };
+    let (id, manifest) = signer
+        .sign(&manifest)
+        .map_err(|error| violation("size", "the manifest is too large", error.to_string()))?;
+    let classes = classes.iter().fold(0, |bits, class| bits | 1 << class as u8);
+    Ok(StoredArtifact { id, classes, runtime, block_bytes, manifest, payload: payload.into() })
+}
+
+fn withdraw(report: &mut [ClassReport], classes: Classes, violation: &Violation) {
+    for class in report.iter_mut().filter(|report| classes.contains(report.class)) {
+        class.admitted = false;
+        class.violations.push(violation.clone());
+    }
+}
+
+fn violation(rule: &str, found: impl Into<String>, limit: impl Into<String>) -> Violation {
+    Violation { rule: rule.to_owned(), found: found.into(), limit: limit.into() }
+}

@@ -1,0 +1,159 @@
+//! The fleet's signing key.
+
+use std::{
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use ed25519_compact::{KeyPair, Seed};
+use sha2::{Digest as _, Sha256};
+use wasmbed_wire::{
+    ArtifactId, KeyId, PublicKey,
+    limits::MAX_MANIFEST_BYTES,
+    manifest::Manifest,
+    sign1::{Sign1, TooLarge, signed_bytes},
+};
+
+/// Signs manifests with Ed25519 (RFC 8032); the same manifest always gets the same signature.
+pub struct Signer {
+    pair: KeyPair,
+    id: KeyId,
+}
+
+/// Why there is no key.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The file could not be read, created or written.
+    #[error("cannot use the signing key file {path}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The file holds something else.
+    #[error(
+        "the signing key file {path} does not hold 64 hexadecimal digits; restore it from a backup \
+         (devices trust no other key), or remove it to start with a new one"
+    )]
+    Format {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl Signer {
+    /// The key at `path`; a new one is made there, readable for this user only, if there is none.
+    pub fn load_or_create(path: &Path) -> Result<Self, KeyError> {
+        let failed = |source| KeyError::File { path: path.to_owned(), source };
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => create(path).map_err(failed)?,
+            Err(error) => return Err(failed(error)),
+        };
+        // The seed has the form of a digest: 32 bytes in hexadecimal.
+        let seed: wasmbed_wire::Digest =
+            text.trim().parse().map_err(|_| KeyError::Format { path: path.to_owned() })?;
+        Ok(Self::from_seed(seed.0))
+    }
+
+    /// The key made from these 32 random bytes.
+    pub fn from_seed(seed: [u8; 32]) -> Self {
+        let pair = KeyPair::from_seed(Seed::new(seed));
+        let mut id = [0; 8];
+        id.copy_from_slice(&Sha256::digest(*pair.pk)[..8]);
+        Signer { pair, id: KeyId(id) }
+    }
+
+    /// The public half: devices that trust it run what this signs.
+    pub fn public(&self) -> PublicKey {
+        PublicKey(*self.pair.pk)
+    }
+
+    /// Encodes and signs a manifest.
+    ///
+    /// # Errors
+    /// If it does not fit [`MAX_MANIFEST_BYTES`].
+    pub fn sign(&self, manifest: &Manifest<'_>) -> Result<(ArtifactId, bytes::Bytes), TooLarge> {
+        let payload = minicbor::to_vec(manifest).map_err(|_| TooLarge)?;
+        let signature = self.pair.sk.sign(signed_bytes(&payload)?, None);
+        let signed = Sign1 { key: self.id, payload: &payload, signature: &signature };
+        let mut out = [0; MAX_MANIFEST_BYTES];
+        let len = signed.encode(&mut out)?;
+        let id = ArtifactId::from_manifest_digest(&Sha256::digest(&payload).into());
+        Ok((id, bytes::Bytes::copy_from_slice(&out[..len])))
+    }
+}
+
+impl std::fmt::Debug for Signer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Signer").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+fn create(path: &Path) -> io::Result<String> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(io::Error::other)?;
+    let text = format!("{}\n", wasmbed_wire::Digest(seed));
+    // Complete before it is visible under its name: a key cut in half would look like damage.
+    let draft = path.with_extension("new");
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&draft, path)?;
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+    use wasmbed_wire::{
+        Digest, RuntimeId,
+        manifest::{Classes, Kind},
+    };
+
+    fn manifest() -> Manifest<'static> {
+        Manifest {
+            kind: Kind::Module,
+            name: "blink".parse().expect("a name"),
+            version: "1.2.3",
+            classes: Classes::default(),
+            runtime: RuntimeId([1; 8]),
+            size: 5,
+            digest: Digest([2; 32]),
+            block_bytes: 512,
+        }
+    }
+
+    #[test]
+    fn a_signature_verifies_and_names_its_key() {
+        let signer = Signer::from_seed([7; 32]);
+        let (id, bytes) = signer.sign(&manifest()).expect("it fits");
+        let signed = Sign1::decode(&bytes).expect("it reads back");
+        let key = ed25519_compact::PublicKey::new(signer.public().0);
+        let signature = ed25519_compact::Signature::new(*signed.signature);
+        let covered = signed_bytes(signed.payload).expect("it fits");
+        assert!(key.verify(covered.as_ref(), &signature).is_ok());
+        assert!(key.verify([covered.as_ref(), b"x"].concat(), &signature).is_err());
+        assert_eq!(signed.key.0, Sha256::digest(signer.public().0)[..8]);
+        assert_eq!(id.0, Sha256::digest(signed.payload)[..8]);
+        assert_eq!(minicbor::decode::<Manifest<'_>>(signed.payload).ok(), Some(manifest()));
+    }
+
+    #[test]
+    fn the_key_is_made_once_and_only_for_this_user() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("signing.key");
+        let first = Signer::load_or_create(&path).expect("a new key");
+        let again = Signer::load_or_create(&path).expect("the same key");
+        assert_eq!(first.public(), again.public());
+        let mode = std::fs::metadata(&path).expect("the file").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        std::fs::write(&path, "nonsense").expect("written");
+        assert!(matches!(Signer::load_or_create(&path), Err(KeyError::Format { .. })));
+    }
+}

@@ -1,0 +1,136 @@
+//! The fleet's memory: one SQLite file. The broker may forget everything; this may not.
+//!
+//! Every write is one transaction that is durable when the method returns, so that whatever the
+//! service says or publishes afterwards survives its death at any instant. One thread owns a [`Store`];
+//! [`Payloads`] is a second, read-only way to artifacts for whoever serves blocks.
+//!
+//! Not here: what the rows mean for devices (`service`), and live facts such as heartbeats, which are
+//! heard again soon enough.
+
+mod devices;
+mod events;
+mod modules;
+mod requests;
+mod schema;
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+
+pub use devices::{DeviceRow, Memory, ModuleRow};
+pub use events::{Event, EventFilter, NewEvent, Severity};
+pub use modules::{ArtifactRow, ModuleVersion, NewModule, Payloads, StoredArtifact};
+
+/// How long a statement waits for another connection's lock.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// Why the store could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// SQLite failed.
+    #[error("the fleet's data base {path} failed")]
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// The file was written by a newer version of this program.
+    #[error(
+        "the data base {path} has schema version {found}, this program knows versions up to {known}; \
+         use the newer program that wrote it, or another data directory"
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+        /// The newest known version.
+        known: u32,
+    },
+    /// The folder of the file could not be made.
+    #[error("cannot create the data directory {path}")]
+    Directory {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// The store; see the module's documentation.
+#[derive(Debug)]
+pub struct Store {
+    db: Connection,
+    path: PathBuf,
+}
+
+impl Store {
+    /// Opens the store at `path`, creating or migrating it as needed.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)
+                .map_err(|source| StoreError::Directory { path: folder.to_owned(), source })?;
+        }
+        let failed = |source| StoreError::Sqlite { path: path.to_owned(), source };
+        let mut db = Connection::open(path).map_err(failed)?;
+        db.busy_timeout(BUSY).map_err(failed)?;
+        db.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
+        // Durable also across a power cut: writes are rare, answers promise that they happened.
+        db.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
+        db.pragma_update(None, "foreign_keys", true).map_err(failed)?;
+        schema::migrate(&mut db, path)?;
+        Ok(Store { db, path: path.to_owned() })
+    }
+
+    /// A second, read-only connection for serving payloads.
+    pub fn payloads(&self) -> Result<Payloads, StoreError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let failed = |source| StoreError::Sqlite { path: self.path.clone(), source };
+        let db = Connection::open_with_flags(&self.path, flags).map_err(failed)?;
+        db.busy_timeout(BUSY).map_err(failed)?;
+        Ok(Payloads::new(db, self.path.clone()))
+    }
+
+    /// Runs `work` in one transaction: all of it is durable afterwards, or none of it happened.
+    pub fn write<T>(
+        &mut self,
+        work: impl FnOnce(&Write<'_>) -> Result<T, rusqlite::Error>,
+    ) -> Result<T, StoreError> {
+        let run = || {
+            let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let write = Write { tx: transaction };
+            let done = work(&write)?;
+            write.tx.commit()?;
+            Ok(done)
+        };
+        run().map_err(|source| StoreError::Sqlite { path: self.path.clone(), source })
+    }
+
+    fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, rusqlite::Error>) -> Result<T, StoreError> {
+        work(&self.db).map_err(|source| StoreError::Sqlite { path: self.path.clone(), source })
+    }
+}
+
+/// One transaction; its methods are the store's writes.
+pub struct Write<'a> {
+    tx: Transaction<'a>,
+}
+
+impl Write<'_> {
+    /// Takes the next number of a named counter; the first is 1. A number is never given out twice, not
+    /// even if the service dies right after.
+    pub fn next(&self, counter: &str) -> Result<u64, rusqlite::Error> {
+        self.tx.query_row(
+            "INSERT INTO counters (name, value) VALUES (?1, 1)
+             ON CONFLICT (name) DO UPDATE SET value = value + 1 RETURNING value",
+            [counter],
+            |row| row.get(0),
+        )
+    }
+}

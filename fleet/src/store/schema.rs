@@ -1,0 +1,107 @@
+//! The tables, and how older files become current ones.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::StoreError;
+
+/// Step `n` leads from version `n` to `n + 1`. Steps are only ever added.
+const STEPS: &[&str] = &["
+CREATE TABLE counters (
+    name TEXT PRIMARY KEY,
+    value INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE hosts (
+    id TEXT PRIMARY KEY,
+    revision INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE devices (
+    id TEXT PRIMARY KEY,
+    board TEXT NOT NULL,
+    class TEXT NOT NULL,
+    host TEXT REFERENCES hosts (id),
+    labels TEXT NOT NULL,
+    power INTEGER NOT NULL,
+    cycle INTEGER NOT NULL,
+    revision INTEGER NOT NULL,
+    heartbeat_ms INTEGER NOT NULL,
+    health TEXT NOT NULL,
+    memory TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE modules (
+    name TEXT NOT NULL,
+    version TEXT NOT NULL,
+    digest BLOB NOT NULL,
+    wasm BLOB NOT NULL,
+    report TEXT NOT NULL,
+    at_ms INTEGER NOT NULL,
+    PRIMARY KEY (name, version)
+) STRICT;
+
+CREATE TABLE artifacts (
+    id BLOB PRIMARY KEY,
+    name TEXT NOT NULL,
+    version TEXT NOT NULL,
+    classes INTEGER NOT NULL,
+    runtime BLOB NOT NULL,
+    block_bytes INTEGER NOT NULL,
+    manifest BLOB NOT NULL,
+    payload BLOB NOT NULL,
+    FOREIGN KEY (name, version) REFERENCES modules (name, version) ON DELETE CASCADE
+) STRICT;
+CREATE INDEX artifacts_of_module ON artifacts (name, version);
+
+CREATE TABLE desired_modules (
+    device TEXT NOT NULL REFERENCES devices (id) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    version TEXT NOT NULL,
+    artifact BLOB NOT NULL REFERENCES artifacts (id),
+    settings TEXT NOT NULL,
+    generation INTEGER NOT NULL,
+    PRIMARY KEY (device, name)
+) STRICT;
+CREATE INDEX devices_of_artifact ON desired_modules (artifact);
+
+CREATE TABLE events (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    at_ms INTEGER NOT NULL,
+    severity TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    device TEXT,
+    host TEXT,
+    module TEXT,
+    reason TEXT NOT NULL
+) STRICT;
+CREATE INDEX events_of_device ON events (device, id);
+
+CREATE TABLE requests (
+    id TEXT PRIMARY KEY,
+    digest BLOB NOT NULL,
+    answer TEXT NOT NULL,
+    at_ms INTEGER NOT NULL
+) STRICT;
+"];
+
+/// Brings a file to the current version.
+pub(super) fn migrate(db: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    let failed = |source| StoreError::Sqlite { path: path.to_owned(), source };
+    let found: u32 = db.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
+    let known = STEPS.len() as u32;
+    if found > known {
+        return Err(StoreError::Newer { path: path.to_owned(), found, known });
+    }
+    for (version, step) in (1u32..).zip(STEPS).skip(found as usize) {
+        let run = |db: &mut Connection| {
+            let transaction = db.transaction()?;
+            transaction.execute_batch(step)?;
+            transaction.pragma_update(None, "user_version", version)?;
+            transaction.commit()
+        };
+        run(db).map_err(failed)?;
+    }
+    Ok(())
+}
