@@ -1,0 +1,136 @@
+//! The host role: runs emulated boards and Linux agents as the service desires.
+//!
+//! A host is told a level ([`Desired`](crate::host_api::Desired)) and tells one back ([`Reported`](crate::host_api::Reported)), with an
+//! event for everything that happens to a process. It owns the processes and their folders, ends their
+//! serial links, and holds each board's own MQTT connection. Nothing it starts outlives it.
+//!
+//! Files below the data folder: `devices/{id}/` for each device, `boards/{name}/board.toml` for boards of
+//! the user's (added to the known ones, or in their place), `host.lock`.
+//!
+//! Not here: what should run where and what to do about a silent board (`wasmbed-plan`).
+
+mod bridge;
+mod console;
+mod device;
+mod launch;
+mod manager;
+mod process;
+mod qmp;
+mod reporter;
+mod restarts;
+mod session;
+mod uplink;
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::Read,
+    io::{Seek, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+    sync::Arc,
+};
+
+use anyhow::{Context, bail};
+use nix::fcntl::{Flock, FlockArg};
+use tokio::sync::mpsc;
+use wasmbed_boards::Boards;
+
+use crate::{
+    host_api::{HostConfig, Info},
+    shutdown::Shutdown,
+};
+use launch::Launcher;
+use manager::Manager;
+use uplink::Uplink;
+
+/// Runs the host until the shutdown. When it returns, every process it started is gone; when its own
+/// process is killed, so are they.
+///
+/// # Errors
+/// If the data folder cannot be used: not writable, in use by another host, or a board in it is wrong.
+/// A broker that cannot be reached is none: the host tries again for ever.
+pub async fn run(config: HostConfig, shutdown: Shutdown) -> anyhow::Result<()> {
+    launch::make_private(&config.data_dir)
+        .with_context(|| format!("cannot make the host's data folder {}", config.data_dir.display()))?;
+    // Processes run in folders of their own, where a relative path means something else.
+    let data_dir = fs::canonicalize(&config.data_dir)
+        .with_context(|| format!("cannot find the host's data folder {}", config.data_dir.display()))?;
+    let _lock = lock(&data_dir)?;
+    let boards = boards(&data_dir)?;
+    let agent = std::path::absolute(&config.agent).unwrap_or_else(|_| config.agent.clone());
+    let launcher = Launcher::new(boards, config.connection.clone(), &data_dir, config.firmware_dir, agent)
+        .with_context(|| format!("cannot use the host's data folder {}", data_dir.display()))?;
+    let launcher = Arc::new(launcher);
+    let (reporter, lines) = reporter::reporter();
+    let (desired, desired_reader) = mpsc::channel(1);
+    let described = Arc::clone(&launcher);
+    let uplink = Uplink {
+        id: config.id,
+        connection: config.connection,
+        reporter: reporter.clone(),
+        lines,
+        desired,
+        info: Box::new(move |boot| info(boot, &described)),
+    };
+    let manager = Manager::new(launcher, reporter);
+    // The connection ends after the processes: until then it tells how they end.
+    tokio::select! {
+        () = uplink.run() => {}
+        () = manager.run(desired_reader, shutdown) => {}
+    }
+    Ok(())
+}
+
+fn info(boot: u64, launcher: &Launcher) -> Info {
+    Info {
+        boot,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        boards: launcher.startable(),
+        free_memory_bytes: free_memory_bytes(),
+    }
+}
+
+/// What the kernel says is available; 0 if it does not say.
+fn free_memory_bytes() -> u64 {
+    let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kib = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))
+        .and_then(|rest| rest.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+    kib.unwrap_or(0).saturating_mul(1024)
+}
+
+fn boards(data_dir: &Path) -> anyhow::Result<Boards> {
+    let dir = data_dir.join("boards");
+    let boards = if dir.is_dir() { Boards::with_overrides(&dir) } else { Boards::embedded() };
+    boards.context("cannot use the boards")
+}
+
+/// Keeps a second host out of the folder: it would start the same devices on the same files.
+fn lock(data_dir: &Path) -> anyhow::Result<Flock<File>> {
+    let path = data_dir.join("host.lock");
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .with_context(|| format!("cannot open {}", path.display()))?;
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(mut file) => {
+            // For the message of whoever comes second; the lock itself is what counts.
+            let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| write!(file, "{}", std::process::id()));
+            Ok(file)
+        }
+        Err((mut file, _)) => {
+            let mut pid = String::new();
+            let _ = file.read_to_string(&mut pid);
+            bail!(
+                "another host (process {}) uses the data folder {}; stop it, or give this host a folder of its own",
+                pid.trim(),
+                data_dir.display()
+            )
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! One device: brings its process to what is desired and keeps it there.
+//!
+//! Everything about one device happens in one task, so nothing about it can race: its process, its
+//! bridge and its restarts are futures of that task, and dropping them ends them. A start is a power
+//! cycle, so nothing needs remembering over a restart of the host: its processes end with it.
+//!
+//! Not here: how a board is started (`launch`), what devices there are (`manager`).
+
+use std::{
+    convert::Infallible,
+    fs, io,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
+use wasmbed_wire::{DeviceId, message::LinkCounters};
+
+use super::{
+    bridge::{self, Observer},
+    console::Console,
+    launch::{Launch, Launcher},
+    process::{Exit, Process, StartError},
+    qmp,
+    reporter::{Reporter, unix_ms},
+    restarts::{self, Restarts, Verdict},
+};
+use crate::host_api::{DesiredDevice, EventKind, Power, ProcessStatus, ReportedDevice};
+
+/// Connects for which two starts within one second leave room, so that their numbers still rise.
+const CONNECTS_PER_START: u32 = 64;
+const AS_DESIRED: &str = "as desired";
+
+/// The task of one device.
+pub(super) struct Device {
+    id: DeviceId,
+    /// What is desired; `None` once the device is to be forgotten. Ends with the host.
+    wanted: watch::Receiver<Option<DesiredDevice>>,
+    launcher: Arc<Launcher>,
+    reporter: Reporter,
+    restarts: Restarts,
+    /// The last power cycle done.
+    cycle: u32,
+    /// Starts after a death.
+    restarted: u32,
+    /// Why it was last started again, or does not run.
+    reason: Option<String>,
+    /// What asked for the next start.
+    asked: &'static str,
+    /// The last start numbered its connects above this.
+    boot_floor: u32,
+}
+
+/// Why a device leaves the state it is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Disturbance {
+    /// A power cycle is asked for.
+    Cycle,
+    /// Something else is desired.
+    Changed,
+    /// The host is ending.
+    Ending,
+}
+
+/// How running ended.
+enum Ended {
+    Disturbed(Disturbance),
+    Died(String),
+    /// Could not run at all.
+    Failed(String),
+}
+
+impl Device {
+    /// A device of which nothing was started yet.
+    pub(super) fn new(
+        id: DeviceId,
+        wanted: watch::Receiver<Option<DesiredDevice>>,
+        launcher: Arc<Launcher>,
+        reporter: Reporter,
+    ) -> Self {
+        Device {
+            id,
+            wanted,
+            launcher,
+            reporter,
+            restarts: Restarts::default(),
+            cycle: 0,
+            restarted: 0,
+            reason: None,
+            asked: AS_DESIRED,
+            boot_floor: 0,
+        }
+    }
+
+    /// Runs until the host ends; the process is gone then.
+    pub(super) async fn run(mut self) {
+        loop {
+            let wanted = self.wanted.borrow_and_update().clone();
+            let disturbance = match wanted {
+                None => self.forget().await,
+                Some(wanted) if wanted.power == Power::Off => self.rest(&wanted).await,
+                Some(wanted) => self.keep_running(&wanted).await,
+            };
+            if disturbance == Disturbance::Ending {
+                return;
+            }
+            // Whoever changes what is desired has taken note of what was.
+            self.restarts.forgive();
+            self.reason = None;
+            self.asked = if disturbance == Disturbance::Cycle { "power cycle" } else { AS_DESIRED };
+        }
+    }
+
+    async fn forget(&mut self) -> Disturbance {
+        let dir = self.launcher.device_dir(&self.id);
+        match fs::remove_dir_all(&dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(device = %self.id, dir = %dir.display(), %error, "could not remove the files of a device");
+            }
+            _ => {}
+        }
+        match self.wanted.changed().await {
+            Ok(()) => Disturbance::Changed,
+            Err(_) => Disturbance::Ending,
+        }
+    }
+
+    async fn rest(&mut self, wanted: &DesiredDevice) -> Disturbance {
+        self.cycle = wanted.cycle;
+        self.report(ProcessStatus::Stopped, None);
+        self.disturbed(wanted).await
+    }
+
+    /// Starts the device again and again, until it is used up or disturbed.
+    async fn keep_running(&mut self, wanted: &DesiredDevice) -> Disturbance {
+        // Everything is started afresh, which is what a cycle is.
+        self.cycle = wanted.cycle;
+        loop {
+            let why = match self.run_once(wanted).await {
+                Ended::Disturbed(disturbance) => return disturbance,
+                Ended::Failed(why) => {
+                    self.event(EventKind::StartFailed, &why);
+                    return self.give_up(wanted, why).await;
+                }
+                Ended::Died(why) => why,
+            };
+            self.event(EventKind::Exited, &why);
+            match self.restarts.on_death(Instant::now()) {
+                Verdict::Spent => {
+                    let (budget, seconds) = (restarts::BUDGET, restarts::WINDOW.as_secs());
+                    let why = format!(
+                        "restarted {budget} times in {seconds} s, restart budget used up; last: {why}"
+                    );
+                    self.event(EventKind::BudgetExhausted, &why);
+                    return self.give_up(wanted, why).await;
+                }
+                Verdict::After(pause) => {
+                    self.reason = Some(why);
+                    if let Some(disturbance) = self.pause(wanted, pause).await {
+                        return disturbance;
+                    }
+                    self.restarted += 1;
+                }
+            }
+        }
+    }
+
+    async fn give_up(&mut self, wanted: &DesiredDevice, why: String) -> Disturbance {
+        self.reason = Some(why);
+        self.report(ProcessStatus::Error, None);
+        self.disturbed(wanted).await
+    }
+
+    async fn pause(&mut self, wanted: &DesiredDevice, pause: Duration) -> Option<Disturbance> {
+        self.report(ProcessStatus::Backoff, None);
+        tokio::select! {
+            () = sleep(pause) => None,
+            disturbance = self.disturbed(wanted) => Some(disturbance),
+        }
+    }
+
+    async fn run_once(&mut self, wanted: &DesiredDevice) -> Ended {
+        self.report(ProcessStatus::Starting, None);
+        let (launch, printer) = match self.prepare(wanted) {
+            Ok(prepared) => prepared,
+            Err(why) => return Ended::Failed(why),
+        };
+        let stderr = printer.clone();
+        let said = move |line: &str| stderr.print(format!("{line}\n").as_bytes());
+        let mut process = match Process::start(&launch.spec, said).await {
+            Ok(process) => process,
+            Err(error @ StartError::Missing { .. }) => return Ended::Failed(error.to_string()),
+            Err(error) => return Ended::Died(error.to_string()),
+        };
+        self.started(&printer, process.pid(), launch.link.is_none());
+        let pid = process.pid();
+        let mut attendant = Attendant {
+            printer: &printer,
+            reporter: self.reporter.clone(),
+            status: self.status(ProcessStatus::Running, Some(pid)),
+        };
+        let attended = attend(&launch, &mut attendant);
+        let disturbance = tokio::select! {
+            exit = process.wait() => return Ended::Died(exit.to_string()),
+            disturbance = self.disturbed(wanted) => disturbance,
+            never = attended => match never {},
+        };
+        self.report(ProcessStatus::Stopping, Some(pid));
+        let exit = end(process, &launch, disturbance).await;
+        printer.note(&format!("stopped: {exit}"));
+        if disturbance != Disturbance::Cycle {
+            self.event(EventKind::Stopped, AS_DESIRED);
+        }
+        Ended::Disturbed(disturbance)
+    }
+
+    fn prepare(&mut self, wanted: &DesiredDevice) -> Result<(Launch, Printer), String> {
+        let now_s = u32::try_from(unix_ms() / 1000).unwrap_or(u32::MAX);
+        self.boot_floor = now_s.max(self.boot_floor.saturating_add(CONNECTS_PER_START));
+        let launch = self.launcher.prepare(wanted, self.boot_floor).map_err(|error| error.to_string())?;
+        let console = Console::open(&launch.spec.dir).map_err(|error| {
+            format!("the console log in {} cannot be written: {error}", launch.spec.dir.display())
+        })?;
+        let console = Arc::new(Mutex::new(console));
+        Ok((launch, Printer { device: self.id, console, reporter: self.reporter.clone() }))
+    }
+
+    fn started(&self, printer: &Printer, pid: u32, is_running: bool) {
+        let (kind, why) = match &self.reason {
+            Some(why) => (EventKind::Restarted, why.as_str()),
+            None => (EventKind::Started, self.asked),
+        };
+        printer.note(&format!("{} ({why}), process {pid}", kind.name()));
+        self.event(kind, why);
+        // A board runs once its line is there.
+        self.report(if is_running { ProcessStatus::Running } else { ProcessStatus::Starting }, Some(pid));
+    }
+
+    /// Returns when `wanted` is not what is desired any more.
+    async fn disturbed(&mut self, wanted: &DesiredDevice) -> Disturbance {
+        loop {
+            if self.wanted.changed().await.is_err() {
+                return Disturbance::Ending;
+            }
+            let now = self.wanted.borrow_and_update().clone();
+            let Some(now) = now else {
+                return Disturbance::Changed;
+            };
+            if now.power != wanted.power || now.board != wanted.board || now.password != wanted.password {
+                return Disturbance::Changed;
+            }
+            if now.cycle > self.cycle {
+                return Disturbance::Cycle;
+            }
+            // New keys wait for the next start.
+        }
+    }
+
+    fn status(&self, status: ProcessStatus, pid: Option<u32>) -> ReportedDevice {
+        ReportedDevice {
+            id: self.id,
+            status,
+            pid,
+            since_ms: unix_ms(),
+            cycle: self.cycle,
+            restarts: self.restarted,
+            reason: self.reason.clone(),
+            link: None,
+        }
+    }
+
+    fn report(&self, status: ProcessStatus, pid: Option<u32>) {
+        self.reporter.report(self.status(status, pid));
+    }
+
+    fn event(&self, kind: EventKind, reason: &str) {
+        self.reporter.event(self.id, kind, reason);
+    }
+}
+
+/// A power cycle is hard, as on a real board, and so reaches a process that does not listen any more.
+async fn end(process: Process, launch: &Launch, disturbance: Disturbance) -> Exit {
+    match (&launch.qmp, disturbance) {
+        (_, Disturbance::Cycle) => process.kill().await,
+        (Some(qmp), _) => process.stop(qmp::quit(qmp)).await,
+        (None, _) => process.stop(async { Err(io::ErrorKind::NotConnected.into()) }).await,
+    }
+}
+
+/// Holds the serial line, where the device has one.
+async fn attend(launch: &Launch, attendant: &mut Attendant<'_>) -> Infallible {
+    match &launch.link {
+        Some(link) => bridge::attend(&link.port, &link.listener, attendant).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Where the device's text goes.
+#[derive(Clone)]
+struct Printer {
+    device: DeviceId,
+    console: Arc<Mutex<Console>>,
+    reporter: Reporter,
+}
+
+impl Printer {
+    fn print(&self, text: &[u8]) {
+        self.with(|console| {
+            console.write(Instant::now(), text, |line| self.reporter.line(self.device, line))
+        });
+    }
+
+    fn note(&self, text: &str) {
+        self.with(|console| console.note(text));
+    }
+
+    fn with(&self, act: impl FnOnce(&mut Console)) {
+        act(&mut self.console.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+struct Attendant<'a> {
+    printer: &'a Printer,
+    reporter: Reporter,
+    status: ReportedDevice,
+}
+
+impl Observer for Attendant<'_> {
+    fn connected(&mut self) {
+        self.reporter.report(ReportedDevice { since_ms: unix_ms(), ..self.status.clone() });
+    }
+
+    fn console(&mut self, text: &[u8]) {
+        self.printer.print(text);
+    }
+
+    fn counters(&mut self, counters: LinkCounters) {
+        self.reporter.count(self.status.id, counters);
+    }
+}

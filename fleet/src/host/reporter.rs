@@ -1,0 +1,167 @@
+//! What the devices' tasks tell about their devices, kept until the broker has it.
+//!
+//! [`Reporter`] is what tasks hold; `uplink` reads it. Levels replace each other, events and lines are
+//! bounded: a broker that is away costs the oldest of them, never memory.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use tokio::sync::{mpsc, watch};
+use wasmbed_wire::{DeviceId, message::LinkCounters};
+
+use crate::host_api::{Event, EventKind, ProcessStatus, Reported, ReportedDevice};
+
+/// Events kept while the broker is away.
+const EVENTS: usize = 256;
+/// Console lines waiting to be sent.
+const LINES: usize = 256;
+
+/// Where tasks report to; clones share it.
+#[derive(Debug, Clone)]
+pub(super) struct Reporter {
+    told: Arc<watch::Sender<Told>>,
+    lines: mpsc::Sender<(DeviceId, String)>,
+}
+
+/// What was reported so far.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    revision: u64,
+    devices: BTreeMap<DeviceId, ReportedDevice>,
+    events: VecDeque<Event>,
+    /// Number of the first of `events`.
+    first: u64,
+}
+
+impl Told {
+    /// The level to report now.
+    pub(super) fn reported(&self) -> Reported {
+        Reported { revision: self.revision, devices: self.devices.values().cloned().collect() }
+    }
+
+    /// The oldest event the broker does not have, and its number.
+    pub(super) fn event(&self) -> Option<(u64, &Event)> {
+        self.events.front().map(|event| (self.first, event))
+    }
+
+    fn push(&mut self, event: Event) {
+        if self.events.len() >= EVENTS {
+            self.forget(self.first);
+        }
+        self.events.push_back(event);
+    }
+
+    fn forget(&mut self, number: u64) {
+        // It may have made room for a newer one in the meantime.
+        if number == self.first && self.events.pop_front().is_some() {
+            self.first += 1;
+        }
+    }
+}
+
+/// A reporter, and the console lines told to it.
+pub(super) fn reporter() -> (Reporter, mpsc::Receiver<(DeviceId, String)>) {
+    let (lines, line_reader) = mpsc::channel(LINES);
+    (Reporter { told: Arc::new(watch::Sender::new(Told::default())), lines }, line_reader)
+}
+
+impl Reporter {
+    /// Sees every change of what was reported.
+    pub(super) fn subscribe(&self) -> watch::Receiver<Told> {
+        self.told.subscribe()
+    }
+
+    /// This revision is accepted, and these are its devices, all of them.
+    pub(super) fn accept(&self, revision: u64, devices: impl Iterator<Item = DeviceId>) {
+        self.told.send_modify(|told| {
+            let mut known = std::mem::take(&mut told.devices);
+            told.revision = revision;
+            told.devices =
+                devices.map(|id| (id, known.remove(&id).unwrap_or_else(|| unstarted(id)))).collect();
+        });
+    }
+
+    /// The device is this now; nothing if it is none of the accepted revision any more.
+    pub(super) fn report(&self, device: ReportedDevice) {
+        self.told.send_if_modified(|told| {
+            let Some(known) = told.devices.get_mut(&device.id) else {
+                return false;
+            };
+            let link = device.link.or(known.link);
+            *known = ReportedDevice { link, ..device };
+            true
+        });
+    }
+
+    /// Counters of the device's link. They change all the time, so they wake nobody.
+    pub(super) fn count(&self, device: DeviceId, counters: LinkCounters) {
+        self.told.send_if_modified(|told| {
+            if let Some(device) = told.devices.get_mut(&device) {
+                device.link = Some(counters);
+            }
+            false
+        });
+    }
+
+    /// Something happened.
+    pub(super) fn event(&self, device: DeviceId, kind: EventKind, reason: impl Into<String>) {
+        let reason = reason.into();
+        tracing::info!(%device, kind = kind.name(), reason, "device process");
+        self.told.send_modify(|told| told.push(Event { device, kind, reason, at_ms: unix_ms() }));
+    }
+
+    /// The broker has the event with this number.
+    pub(super) fn forget_event(&self, number: u64) {
+        self.told.send_modify(|told| told.forget(number));
+    }
+
+    /// The device printed a line.
+    pub(super) fn line(&self, device: DeviceId, line: String) {
+        // Beyond what can wait, the log has them.
+        let _ = self.lines.try_send((device, line));
+    }
+}
+
+fn unstarted(id: DeviceId) -> ReportedDevice {
+    ReportedDevice {
+        id,
+        status: ProcessStatus::Stopped,
+        pid: None,
+        since_ms: unix_ms(),
+        cycle: 0,
+        restarts: 0,
+        reason: None,
+        link: None,
+    }
+}
+
+/// Milliseconds of Unix time.
+pub(super) fn unix_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_events_make_room_and_an_acknowledgement_hits_only_its_own() {
+        let (reporter, _lines) = reporter();
+        let told = reporter.subscribe();
+        let device = "pump-7".parse().expect("a name");
+        for n in 0..EVENTS + 3 {
+            reporter.event(device, EventKind::Exited, n.to_string());
+        }
+        let oldest = || told.borrow().event().map(|(number, event)| (number, event.reason.clone()));
+        assert_eq!(oldest(), Some((3, "3".to_owned())));
+        reporter.forget_event(2);
+        assert_eq!(oldest(), Some((3, "3".to_owned())));
+        reporter.forget_event(3);
+        assert_eq!(oldest(), Some((4, "4".to_owned())));
+    }
+}

@@ -1,0 +1,207 @@
+//! The host's own MQTT connection: what it hears and what it tells.
+//!
+//! What is told is a level ([`Reported`]) or an event kept until the broker has it; so a broker that is
+//! away costs nothing but time. One message of quality of service 1 is under way at a time, which makes
+//! its acknowledgement unmistakable.
+//!
+//! Not here: what to do about what was heard (`manager`).
+
+use std::time::Duration;
+
+use rumqttc::v5::mqttbytes::{QoS, v5::LastWill};
+use serde::Serialize;
+use tokio::{
+    sync::{mpsc, watch},
+    time::{MissedTickBehavior, interval, sleep},
+};
+use wasmbed_wire::{DeviceId, HostId, message::Status, topic::Delivery};
+
+use super::{
+    reporter::{Reporter, Told, unix_ms},
+    session::{Event, Policy, Session, Subscription},
+};
+use crate::{
+    connection::Connection,
+    host_api::{self, Desired, Info, Reported, State, Up},
+};
+
+/// How often numbers that change all the time are told.
+const COUNTERS: Duration = Duration::from_secs(15);
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+const RETRY_LAST: Duration = Duration::from_secs(3);
+
+const LEVEL: Delivery = Delivery { qos: 1, retain: true };
+const FACT: Delivery = Delivery { qos: 1, retain: false };
+const LINE: Delivery = Delivery { qos: 0, retain: false };
+
+/// The host's connection, made again whenever it ends.
+pub(super) struct Uplink {
+    /// This host.
+    pub(super) id: HostId,
+    /// The broker.
+    pub(super) connection: Connection,
+    /// What to tell.
+    pub(super) reporter: Reporter,
+    /// Lines to pass on.
+    pub(super) lines: mpsc::Receiver<(DeviceId, String)>,
+    /// Gets every desired state.
+    pub(super) desired: mpsc::Sender<Desired>,
+    /// Describes the host; called with the number of the connect.
+    pub(super) info: Box<dyn Fn(u64) -> Info + Send + Sync>,
+}
+
+impl Uplink {
+    /// Connects for ever.
+    pub(super) async fn run(mut self) {
+        let mut pause = RETRY_FIRST;
+        let mut boot = 0;
+        let mut complained = false;
+        loop {
+            boot = unix_ms().max(boot + 1);
+            let session = self.connect(boot);
+            let reason = match session.next().await {
+                Event::Closed(reason) => reason,
+                _ => {
+                    tracing::info!(host = %self.id, broker = %self.connection.address, "host connected");
+                    (pause, complained) = (RETRY_FIRST, false);
+                    Online::new(&mut self, session, boot).run().await
+                }
+            };
+            if complained {
+                tracing::debug!(host = %self.id, reason, "still no connection");
+            } else {
+                let broker = &self.connection.address;
+                tracing::warn!(host = %self.id, %broker, reason, "no connection to the broker; trying again");
+            }
+            complained = true;
+            sleep(pause).await;
+            pause = (pause * 2).min(RETRY_LAST);
+        }
+    }
+
+    fn connect(&self, boot: u64) -> Session {
+        let mut options = self.connection.options(format!("{}.{}", host_api::HOST_LEVEL, self.id));
+        let will = json(&State { status: Status::Offline, boot });
+        options.set_last_will(LastWill::new(self.topic(Up::State), will, QoS::AtLeastOnce, true, None));
+        let base = host_api::topic(&self.connection.prefix, &self.id, "");
+        Session::open(options, Subscription { base, filter: "dn/#", policy })
+    }
+
+    fn topic(&self, up: Up) -> String {
+        host_api::topic(&self.connection.prefix, &self.id, up)
+    }
+}
+
+fn policy(topic: &str) -> Policy {
+    if topic == host_api::DESIRED { Policy::Latest } else { Policy::Ignored }
+}
+
+/// What the broker has not yet acknowledged.
+#[derive(Debug, Clone, Copy)]
+enum UnderWay {
+    State,
+    Info,
+    Reported,
+    Event(u64),
+}
+
+/// One connection that is up.
+struct Online<'a> {
+    uplink: &'a mut Uplink,
+    told: watch::Receiver<Told>,
+    session: Session,
+    boot: u64,
+    under_way: Option<UnderWay>,
+    /// What was last reported on this connection.
+    reported: Option<Reported>,
+}
+
+impl<'a> Online<'a> {
+    fn new(uplink: &'a mut Uplink, session: Session, boot: u64) -> Self {
+        let told = uplink.reporter.subscribe();
+        Online { uplink, told, session, boot, under_way: None, reported: None }
+    }
+
+    /// Until the connection ends, for the reason returned.
+    async fn run(mut self) -> String {
+        self.send(UnderWay::State);
+        let mut counters = interval(COUNTERS);
+        counters.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                event = self.session.next() => match event {
+                    Event::Closed(reason) => return reason,
+                    Event::Acked(_) => self.on_acked(),
+                    Event::Message(message) => self.on_message(&message.payload).await,
+                    Event::Up => {}
+                },
+                Ok(()) = self.told.changed() => self.advance(),
+                Some((device, line)) = self.uplink.lines.recv() => {
+                    let topic = self.uplink.topic(Up::Console(device));
+                    // The log has what the broker does not take.
+                    let _ = self.session.publish(0, topic, LINE, line);
+                }
+                _ = counters.tick() => self.advance(),
+            }
+        }
+    }
+
+    async fn on_message(&self, payload: &[u8]) {
+        match serde_json::from_slice(payload) {
+            // An error means that the host is ending.
+            Ok(desired) => drop(self.uplink.desired.send(desired).await),
+            Err(error) => {
+                tracing::warn!(%error, bytes = payload.len(), "ignored a desired state that cannot be read");
+            }
+        }
+    }
+
+    fn on_acked(&mut self) {
+        match self.under_way.take() {
+            Some(UnderWay::State) => return self.send(UnderWay::Info),
+            Some(UnderWay::Event(number)) => self.uplink.reporter.forget_event(number),
+            _ => {}
+        }
+        self.advance();
+    }
+
+    /// Sends what is due, if nothing is under way. What happened goes before what is: whoever sees a
+    /// level has seen how it came about.
+    fn advance(&mut self) {
+        if self.under_way.is_some() {
+            return;
+        }
+        let (event, reported) = {
+            let told = self.told.borrow_and_update();
+            (told.event().map(|(number, _)| number), told.reported())
+        };
+        if let Some(number) = event {
+            self.send(UnderWay::Event(number));
+        } else if self.reported.as_ref() != Some(&reported) {
+            self.reported = Some(reported);
+            self.send(UnderWay::Reported);
+        }
+    }
+
+    fn send(&mut self, what: UnderWay) {
+        let (up, delivery, payload) = match what {
+            UnderWay::State => (Up::State, LEVEL, json(&State { status: Status::Online, boot: self.boot })),
+            UnderWay::Info => (Up::Info, LEVEL, json(&(self.uplink.info)(self.boot))),
+            UnderWay::Reported => (Up::Reported, LEVEL, json(&self.reported)),
+            UnderWay::Event(_) => {
+                (Up::Event, FACT, json(&self.told.borrow().event().map(|(_, event)| event)))
+            }
+        };
+        let topic = self.uplink.topic(up);
+        match self.session.publish(0, topic, delivery, payload) {
+            Ok(()) => self.under_way = Some(what),
+            // The way is full of console lines: the next change or tick tries again.
+            Err(_) => self.reported = None,
+        }
+    }
+}
+
+/// The types of `host_api` have text keys only, so that this cannot fail.
+fn json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap_or_default()
+}
