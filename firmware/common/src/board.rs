@@ -1,0 +1,63 @@
+//! What a board supplies.
+
+use wasmbed_abi::{Errno, Sensor};
+use wasmbed_wire::limits::Class;
+
+use crate::heap::HeapUse;
+
+/// One board's hardware, as the driver sees it. Nothing blocks but [`Board::sleep`].
+pub trait Board: 'static {
+    /// Microseconds since the device started.
+    fn now_us(&self) -> u64;
+
+    /// Moves bytes received on the link into `out` and returns how many there were.
+    fn read(&mut self, out: &mut [u8]) -> usize;
+
+    /// How many bytes [`Board::write`] takes now.
+    fn room(&self) -> usize;
+
+    /// Queues bytes for the link; the caller has checked [`Board::room`].
+    fn write(&mut self, bytes: &[u8]);
+
+    /// Sleeps until something was received, until `deadline_ms` if one is given, or for no reason; not
+    /// at all if something was received already.
+    fn sleep(&mut self, deadline_ms: Option<u64>);
+
+    /// Waits until everything queued for the link is sent, then resets. Memory keeps its contents.
+    fn reset(&mut self) -> !;
+
+    /// The current use of the heap.
+    fn heap(&self) -> HeapUse;
+
+    /// Stack never touched so far, in bytes.
+    fn stack_free(&self) -> usize;
+
+    /// Measures; see [`wasmbed_runtime::Host::sensor_read`].
+    ///
+    /// # Errors
+    /// [`Errno::NotFound`] if there is no such sensor.
+    fn sensor(&mut self, sensor: Sensor) -> Result<i64, Errno> {
+        let _ = sensor;
+        Err(Errno::NotFound)
+    }
+
+    /// Milliseconds since the device started.
+    fn now_ms(&self) -> u64 {
+        self.now_us() / 1000
+    }
+}
+
+/// What a board is: the part of its `board.toml` that the firmware needs.
+#[derive(Debug, Clone, Copy)]
+pub struct Sheet {
+    /// Its name.
+    pub name: &'static str,
+    /// The class of its limits.
+    pub class: Class,
+    /// Largest module payload, in bytes.
+    pub slot_bytes: u32,
+    /// Largest block, in bytes.
+    pub block_bytes: u16,
+    /// Blocks taken in at once.
+    pub window_blocks: u8,
+}

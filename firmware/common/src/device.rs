@@ -1,0 +1,139 @@
+//! The device as the agent sees it.
+
+use alloc::rc::Rc;
+use core::cell::RefCell;
+
+use wasmbed_core::{Facts, Platform, Slot, Store, StoreError, Vitals};
+use wasmbed_runtime::Target;
+use wasmbed_wire::{BoardName, PublicKey, message::Crash, provision::Provision};
+
+use crate::{
+    Board, Sheet,
+    crash::{LastCrash, Start},
+    port::Port,
+    slots::Slots,
+};
+
+/// Version of the firmware: that of this workspace.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Slots are shared with the running modules' keeper.
+pub(crate) type SharedSlots<const N: usize> = Rc<RefCell<Slots<N>>>;
+
+/// What the agent asks of the device.
+pub(crate) struct Device<B, const SLOTS: usize> {
+    port: Rc<Port<B>>,
+    slots: SharedSlots<SLOTS>,
+    provision: Provision<'static>,
+    facts: Facts<'static>,
+    crash: Option<LastCrash>,
+    boot: u32,
+    keep_boot: fn(u32),
+    random: u32,
+}
+
+impl<B: Board, const SLOTS: usize> Device<B, SLOTS> {
+    /// `keep_boot` is told every number of a connect and keeps it across a reset.
+    pub(crate) fn new(
+        port: Rc<Port<B>>,
+        slots: SharedSlots<SLOTS>,
+        sheet: &Sheet,
+        board: BoardName,
+        provision: Provision<'static>,
+        start: Start,
+        keep_boot: fn(u32),
+    ) -> Self {
+        let heap_bytes = port.board.borrow().heap().total as u32;
+        let facts = Facts {
+            board,
+            class: sheet.class,
+            firmware: VERSION,
+            runtime: Target::of(sheet.class).runtime_id(),
+            reset: start.cause,
+            slot_bytes: sheet.slot_bytes,
+            block_bytes: sheet.block_bytes,
+            heap_bytes,
+        };
+        let boot = start.last_boot.max(provision.boot_floor);
+        let name = provision.device.as_str().bytes();
+        // Devices that start together must not retry together.
+        let random = name.fold(boot ^ start.starts, |sum, byte| sum.wrapping_mul(31) ^ u32::from(byte)) | 1;
+        Device { port, slots, provision, facts, crash: start.crash, boot, keep_boot, random }
+    }
+}
+
+impl<B: Board, const SLOTS: usize> Platform for Device<B, SLOTS> {
+    fn facts(&self) -> Facts<'_> {
+        self.facts
+    }
+
+    fn vitals(&self) -> Vitals {
+        let board = self.port.board.borrow();
+        let heap = board.heap();
+        Vitals {
+            heap_used: heap.used as u32,
+            heap_peak: heap.peak as u32,
+            stack_free: board.stack_free() as u32,
+            link: Some(self.port.counters()),
+        }
+    }
+
+    fn trusted(&self, nth: usize) -> Option<PublicKey> {
+        self.provision.trusted.iter().nth(nth)
+    }
+
+    fn next_boot(&mut self) -> u32 {
+        self.boot = self.boot.saturating_add(1);
+        (self.keep_boot)(self.boot);
+        self.boot
+    }
+
+    fn crash(&self) -> Option<Crash<'_>> {
+        self.crash.as_ref().map(|crash| Crash {
+            boot: crash.boot,
+            message: crash.text(),
+            pc: crash.pc,
+            uptime_ms: crash.uptime_ms,
+        })
+    }
+
+    fn clear_crash(&mut self) {
+        self.crash = None;
+    }
+
+    fn random(&mut self) -> u32 {
+        // Marsaglia's xorshift; the low bits of the clock make two runs differ.
+        self.random ^= self.port.now_us() as u32 | 1;
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 17;
+        self.random ^= self.random << 5;
+        self.random
+    }
+}
+
+impl<B: Board, const SLOTS: usize> Store for Device<B, SLOTS> {
+    fn begin(&mut self, slot: Slot, size: u32) -> Result<(), StoreError> {
+        let begun = self.slots.borrow_mut().begin(slot, size);
+        if begun.is_err() {
+            self.port.say(format_args!("store: no room for {size} bytes in slot {}", slot.0));
+        }
+        begun
+    }
+
+    fn write(&mut self, slot: Slot, offset: u32, bytes: &[u8]) -> Result<(), StoreError> {
+        self.slots.borrow_mut().write(slot, offset, bytes)
+    }
+
+    fn read(&mut self, slot: Slot, offset: u32, out: &mut [u8]) -> Result<(), StoreError> {
+        self.slots.borrow().read(slot, offset, out)
+    }
+
+    fn commit(&mut self, _: Slot, _: &[u8]) -> Result<(), StoreError> {
+        // The payload is where it will be run; nothing here survives a reset, so nothing is kept.
+        Ok(())
+    }
+
+    fn discard(&mut self, slot: Slot) {
+        self.slots.borrow_mut().discard(slot);
+    }
+}

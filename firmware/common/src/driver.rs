@@ -1,0 +1,256 @@
+//! The loop: link to agent, agent to link and modules, sleep.
+
+use alloc::rc::Rc;
+use core::{cell::RefCell, fmt};
+
+use heapless::Vec;
+use wasmbed_core::{Agent, Config, Effect, Instant, Rejected, Token};
+use wasmbed_wire::{
+    BoardName,
+    bridge::{FromBoard, ToBoard},
+    link::Event,
+    provision::{Provision, ProvisionError},
+};
+
+use crate::{
+    Board, Sheet,
+    crash::Start,
+    device::Device,
+    modules::Modules,
+    port::{BoardLink, Port},
+    slots::Slots,
+};
+
+/// Largest message of an agent, in bytes for each slot.
+const MESSAGE_BYTES: usize = 256;
+/// MQTT keep-alive: the bridge notices a silent board much earlier.
+const KEEP_ALIVE_S: u16 = 20;
+/// Bytes taken from the line at once.
+const READ_BYTES: usize = 64;
+/// Longest last will.
+const WILL_BYTES: usize = 32;
+/// How often a board that cannot work says why, in milliseconds.
+const COMPLAINT_MS: u64 = 10_000;
+
+/// Runs the device for ever.
+///
+/// `provision` is the memory where the provisioning lies, `start` what the record says about this
+/// start; `keep_boot` is told the number of every connect and keeps it across a reset.
+pub fn run<B: Board, const SLOTS: usize>(
+    board: B,
+    sheet: &'static Sheet,
+    provision: &'static [u8],
+    start: Start,
+    keep_boot: fn(u32),
+) -> ! {
+    let session = (start.starts as u16).rotate_left(8) ^ board.now_us() as u16;
+    let window = sheet.window_blocks.saturating_add(1);
+    let port = Rc::new(Port::new(board, session, window, SLOTS * MESSAGE_BYTES));
+    port.say(format_args!("wasmbed {} on {}, {:?}", env!("CARGO_PKG_VERSION"), sheet.name, start));
+    match Provision::read(provision) {
+        Ok(provision) => match sheet.name.parse() {
+            Ok(name) => Driver::<B, SLOTS>::new(port, sheet, name, provision, start, keep_boot).run(),
+            Err(error) => complain(&port, format_args!("board {}: {error}", sheet.name)),
+        },
+        Err(ProvisionError::Missing) => {
+            complain(&port, format_args!("not provisioned; write a provisioning blob"))
+        }
+        Err(ProvisionError::Malformed) => {
+            complain(&port, format_args!("the provisioning is damaged; write it again"))
+        }
+    }
+}
+
+/// Says over and over why the device does nothing.
+fn complain<B: Board>(port: &Port<B>, why: fmt::Arguments<'_>) -> ! {
+    loop {
+        port.say(why);
+        let until_ms = port.now_ms().saturating_add(COMPLAINT_MS);
+        while port.now_ms() < until_ms {
+            let mut board = port.board.borrow_mut();
+            // What arrives is of no use, but would keep the board awake.
+            while board.read(&mut [0; READ_BYTES]) > 0 {}
+            board.sleep(Some(until_ms));
+        }
+    }
+}
+
+struct Driver<B: Board, const SLOTS: usize> {
+    port: Rc<Port<B>>,
+    agent: Agent<Device<B, SLOTS>, SLOTS>,
+    modules: Modules<B, SLOTS>,
+    /// What the agent wants to be opened as soon as the link is up.
+    opening: Option<Opening>,
+}
+
+struct Opening {
+    keep_alive_s: u16,
+    will: Vec<u8, WILL_BYTES>,
+}
+
+/// Whether there is more to do at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Sleep,
+    GoOn,
+}
+
+impl<B: Board, const SLOTS: usize> Driver<B, SLOTS> {
+    fn new(
+        port: Rc<Port<B>>,
+        sheet: &Sheet,
+        board: BoardName,
+        provision: Provision<'static>,
+        start: Start,
+        keep_boot: fn(u32),
+    ) -> Self {
+        port.say(format_args!("device {}", provision.device));
+        let slots = Rc::new(RefCell::new(Slots::new()));
+        let modules = Modules::new(Rc::clone(&port), Rc::clone(&slots), sheet.class);
+        let device = Device::new(Rc::clone(&port), slots, sheet, board, provision, start, keep_boot);
+        let config =
+            Config { keep_alive_s: KEEP_ALIVE_S, window_blocks: sheet.window_blocks, ..Config::default() };
+        Driver { agent: Agent::new(device, config), port, modules, opening: None }
+    }
+
+    fn run(mut self) -> ! {
+        loop {
+            self.receive();
+            self.agent.on_deadline(self.now());
+            let then = self.act();
+            self.port.transmit();
+            if then == Then::Sleep {
+                self.sleep();
+            }
+        }
+    }
+
+    fn now(&self) -> Instant {
+        Instant(self.port.now_ms())
+    }
+
+    /// Takes in what has arrived.
+    fn receive(&mut self) {
+        let mut bytes = [0; READ_BYTES];
+        loop {
+            let read = self.port.board.borrow_mut().read(&mut bytes);
+            let mut rest = bytes.get(..read).unwrap_or_default();
+            while !rest.is_empty() {
+                let taken = self.port.link.borrow_mut().on_bytes(self.port.now_ms(), rest);
+                rest = rest.get(taken..).unwrap_or_default();
+                self.take_events();
+            }
+            if read < READ_BYTES {
+                return;
+            }
+        }
+    }
+
+    fn take_events(&mut self) {
+        let port = Rc::clone(&self.port);
+        let mut link = port.link.borrow_mut();
+        while let Some(event) = link.poll_event() {
+            match event {
+                Event::Up => self.open(&mut link),
+                Event::Down => self.agent.on_disconnected(self.now()),
+                Event::Datagram(bytes) => self.on_datagram(bytes),
+                // Nobody talks to a board's console.
+                Event::Console(_) => {}
+            }
+        }
+    }
+
+    fn on_datagram(&mut self, bytes: &[u8]) {
+        let now = self.now();
+        match ToBoard::decode(bytes) {
+            Ok(ToBoard::Session { up: true }) => self.agent.on_connected(now),
+            Ok(ToBoard::Session { up: false }) => self.agent.on_disconnected(now),
+            Ok(ToBoard::Acked { token }) => self.agent.on_acked(now, Token(token)),
+            Ok(ToBoard::Deliver { topic, payload }) => {
+                if let Err(why) = self.agent.on_message(now, topic, payload) {
+                    self.say_rejected(topic, why);
+                }
+            }
+            Err(_) => self.port.say(format_args!("a datagram of {} bytes cannot be read", bytes.len())),
+        }
+    }
+
+    fn say_rejected(&self, topic: &str, why: Rejected) {
+        // Duplicates are how the network works, and nobody's mistake.
+        if !matches!(why, Rejected::Unasked | Rejected::Stale { .. }) {
+            self.port.say(format_args!("{topic}: {why}"));
+        }
+    }
+
+    /// Carries out what the agent wants, until it wants nothing more, its messages have no room, or
+    /// a module took its time.
+    fn act(&mut self) -> Then {
+        while self.may_act() {
+            let Some(effect) = self.agent.poll_effect() else { return Then::Sleep };
+            match effect {
+                Effect::Connect { will, keep_alive_s } => {
+                    let will = Vec::from_slice(will).unwrap_or_default();
+                    self.opening = Some(Opening { keep_alive_s, will });
+                    let port = Rc::clone(&self.port);
+                    self.open(&mut port.link.borrow_mut());
+                }
+                Effect::Publish { topic, payload, token } => {
+                    // Its room was seen to; a link that went down meanwhile ends the session anyway.
+                    let _ = self.port.publish(topic, payload, token);
+                }
+                Effect::Start { slot, module, settings } => {
+                    let event = self.modules.start(slot, &module, settings);
+                    self.agent.on_module(self.now(), slot, event);
+                    return Then::GoOn;
+                }
+                Effect::Tick { slot } => {
+                    let event = self.modules.tick(slot);
+                    self.agent.on_module(self.now(), slot, event);
+                    return Then::GoOn;
+                }
+                Effect::Stop { slot } => {
+                    let event = self.modules.stop(slot);
+                    self.agent.on_module(self.now(), slot, event);
+                }
+                Effect::Restart => self.restart(),
+                // Only after `shutdown`, which a board never calls.
+                Effect::Disconnect => {}
+            }
+        }
+        Then::Sleep
+    }
+
+    /// Without a link the agent has no messages; with one they need room.
+    fn may_act(&self) -> bool {
+        !self.port.link.borrow().is_up() || self.port.has_room()
+    }
+
+    /// Opens the session that waits for the link, if there is one and the link is up.
+    fn open(&mut self, link: &mut BoardLink) {
+        if !link.is_up() {
+            return;
+        }
+        let Some(Opening { keep_alive_s, will }) = self.opening.take() else { return };
+        let open = FromBoard::Open { keep_alive_s, will: &will };
+        let mut bytes = [0; 8 + WILL_BYTES];
+        let sent = open.encode(&mut bytes).ok().and_then(|len| link.send(bytes.get(..len)?).ok());
+        if sent.is_none() {
+            self.agent.on_disconnected(self.now());
+        }
+    }
+
+    fn restart(&mut self) -> ! {
+        #[cfg(target_os = "none")]
+        crate::crash::with_record(crate::crash::Record::command);
+        self.port.say(format_args!("restarting on request"));
+        self.port.board.borrow_mut().reset()
+    }
+
+    fn sleep(&mut self) {
+        let link = self.port.link.borrow().next_deadline();
+        // An agent whose messages have no room waits for an acknowledgement, not for a time.
+        let agent = self.may_act().then(|| self.agent.next_deadline()).flatten().map(|instant| instant.0);
+        let deadline_ms = [link, agent].into_iter().flatten().min();
+        self.port.board.borrow_mut().sleep(deadline_ms);
+    }
+}

@@ -1,0 +1,185 @@
+//! The modules that run, one per slot.
+//!
+//! [`Modules`] carries out what the agent decided and answers with what came of it. A module's payload
+//! is pinned in its slot exactly as long as anything of the module is left.
+
+mod host;
+
+use alloc::rc::Rc;
+use core::fmt;
+
+use host::ModuleHost;
+use wasmbed_abi::Capabilities;
+use wasmbed_core::{ModuleEvent, ModuleInfo, Slot};
+use wasmbed_runtime::{Instance, LoadError, Module, Runtime, Settings, SetupError, StartError, Stopped};
+use wasmbed_wire::{
+    Seq,
+    limits::Class,
+    message::{Reason, Setting},
+};
+
+use crate::{Board, device::SharedSlots, port::Port};
+
+/// Heap that must be left beside the module's stack before one is started: running out in the middle
+/// of an engine's work resets the device, so it is not begun.
+const SPARE_BYTES: usize = 10 * 1024;
+
+/// Running modules and the engine they share.
+pub(crate) struct Modules<B: Board, const SLOTS: usize> {
+    port: Rc<Port<B>>,
+    slots: SharedSlots<SLOTS>,
+    class: Class,
+    runtime: Option<Runtime>,
+    running: [Option<Instance<ModuleHost<B>>>; SLOTS],
+}
+
+/// Why a module did not start.
+enum NotStarted {
+    Empty,
+    NoMemory,
+    Engine(SetupError),
+    Load(LoadError),
+    Start(StartError),
+    Stopped(Stopped),
+    Answered { export: &'static str, code: i32 },
+}
+
+impl<B: Board, const SLOTS: usize> Modules<B, SLOTS> {
+    pub(crate) fn new(port: Rc<Port<B>>, slots: SharedSlots<SLOTS>, class: Class) -> Self {
+        Modules { port, slots, class, runtime: None, running: [const { None }; SLOTS] }
+    }
+
+    /// Starts the module in `slot`; its signature and digest have been verified.
+    pub(crate) fn start(
+        &mut self,
+        slot: Slot,
+        info: &ModuleInfo,
+        settings: Seq<'_, Setting<'_>>,
+    ) -> ModuleEvent {
+        self.end(slot);
+        match self.try_start(slot, info, settings) {
+            Ok(instance) => {
+                let period_ms = instance.interval_ms();
+                if let Some(place) = self.running.get_mut(slot.index()) {
+                    *place = Some(instance);
+                }
+                ModuleEvent::Started { period_ms }
+            }
+            Err(reason) => {
+                self.end(slot);
+                self.port.say(format_args!("module {} does not start: {reason}", info.name));
+                ModuleEvent::Stopped(reason.reason())
+            }
+        }
+    }
+
+    /// Calls the module's periodic function.
+    pub(crate) fn tick(&mut self, slot: Slot) -> ModuleEvent {
+        let Some(Some(instance)) = self.running.get_mut(slot.index()) else {
+            return ModuleEvent::Stopped(Reason::LoadFailed);
+        };
+        let start_us = self.port.now_us();
+        match instance.tick() {
+            Ok(()) => {
+                let took_us = self.port.now_us().saturating_sub(start_us);
+                let took_us = u32::try_from(took_us).unwrap_or(u32::MAX);
+                ModuleEvent::Ran { period_ms: instance.interval_ms(), took_us }
+            }
+            Err(stopped) => {
+                self.end(slot);
+                self.port.say(format_args!("module in slot {}: {stopped}", slot.0));
+                ModuleEvent::Stopped(stopped.reason())
+            }
+        }
+    }
+
+    /// Ends the module, if there is one.
+    pub(crate) fn stop(&mut self, slot: Slot) -> ModuleEvent {
+        self.end(slot);
+        ModuleEvent::Halted
+    }
+
+    fn end(&mut self, slot: Slot) {
+        if let Some(place) = self.running.get_mut(slot.index()) {
+            *place = None;
+        }
+        // After the instance: it reads the payload while it is dropped.
+        self.slots.borrow_mut().unpin(slot);
+    }
+
+    fn try_start(
+        &mut self,
+        slot: Slot,
+        info: &ModuleInfo,
+        settings: Seq<'_, Setting<'_>>,
+    ) -> Result<Instance<ModuleHost<B>>, NotStarted> {
+        self.check_memory()?;
+        let host = ModuleHost::new(Rc::clone(&self.port), info.name, settings);
+        let settings = Settings { capabilities: Capabilities::all(self.class) };
+        let payload = self.slots.borrow_mut().pin(slot).ok_or(NotStarted::Empty)?;
+        let runtime = self.runtime()?;
+        // SAFETY: the agent has checked signature and digest of the payload, and it cannot have changed
+        // since: a slot with a verified payload is only ever begun afresh or discarded. From here it is
+        // pinned until `end`, which first drops the instance. What ran in this slot before is gone.
+        let module: Module = unsafe { runtime.load(payload) }.map_err(NotStarted::Load)?;
+        let mut instance = runtime.instantiate(&module, host, settings).map_err(NotStarted::Start)?;
+        let ready = instance.init().map_err(NotStarted::Stopped)?;
+        if ready != 0 {
+            return Err(NotStarted::Answered { export: "init", code: ready });
+        }
+        match instance.health().map_err(NotStarted::Stopped)? {
+            0 => Ok(instance),
+            code => Err(NotStarted::Answered { export: "health", code }),
+        }
+    }
+
+    fn check_memory(&self) -> Result<(), NotStarted> {
+        let heap = self.port.board.borrow().heap();
+        let needed = self.class.limits().stack_bytes as usize + SPARE_BYTES;
+        if heap.total.saturating_sub(heap.used) < needed { Err(NotStarted::NoMemory) } else { Ok(()) }
+    }
+
+    /// The engine, set up and measured when the first module needs it.
+    fn runtime(&mut self) -> Result<&Runtime, NotStarted> {
+        match self.runtime {
+            Some(ref runtime) => Ok(runtime),
+            ref mut none @ None => {
+                let runtime = Runtime::bytecode(self.class, self.class.limits().stack_bytes as usize)
+                    .map_err(NotStarted::Engine)?;
+                match runtime.calibrate(|| self.port.now_us()) {
+                    Ok(fuel) => self.port.say(format_args!("runtime: {fuel} fuel are a millisecond")),
+                    Err(error) => self.port.say(format_args!("runtime: {error}")),
+                }
+                Ok(none.insert(runtime))
+            }
+        }
+    }
+}
+
+impl NotStarted {
+    fn reason(&self) -> Reason {
+        match self {
+            NotStarted::Empty => Reason::StoreFailed,
+            NotStarted::NoMemory | NotStarted::Engine(_) => Reason::OutOfMemory,
+            NotStarted::Load(_) | NotStarted::Start(StartError::Denied(_)) => Reason::LoadFailed,
+            NotStarted::Start(StartError::Stopped(stopped)) | NotStarted::Stopped(stopped) => {
+                stopped.reason()
+            }
+            NotStarted::Answered { .. } => Reason::Unhealthy,
+        }
+    }
+}
+
+impl fmt::Display for NotStarted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NotStarted::Empty => f.write_str("its slot is empty"),
+            NotStarted::NoMemory => f.write_str("not enough memory is left"),
+            NotStarted::Engine(error) => error.fmt(f),
+            NotStarted::Load(error) => error.fmt(f),
+            NotStarted::Start(error) => error.fmt(f),
+            NotStarted::Stopped(stopped) => stopped.fmt(f),
+            NotStarted::Answered { export, code } => write!(f, "`{export}` answered {code} instead of 0"),
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! What a module can ask of the board.
+
+use alloc::{rc::Rc, vec::Vec};
+use core::fmt;
+
+use wasmbed_abi::{Errno, MAX_LOG_BYTES, Sensor};
+use wasmbed_core::Token;
+use wasmbed_runtime::Host;
+use wasmbed_wire::{
+    Channel, ModuleName, Seq,
+    message::Setting,
+    topic::{Level, Up},
+};
+
+use crate::{Board, port::Port};
+
+/// Bytes of a line with the module's name before it.
+const LINE_BYTES: usize = wasmbed_wire::id::MAX_NAME_BYTES + 2 + MAX_LOG_BYTES;
+
+/// One module's handle of the board.
+pub(crate) struct ModuleHost<B> {
+    port: Rc<Port<B>>,
+    name: ModuleName,
+    /// The settings, as CBOR: small, and read seldom.
+    settings: Vec<u8>,
+}
+
+impl<B: Board> ModuleHost<B> {
+    /// A handle with a copy of the settings.
+    pub(crate) fn new(port: Rc<Port<B>>, name: ModuleName, settings: Seq<'_, Setting<'_>>) -> Self {
+        let mut copy = Vec::new();
+        // Writing to memory cannot fail; an empty copy would hold no settings.
+        let _ = minicbor::encode(settings, &mut copy);
+        ModuleHost { port, name, settings: copy }
+    }
+}
+
+impl<B: Board> Host for ModuleHost<B> {
+    fn log(&mut self, level: Level, line: &str) -> Result<(), Errno> {
+        let mut text = heapless::String::<LINE_BYTES>::new();
+        fmt::write(&mut text, format_args!("{}: {line}", self.name)).map_err(|_| Errno::TooLong)?;
+        if self.port.publish(Up::Log(level), text.as_bytes(), Token(0)).is_err() {
+            // Nobody else hears it now.
+            self.port.say(format_args!("{} {text}", level.name()));
+        }
+        Ok(())
+    }
+
+    fn telemetry(&mut self, channel: Channel, payload: &[u8]) -> Result<(), Errno> {
+        self.port.publish(Up::Telemetry(channel), payload, Token(0)).map_err(|_| Errno::Busy)
+    }
+
+    fn uptime_ms(&mut self) -> u64 {
+        self.port.now_ms()
+    }
+
+    fn sensor_read(&mut self, sensor: Sensor) -> Result<i64, Errno> {
+        self.port.board.borrow_mut().sensor(sensor)
+    }
+
+    fn config_get(&mut self, key: &str, out: &mut [u8]) -> Result<usize, Errno> {
+        let settings: Seq<'_, Setting<'_>> = minicbor::decode(&self.settings).map_err(|_| Errno::NotFound)?;
+        let setting = settings.iter().find(|setting| setting.key == key).ok_or(Errno::NotFound)?;
+        let value = setting.value.as_bytes();
+        out.get_mut(..value.len()).ok_or(Errno::NoSpace)?.copy_from_slice(value);
+        Ok(value.len())
+    }
+}

@@ -1,0 +1,92 @@
+//! Monotonic time from SysTick, without a periodic tick.
+//!
+//! The 24-bit counter runs freely in its longest period; asking to be woken earlier shortens the
+//! period that is running. Each change of period costs less than one tick of drift.
+
+use core::cell::RefCell;
+
+use cortex_m::peripheral::{SCB, SYST, syst::SystClkSource};
+use critical_section::{CriticalSection, Mutex};
+
+const LONGEST_RELOAD: u32 = 0x00ff_ffff;
+/// A period must be long enough for the handler to have left before the next one.
+const SHORTEST_RELOAD: u32 = 100;
+
+static CLOCK: Mutex<RefCell<Option<Clock>>> = Mutex::new(RefCell::new(None));
+
+struct Clock {
+    syst: SYST,
+    ticks_per_ms: u32,
+    /// Ticks until the running period began.
+    before: u64,
+    reload: u32,
+}
+
+/// Starts the clock at 0; `ticks_per_ms` is the rate of SysTick's external source.
+pub fn start(mut syst: SYST, ticks_per_ms: u32) {
+    syst.set_clock_source(SystClkSource::External);
+    syst.set_reload(LONGEST_RELOAD);
+    syst.clear_current();
+    syst.enable_interrupt();
+    syst.enable_counter();
+    let clock = Clock { syst, ticks_per_ms, before: 0, reload: LONGEST_RELOAD };
+    critical_section::with(|cs| CLOCK.replace(cs, Some(clock)));
+}
+
+/// Milliseconds since [`start`].
+pub fn now_ms() -> u64 {
+    with(|clock| clock.now() / u64::from(clock.ticks_per_ms)).unwrap_or(0)
+}
+
+/// Microseconds since [`start`].
+pub fn now_us() -> u64 {
+    with(|clock| clock.now() * 1000 / u64::from(clock.ticks_per_ms)).unwrap_or(0)
+}
+
+/// Makes the SysTick interrupt come no later than at `deadline_ms`. It may come earlier.
+pub fn wake_at(cs: CriticalSection<'_>, deadline_ms: u64) {
+    if let Some(clock) = CLOCK.borrow_ref_mut(cs).as_mut() {
+        clock.wake_at(deadline_ms);
+    }
+}
+
+/// To be called by the SysTick handler.
+pub fn on_interrupt() {
+    with(|clock| clock.before += u64::from(clock.reload) + 1);
+}
+
+fn with<R>(f: impl FnOnce(&mut Clock) -> R) -> Option<R> {
+    critical_section::with(|cs| CLOCK.borrow_ref_mut(cs).as_mut().map(f))
+}
+
+impl Clock {
+    fn now(&self) -> u64 {
+        let mut pending = SCB::is_pendst_pending();
+        let mut counter = SYST::get_current();
+        if !pending && SCB::is_pendst_pending() {
+            // The period ended between the two reads.
+            pending = true;
+            counter = SYST::get_current();
+        }
+        let period = u64::from(self.reload) + 1;
+        // Zero is both where a period ends and where a fresh one waits for its first tick.
+        let in_period = if counter == 0 { 0 } else { period - u64::from(counter) };
+        self.before + in_period + if pending { period } else { 0 }
+    }
+
+    fn wake_at(&mut self, deadline_ms: u64) {
+        let deadline = deadline_ms.saturating_mul(u64::from(self.ticks_per_ms));
+        let ends = self.before + u64::from(self.reload) + 1;
+        let ends_soon_enough = ends <= deadline + u64::from(SHORTEST_RELOAD);
+        let ends_too_soon = self.reload < LONGEST_RELOAD && ends + u64::from(self.ticks_per_ms) < deadline;
+        if ends_soon_enough && !ends_too_soon {
+            return;
+        }
+        self.before = self.now();
+        let wait = deadline.saturating_sub(self.before);
+        self.reload = wait.clamp(u64::from(SHORTEST_RELOAD), u64::from(LONGEST_RELOAD)) as u32;
+        self.syst.set_reload(self.reload);
+        self.syst.clear_current();
+        SCB::clear_pendst();
+    }
+}

@@ -1,0 +1,4 @@
+//! Drivers for the STM32F2 family.
+
+pub mod adc1;
+pub mod usart1;
