@@ -123,7 +123,8 @@ const RISCV: Limits = Limits {
     network: true,
 };
 
-/// Longest manifest with its signature, in bytes: fits the smallest block, so that one block carries it.
+/// Longest manifest with its signature, in bytes. One block carries it whole, whatever the block size:
+/// this version's manifests fit the smallest block, and a device has room for later ones.
 pub const MAX_MANIFEST_BYTES: usize = 384;
 /// Smallest and largest block, in bytes.
 pub const BLOCK_BYTES: core::ops::RangeInclusive<u32> = 256..=16 * 1024;
@@ -131,3 +132,35 @@ pub const BLOCK_BYTES: core::ops::RangeInclusive<u32> = 256..=16 * 1024;
 pub const MAX_PAYLOAD_BYTES: u32 = 16 * 1024 * 1024;
 /// Default time between two heartbeats, in milliseconds.
 pub const HEARTBEAT_MS: u32 = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_class_is_read_by_its_name_alone() {
+        for class in Class::ALL {
+            assert_eq!(class.name().parse(), Ok(class));
+        }
+        for text in ["", "MCU", "mcu ", "xtensa"] {
+            assert_eq!(text.parse::<Class>(), Err(UnknownClass), "{text}");
+        }
+    }
+
+    #[test]
+    fn classes_are_in_the_order_of_their_numbers() {
+        for (number, class) in Class::ALL.into_iter().enumerate() {
+            assert_eq!(class as usize, number);
+        }
+    }
+
+    #[test]
+    fn a_larger_class_allows_at_least_what_a_smaller_one_does() {
+        for (small, large) in [(&MCU, &RISCV), (&RISCV, &MPU)] {
+            assert!(small.memory_bytes < large.memory_bytes && small.stack_bytes < large.stack_bytes);
+            assert!(small.call_ms < large.call_ms && small.instances < large.instances);
+            assert!(small.functions < large.functions);
+            assert!(small.filesystem <= large.filesystem && small.network <= large.network);
+        }
+    }
+}
