@@ -1,0 +1,84 @@
+/* What a module for Wasmbed devices is written with in C or C++.
+ *
+ * A module exports `tick`, and if it wants to `init` and `health`:
+ *
+ *     WASMBED_EXPORT("tick") void tick(void) { wasmbed_log(WASMBED_INFO, "hello", 5); }
+ *
+ * `init` is called once and answers 0 if the module is ready. `tick` is called at every interval, each
+ * second unless `wasmbed_timer_set` says otherwise. `health` answers 0 if all is well.
+ *
+ * Build it freestanding: there is no C library. examples/counter shows how.
+ */
+#ifndef WASMBED_H
+#define WASMBED_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+#define WASMBED_EXTERN extern "C"
+#else
+#define WASMBED_EXTERN extern
+#endif
+
+/* Gives a function its name for the device. */
+#define WASMBED_EXPORT(name) __attribute__((export_name(name)))
+#define WASMBED_IMPORT(name) __attribute__((import_module("wasmbed"), import_name(name))) WASMBED_EXTERN
+
+/* Answers below zero. */
+enum wasmbed_errno {
+    WASMBED_INVALID = -1,     /* an argument is outside its range */
+    WASMBED_FAULT = -2,       /* a pointer is outside the module's memory */
+    WASMBED_UNSUPPORTED = -3, /* this device cannot do that */
+    WASMBED_DENIED = -4,      /* the module has no permission */
+    WASMBED_TOO_LONG = -5,    /* too many bytes */
+    WASMBED_BUSY = -6,        /* not now; the same call may succeed later */
+    WASMBED_NOT_FOUND = -7,   /* no such key, pin or sensor */
+    WASMBED_NO_SPACE = -8,    /* the answer does not fit */
+    WASMBED_IO = -9           /* the hardware failed */
+};
+
+/* Levels of the log. */
+enum wasmbed_level {
+    WASMBED_ERROR = 0,
+    WASMBED_WARN = 1,
+    WASMBED_INFO = 2,
+    WASMBED_DEBUG = 3
+};
+
+/* Sensors; readings are in thousandths of the unit. */
+enum wasmbed_sensor {
+    WASMBED_TEMPERATURE = 0, /* degrees Celsius */
+    WASMBED_HUMIDITY = 1,    /* percent */
+    WASMBED_PRESSURE = 2,    /* pascal */
+    WASMBED_LIGHT = 3,       /* lux */
+    WASMBED_SUPPLY = 4,      /* volt */
+    WASMBED_ADC = 16         /* volt; add the number of the analogue input, 0 to 15 */
+};
+
+/* Writes a line of UTF-8 text, at most 200 bytes, to the device's log. */
+WASMBED_IMPORT("log") int32_t wasmbed_log(int32_t level, const char *text, uint32_t len);
+
+/* Publishes at most 1024 bytes on a channel named with 1 to 32 of a-z, 0-9 and -. */
+WASMBED_IMPORT("telemetry")
+int32_t wasmbed_telemetry(const char *channel, uint32_t channel_len, const void *bytes, uint32_t len);
+
+/* Milliseconds since the device started. */
+WASMBED_IMPORT("uptime_ms") int64_t wasmbed_uptime_ms(void);
+
+/* Measures, and writes thousandths of the sensor's unit to `out`. */
+WASMBED_IMPORT("sensor_read") int32_t wasmbed_sensor_read(int32_t sensor, int64_t *out);
+
+/* Drives a pin low (0) or high (1). */
+WASMBED_IMPORT("gpio_write") int32_t wasmbed_gpio_write(int32_t pin, int32_t level);
+
+/* Reads a pin: 0 or 1. */
+WASMBED_IMPORT("gpio_read") int32_t wasmbed_gpio_read(int32_t pin);
+
+/* Copies the value of one of the module's settings to `out`; answers its length. No zero follows it. */
+WASMBED_IMPORT("config_get")
+int32_t wasmbed_config_get(const char *key, uint32_t key_len, char *out, uint32_t out_cap);
+
+/* Sets the time between the starts of two ticks: 10 ms to a day. */
+WASMBED_IMPORT("timer_set") int32_t wasmbed_timer_set(int32_t interval_ms);
+
+#endif

@@ -1,0 +1,89 @@
+//! The exports of a module.
+
+use core::cell::RefCell;
+
+use crate::{Errno, Result};
+
+/// A module. The device starts it once, then ticks it at its interval: each second unless
+/// [`timer_set`](crate::timer_set) says otherwise.
+pub trait Module: Sized {
+    /// Called once, first.
+    ///
+    /// # Errors
+    /// If the module cannot work; the device reports it and tries again later.
+    fn start() -> Result<Self>;
+
+    /// Called at every interval. Return soon: the class of the device limits the time of each call.
+    fn tick(&mut self);
+
+    /// Called from time to time. A module that is not healthy is started again.
+    fn healthy(&mut self) -> bool {
+        true
+    }
+}
+
+/// Exports a [`Module`] to the device.
+#[macro_export]
+macro_rules! module {
+    ($module:ty) => {
+        static MODULE: $crate::Slot<$module> = $crate::Slot::empty();
+
+        #[unsafe(no_mangle)]
+        extern "C" fn init() -> i32 {
+            MODULE.init()
+        }
+
+        #[unsafe(no_mangle)]
+        extern "C" fn tick() {
+            MODULE.tick()
+        }
+
+        #[unsafe(no_mangle)]
+        extern "C" fn health() -> i32 {
+            MODULE.health()
+        }
+    };
+}
+
+/// Where [`module!`] keeps the module between calls.
+pub struct Slot<M>(RefCell<Option<M>>);
+
+// SAFETY: a module has one thread.
+unsafe impl<M> Sync for Slot<M> {}
+
+impl<M: Module> Slot<M> {
+    /// A slot before `init`.
+    pub const fn empty() -> Self {
+        Slot(RefCell::new(None))
+    }
+
+    #[doc(hidden)]
+    pub fn init(&self) -> i32 {
+        match (M::start(), self.0.try_borrow_mut()) {
+            (Ok(module), Ok(mut slot)) => {
+                *slot = Some(module);
+                0
+            }
+            (Err(error), _) => error as i32,
+            (_, Err(_)) => Errno::Busy as i32,
+        }
+    }
+
+    #[doc(hidden)]
+    pub fn tick(&self) {
+        self.with(Module::tick);
+    }
+
+    #[doc(hidden)]
+    pub fn health(&self) -> i32 {
+        match self.with(Module::healthy) {
+            Some(true) => 0,
+            _ => Errno::Io as i32,
+        }
+    }
+
+    /// Nothing if there is no module, or if it called its own export.
+    fn with<R>(&self, call: impl FnOnce(&mut M) -> R) -> Option<R> {
+        self.0.try_borrow_mut().ok()?.as_mut().map(call)
+    }
+}
