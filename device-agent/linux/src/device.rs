@@ -1,0 +1,189 @@
+//! This machine as the agent's platform.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use wasmbed_core::{Facts, Platform, Slot, Store, StoreError, Vitals};
+use wasmbed_runtime::Target;
+use wasmbed_wire::{BoardName, PublicKey, limits::Class, message::Crash};
+
+use crate::{
+    crash::{self, LastRun},
+    files,
+    settings::Settings,
+    store::SlotStore,
+};
+
+/// The class of every Linux device.
+pub(crate) const CLASS: Class = Class::Mpu;
+/// How many modules it can hold; `boards/linux/board.toml` says the same.
+pub(crate) const SLOTS: usize = 16;
+/// Bytes of settings of each module.
+pub(crate) const SETTINGS_BYTES: usize = 4096;
+/// Blocks taken in at once; `boards/linux/board.toml` says the same.
+pub(crate) const WINDOW_BLOCKS: u8 = 8;
+const SLOT_BYTES: u32 = 16 << 20;
+const BLOCK_BYTES: u16 = 16 << 10;
+const BOARD: &str = "linux";
+
+pub(crate) struct Device {
+    store: SlotStore,
+    last_run: LastRun,
+    dir: PathBuf,
+    board: BoardName,
+    trusted: Vec<PublicKey>,
+    boot: u32,
+    desired: Option<Vec<u8>>,
+}
+
+impl Device {
+    /// Takes up what the previous run left in the folder.
+    pub(crate) fn open(settings: &Settings) -> anyhow::Result<Self> {
+        let dir = settings.data_dir.clone();
+        let boot = files::read(&dir.join("boot"))?;
+        let boot = boot.and_then(|text| std::str::from_utf8(&text).ok()?.trim().parse().ok()).unwrap_or(0);
+        Ok(Device {
+            store: SlotStore::new(&modules_dir(&dir)),
+            last_run: LastRun::read(&dir)?,
+            board: BOARD.parse()?,
+            trusted: settings.trusted.clone(),
+            boot: settings.boot_floor.max(boot),
+            desired: files::read(&dir.join("desired"))?,
+            dir,
+        })
+    }
+
+    fn keep(&self, name: &str, contents: &[u8]) {
+        let path = self.dir.join(name);
+        if let Err(error) = files::replace(&path, contents) {
+            tracing::error!("{} cannot be written: {error}", path.display());
+        }
+    }
+}
+
+/// Where module payloads lie below the data folder.
+pub(crate) fn modules_dir(data_dir: &Path) -> PathBuf {
+    data_dir.join("modules")
+}
+
+impl Platform for Device {
+    fn facts(&self) -> Facts<'_> {
+        Facts {
+            board: self.board,
+            class: CLASS,
+            firmware: env!("CARGO_PKG_VERSION"),
+            runtime: Target::of(CLASS).runtime_id(),
+            reset: self.last_run.cause,
+            slot_bytes: SLOT_BYTES,
+            block_bytes: BLOCK_BYTES,
+            heap_bytes: 0,
+        }
+    }
+
+    fn vitals(&self) -> Vitals {
+        let (heap_used, heap_peak) = memory().unwrap_or_default();
+        Vitals { heap_used, heap_peak, stack_free: 0, link: None }
+    }
+
+    fn trusted(&self, nth: usize) -> Option<PublicKey> {
+        self.trusted.get(nth).copied()
+    }
+
+    fn next_boot(&mut self) -> u32 {
+        // The clock takes over where the folder was lost.
+        self.boot = self.boot.saturating_add(1).max(unix_seconds());
+        self.keep("boot", self.boot.to_string().as_bytes());
+        crash::set_boot(self.boot);
+        self.boot
+    }
+
+    fn crash(&self) -> Option<Crash<'_>> {
+        self.last_run.crash()
+    }
+
+    fn clear_crash(&mut self) {
+        self.last_run.clear_crash();
+    }
+
+    fn random(&mut self) -> u32 {
+        // Only jitter depends on it.
+        getrandom::u32().unwrap_or_default()
+    }
+
+    fn save_desired(&mut self, cbor: &[u8]) {
+        self.keep("desired", cbor);
+        self.desired = Some(cbor.to_vec());
+    }
+
+    fn saved_desired(&self) -> Option<&[u8]> {
+        self.desired.as_deref()
+    }
+}
+
+impl Store for Device {
+    fn begin(&mut self, slot: Slot, size: u32) -> Result<(), StoreError> {
+        self.store.begin(slot, size)
+    }
+
+    fn write(&mut self, slot: Slot, offset: u32, bytes: &[u8]) -> Result<(), StoreError> {
+        self.store.write(slot, offset, bytes)
+    }
+
+    fn read(&mut self, slot: Slot, offset: u32, out: &mut [u8]) -> Result<(), StoreError> {
+        self.store.read(slot, offset, out)
+    }
+
+    fn commit(&mut self, slot: Slot, manifest: &[u8]) -> Result<(), StoreError> {
+        self.store.commit(slot, manifest)
+    }
+
+    fn discard(&mut self, slot: Slot) {
+        self.store.discard(slot);
+    }
+
+    fn committed(&mut self, slot: Slot, out: &mut [u8]) -> Option<usize> {
+        self.store.committed(slot, out)
+    }
+}
+
+fn unix_seconds() -> u32 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u32::try_from(since.as_secs()).unwrap_or(u32::MAX)
+}
+
+/// Resident memory of this process, now and at its peak, in bytes.
+fn memory() -> io::Result<(u32, u32)> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+        Some(u32::try_from(kib.saturating_mul(1024)).unwrap_or(u32::MAX))
+    };
+    Ok((field("VmRSS:").unwrap_or(0), field("VmHWM:").unwrap_or(0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wasmbed_boards::Boards;
+
+    #[test]
+    fn the_constants_are_those_of_the_board_file() {
+        let boards = Boards::embedded().expect("the boards of this workspace are valid");
+        let board = boards.iter().find(|board| board.name.as_str() == BOARD).expect("linux is a board");
+        let modules = &board.modules;
+        assert_eq!(board.class, CLASS);
+        assert_eq!(u32::from(modules.slots), SLOTS as u32);
+        assert_eq!((modules.slot_bytes, modules.block_bytes), (SLOT_BYTES, BLOCK_BYTES));
+        assert_eq!(modules.window_blocks, WINDOW_BLOCKS);
+    }
+
+    #[test]
+    fn memory_in_use_is_measured() {
+        let (used, peak) = memory().expect("Linux has /proc");
+        assert!(used > 0 && peak >= used);
+    }
+}

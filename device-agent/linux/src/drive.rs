@@ -1,0 +1,273 @@
+//! The loop between the agent's core and this machine: events in, effects out.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant as Clock},
+};
+
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc,
+    time::{Instant as Deadline, sleep_until},
+};
+use wasmbed_core::{Agent, Config, Effect, Instant, ModuleEvent, ModuleInfo, Slot};
+use wasmbed_runtime::Runtime;
+use wasmbed_wire::{
+    Seq,
+    message::{Reason, Setting},
+};
+
+use crate::{
+    device::{CLASS, Device, SETTINGS_BYTES, SLOTS, WINDOW_BLOCKS, modules_dir},
+    mqtt::{Event, Session},
+    sensors::Peripherals,
+    settings::Settings,
+    store::SlotStore,
+    worker::{Message, News, OUTBOX, Surroundings, Worker},
+};
+
+/// Time without traffic after which the broker is asked for a sign of life, in seconds.
+const KEEP_ALIVE_S: u16 = 10;
+/// News of modules under way to the loop.
+const NEWS: usize = 64;
+/// When to look again if nothing is due, which cannot last: a session always has a deadline.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// A signal asked for it.
+    Stop,
+    /// A command asked for it.
+    Restart,
+}
+
+/// Runs the agent until a signal or a command ends it.
+pub(crate) async fn run(settings: Settings, device: Device, start: Clock) -> anyhow::Result<End> {
+    let config = Config {
+        heartbeat_ms: settings.heartbeat_ms,
+        keep_alive_s: KEEP_ALIVE_S,
+        window_blocks: WINDOW_BLOCKS,
+    };
+    let (news, news_of_modules) = mpsc::channel(NEWS);
+    let (outbox, messages) = mpsc::channel(OUTBOX);
+    let surroundings = Surroundings {
+        runtime: Arc::new(Runtime::new(CLASS)?),
+        news,
+        outbox,
+        online: Arc::new(AtomicBool::new(false)),
+        peripherals: Peripherals::new(settings.sensors_dir.clone(), settings.simulate),
+        start,
+    };
+    let machine = Machine { settings, surroundings, session: None, workers: BTreeMap::new(), halted: None };
+    let inputs = Inputs {
+        news_of_modules,
+        messages,
+        terminate: signal(SignalKind::terminate())?,
+        interrupt: signal(SignalKind::interrupt())?,
+    };
+    // On the heap: it is some 150 KB.
+    let agent = Box::new(Agent::new(device, config));
+    Driver { agent, machine, inputs, start }.run().await
+}
+
+struct Driver {
+    agent: Box<Agent<Device, SLOTS, SETTINGS_BYTES>>,
+    machine: Machine,
+    inputs: Inputs,
+    start: Clock,
+}
+
+/// Where events come from, besides the session.
+struct Inputs {
+    news_of_modules: mpsc::Receiver<News>,
+    messages: mpsc::Receiver<Message>,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+enum Input {
+    Session(Event),
+    News(News),
+    Message(Message),
+    Deadline,
+    Shutdown,
+}
+
+impl Driver {
+    async fn run(mut self) -> anyhow::Result<End> {
+        loop {
+            if let Some(end) = self.carry_out() {
+                if let Some(session) = self.machine.session.take() {
+                    session.close().await;
+                }
+                return Ok(end);
+            }
+            let deadline = self.agent.next_deadline();
+            let deadline =
+                deadline.map_or(Clock::now() + IDLE, |at| self.start + Duration::from_millis(at.0));
+            let input = self.inputs.next(self.machine.session.as_mut(), deadline).await;
+            self.take(input);
+        }
+    }
+
+    /// Carries out everything there is room for.
+    fn carry_out(&mut self) -> Option<End> {
+        loop {
+            while self.machine.has_room() {
+                let Some(effect) = self.agent.poll_effect() else { break };
+                if let Some(end) = self.machine.carry_out(effect) {
+                    return Some(end);
+                }
+            }
+            // Halting what does not run is answered at once, and the answer may have effects.
+            let (slot, event) = self.machine.halted.take()?;
+            self.agent.on_module(self.now(), slot, event);
+        }
+    }
+
+    fn take(&mut self, input: Input) {
+        let now = self.now();
+        match input {
+            Input::Session(event) => self.take_session_event(now, event),
+            Input::News(News::Event(slot, event)) => self.agent.on_module(now, slot, event),
+            Input::News(News::Over(slot, reason)) => {
+                let event = self.machine.over(slot, reason);
+                self.agent.on_module(now, slot, event);
+            }
+            Input::Message(message) => self.machine.forward(&message),
+            Input::Deadline => self.agent.on_deadline(now),
+            Input::Shutdown => self.agent.shutdown(now),
+        }
+    }
+
+    fn take_session_event(&mut self, now: Instant, event: Event) {
+        match event {
+            Event::Up => {
+                tracing::info!("online");
+                self.machine.set_online(true);
+                self.agent.on_connected(now);
+            }
+            Event::Acked(token) => self.agent.on_acked(now, token),
+            Event::Message(topic, payload) => {
+                if let Err(rejected) = self.agent.on_message(now, &topic, &payload) {
+                    tracing::debug!("{topic} was ignored: {rejected}");
+                }
+            }
+            Event::Room => self.agent.on_deadline(now),
+            Event::Closed(reason) => {
+                tracing::warn!("offline: {reason}");
+                self.machine.session = None;
+                self.machine.set_online(false);
+                self.agent.on_disconnected(now);
+            }
+        }
+    }
+
+    fn now(&self) -> Instant {
+        Instant(u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+impl Inputs {
+    async fn next(&mut self, session: Option<&mut Session>, deadline: Clock) -> Input {
+        let session_event = async {
+            match session {
+                Some(session) => session.next().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            event = session_event => Input::Session(event),
+            Some(news) = self.news_of_modules.recv() => Input::News(news),
+            Some(message) = self.messages.recv() => Input::Message(message),
+            _ = self.terminate.recv() => Input::Shutdown,
+            _ = self.interrupt.recv() => Input::Shutdown,
+            () = sleep_until(Deadline::from_std(deadline)) => Input::Deadline,
+        }
+    }
+}
+
+/// What effects act upon.
+struct Machine {
+    settings: Settings,
+    surroundings: Surroundings,
+    session: Option<Session>,
+    /// The threads of modules; `None` once the thread was told to end.
+    workers: BTreeMap<Slot, Option<Worker>>,
+    /// News made while carrying out an effect.
+    halted: Option<(Slot, ModuleEvent)>,
+}
+
+impl Machine {
+    fn has_room(&self) -> bool {
+        self.halted.is_none() && self.session.as_ref().is_none_or(Session::has_room)
+    }
+
+    fn carry_out(&mut self, effect: Effect<'_>) -> Option<End> {
+        match effect {
+            Effect::Connect { will, keep_alive_s } => {
+                self.set_online(false);
+                self.session = Some(Session::open(&self.settings, will, keep_alive_s));
+            }
+            Effect::Publish { topic, payload, token } => {
+                if let Some(session) = &self.session {
+                    session.publish(topic, payload, token);
+                }
+            }
+            Effect::Start { slot, module, settings } => self.start(slot, &module, settings),
+            Effect::Tick { slot } => {
+                if let Some(Some(worker)) = self.workers.get(&slot) {
+                    worker.tick();
+                }
+            }
+            Effect::Stop { slot } => match self.workers.get_mut(&slot) {
+                Some(worker) => *worker = None,
+                None => self.halted = Some((slot, ModuleEvent::Halted)),
+            },
+            Effect::Restart => return Some(End::Restart),
+            Effect::Disconnect => return Some(End::Stop),
+        }
+        None
+    }
+
+    fn start(&mut self, slot: Slot, module: &ModuleInfo, settings: Seq<'_, Setting<'_>>) {
+        tracing::info!(module = %module.name, artifact = %module.artifact, "starting");
+        let settings =
+            settings.iter().map(|setting| (setting.key.to_owned(), setting.value.to_owned())).collect();
+        let payload = SlotStore::payload(&modules_dir(&self.settings.data_dir), slot);
+        match Worker::start(&self.surroundings, slot, module, settings, payload) {
+            Ok(worker) => {
+                self.workers.insert(slot, Some(worker));
+            }
+            Err(error) => {
+                tracing::error!(module = %module.name, "no thread: {error}");
+                self.halted = Some((slot, ModuleEvent::Stopped(Reason::OutOfMemory)));
+            }
+        }
+    }
+
+    /// What it means that the thread of this slot is over.
+    fn over(&mut self, slot: Slot, reason: Option<Reason>) -> ModuleEvent {
+        match (self.workers.remove(&slot), reason) {
+            (Some(Some(_)), Some(reason)) => ModuleEvent::Stopped(reason),
+            _ => ModuleEvent::Halted,
+        }
+    }
+
+    fn forward(&self, message: &Message) {
+        let session = self.session.as_ref().filter(|session| session.has_room_for_modules());
+        // Telemetry and logs are only worth something now.
+        if let Some(session) = session {
+            session.publish(message.topic, &message.payload, wasmbed_core::Token(0));
+        }
+    }
+
+    fn set_online(&self, online: bool) {
+        self.surroundings.online.store(online, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,254 @@
+//! The configuration, as written and as validated.
+
+use std::{
+    ffi::OsString,
+    fs, io,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use anyhow::{Context, bail, ensure};
+use clap::Parser;
+use serde::Deserialize;
+use wasmbed_wire::{DeviceId, PublicKey, limits::HEARTBEAT_MS, provision::Provision, topic::DEFAULT_PREFIX};
+
+/// Environment variables that take part begin with this, for example `WASMBED_AGENT_BROKER`.
+const ENVIRONMENT: &str = "WASMBED_AGENT";
+
+/// The Wasmbed device agent for Linux: runs signed WebAssembly modules and keeps this device at the
+/// state its fleet desires.
+///
+/// What is given here wins over environment variables (WASMBED_AGENT_BROKER, WASMBED_AGENT_PASSWORD, …),
+/// and these over the configuration file.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub(crate) struct Args {
+    /// Configuration file, TOML
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The broker, mqtt://HOST:PORT
+    #[arg(long, value_name = "URL")]
+    broker: Option<String>,
+    /// Name of this device, [a-z0-9-]{1,32}
+    #[arg(long, value_name = "NAME")]
+    device: Option<String>,
+    /// File with the MQTT password
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+    /// File with the provisioning blob: name and trusted keys
+    #[arg(long, value_name = "FILE")]
+    provision: Option<PathBuf>,
+    /// Folder for everything this device keeps
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// First level of every topic
+    #[arg(long, value_name = "TEXT")]
+    prefix: Option<String>,
+    /// Make up sensors and pins this machine does not have
+    #[arg(long)]
+    simulate: bool,
+}
+
+/// The configuration as written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    broker: Option<String>,
+    device: Option<DeviceId>,
+    username: Option<String>,
+    password: Option<String>,
+    password_file: Option<PathBuf>,
+    provision: Option<PathBuf>,
+    #[serde(default)]
+    trusted: Vec<PublicKey>,
+    data_dir: Option<PathBuf>,
+    prefix: Option<String>,
+    heartbeat_ms: Option<u32>,
+    sensors_dir: Option<PathBuf>,
+    #[serde(default)]
+    simulate: bool,
+}
+
+/// The configuration as validated.
+pub(crate) struct Settings {
+    pub(crate) broker: Broker,
+    pub(crate) device: DeviceId,
+    pub(crate) username: String,
+    pub(crate) password: Option<String>,
+    pub(crate) trusted: Vec<PublicKey>,
+    /// Connects are numbered above this.
+    pub(crate) boot_floor: u32,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) prefix: String,
+    pub(crate) heartbeat_ms: u32,
+    pub(crate) sensors_dir: Option<PathBuf>,
+    pub(crate) simulate: bool,
+}
+
+/// Where the broker listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Broker {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+}
+
+impl FromStr for Broker {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        let bad = || format!("{text:?} is no broker address; write mqtt://HOST:PORT");
+        let rest = match text.split_once("://") {
+            Some(("mqtt" | "tcp", rest)) => rest,
+            Some((scheme, _)) => bail!("{text:?}: {scheme}:// is not supported; write mqtt://HOST:PORT"),
+            None => text,
+        };
+        let rest = rest.trim_end_matches('/');
+        let (host, port) = match rest.rsplit_once(':') {
+            Some((host, port)) if !host.ends_with(':') && !port.ends_with(']') => {
+                (host, port.parse().with_context(bad)?)
+            }
+            _ => (rest, 1883),
+        };
+        ensure!(!host.is_empty() && !host.contains('/'), bad());
+        Ok(Broker { host: host.to_owned(), port })
+    }
+}
+
+impl Settings {
+    /// Reads file, environment and arguments.
+    pub(crate) fn load(args: Args) -> anyhow::Result<Self> {
+        let environment = config::Environment::with_prefix(ENVIRONMENT);
+        let mut sources = config::Config::builder();
+        if let Some(path) = &args.config {
+            // Read here, because the library says "not found" for every reason.
+            let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+            sources = sources.add_source(config::File::from_str(&text, config::FileFormat::Toml));
+        }
+        let written = sources.add_source(environment).build()?.try_deserialize::<Config>();
+        let place = args.config.as_deref().unwrap_or(Path::new("the environment")).display().to_string();
+        let written = written.with_context(|| format!("in {place}"))?;
+        Self::validate(written.overridden_by(args)?)
+    }
+
+    fn validate(config: Config) -> anyhow::Result<Self> {
+        let blob = config.provision.as_deref().map(read).transpose()?.unwrap_or_default();
+        let provision = match &config.provision {
+            Some(path) => Some(Provision::read(&blob).map_err(|error| {
+                anyhow::anyhow!(
+                    "{} is no provisioning blob ({error:?}); make one with `wasmbed`",
+                    path.display()
+                )
+            })?),
+            None => None,
+        };
+        let device = config.device.or(provision.map(|provision| provision.device));
+        let device = device.context("no device name; set `device`, or `provision`")?;
+        let mut trusted = config.trusted;
+        trusted.extend(provision.iter().flat_map(|provision| provision.trusted.iter()));
+        ensure!(!trusted.is_empty(), "no trusted key: nothing could ever run; set `trusted` or `provision`");
+        let password = match (config.password, &config.password_file) {
+            (None, Some(path)) => Some(String::from_utf8(read(path)?)?.trim_end().to_owned()),
+            (password, _) => password,
+        };
+        let prefix = config.prefix.unwrap_or_else(|| DEFAULT_PREFIX.to_owned());
+        ensure!(
+            !prefix.is_empty() && !prefix.contains(['+', '#', '\0']) && !prefix.starts_with('$'),
+            "{prefix:?} cannot begin a topic; leave out +, # and a leading $"
+        );
+        Ok(Settings {
+            broker: config.broker.context("no broker; set `broker` to mqtt://HOST:PORT")?.parse()?,
+            device,
+            username: config.username.unwrap_or_else(|| device.to_string()),
+            password,
+            trusted,
+            boot_floor: provision.map_or(0, |provision| provision.boot_floor),
+            data_dir: config.data_dir.context("no folder to keep things in; set `data_dir`")?,
+            prefix,
+            heartbeat_ms: config.heartbeat_ms.unwrap_or(HEARTBEAT_MS),
+            sensors_dir: config.sensors_dir,
+            simulate: config.simulate,
+        })
+    }
+}
+
+impl Config {
+    fn overridden_by(self, args: Args) -> anyhow::Result<Self> {
+        let device = args.device.map(|name| name.parse().with_context(|| format!("{name:?}"))).transpose()?;
+        // A password given closer to the person wins, in whichever form.
+        let password = if args.password_file.is_some() { None } else { self.password };
+        Ok(Config {
+            broker: args.broker.or(self.broker),
+            device: device.or(self.device),
+            password,
+            password_file: args.password_file.or(self.password_file),
+            provision: args.provision.or(self.provision),
+            data_dir: args.data_dir.or(self.data_dir),
+            prefix: args.prefix.or(self.prefix),
+            simulate: args.simulate || self.simulate,
+            ..self
+        })
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let contents: io::Result<Vec<u8>> = fs::read(path);
+    contents.with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// Arguments that start this program again as it was started.
+pub(crate) fn own_arguments() -> impl Iterator<Item = OsString> {
+    std::env::args_os().skip(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(arguments: &[&str]) -> Args {
+        Args::parse_from(["wasmbed-agent"].iter().chain(arguments))
+    }
+
+    const KEY: &str = "00000000000000000000000000000000000000000000000000000000000000ff";
+
+    fn written(text: &str) -> anyhow::Result<Settings> {
+        let dir = tempfile::tempdir()?;
+        let path = dir.path().join("agent.toml");
+        fs::write(&path, text)?;
+        Settings::load(args(&["--config", &path.display().to_string(), "--broker", "mqtt://[::1]:99"]))
+    }
+
+    #[test]
+    fn arguments_win_over_the_file() -> anyhow::Result<()> {
+        let text = format!("device = 'a'\nbroker = 'mqtt://b'\ntrusted = ['{KEY}']\ndata_dir = 'd'\n");
+        let settings = written(&text)?;
+        assert_eq!(settings.broker, Broker { host: "[::1]".into(), port: 99 });
+        assert_eq!((settings.device.as_str(), settings.username.as_str()), ("a", "a"));
+        assert_eq!(settings.prefix, DEFAULT_PREFIX);
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let complete = format!("device = 'a'\ntrusted = ['{KEY}']\ndata_dir = 'd'\n");
+        let cases = [
+            (format!("{complete}pasword = 'x'"), "pasword"),
+            (format!("{complete}prefix = 'a/#'"), "cannot begin a topic"),
+            ("device = 'a'\ndata_dir = 'd'\n".to_owned(), "trusted"),
+            (format!("device = 'A'\ntrusted = ['{KEY}']\n"), "a-z"),
+        ];
+        for (text, expected) in cases {
+            let error = written(&text).err().map(|error| format!("{error:#}")).unwrap_or_default();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_broker_has_a_host_and_perhaps_a_port() {
+        let read = |text: &str| text.parse::<Broker>().map(|broker| (broker.host, broker.port)).ok();
+        assert_eq!(read("mqtt://h:1"), Some(("h".into(), 1)));
+        assert_eq!(read("h"), Some(("h".into(), 1883)));
+        assert_eq!(read("mqtts://h:1"), None);
+        assert_eq!(read("mqtt://:1"), None);
+        assert_eq!(read("mqtt://h:x"), None);
+    }
+}

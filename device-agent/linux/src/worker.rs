@@ -1,0 +1,208 @@
+//! Modules at work, each on a thread of its own, so that none delays another or the agent.
+
+use std::{
+    fs, io,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc as std_mpsc,
+    },
+    time::Instant,
+};
+
+use tokio::sync::mpsc;
+use wasmbed_abi::{Capabilities, Errno, Sensor};
+use wasmbed_core::{ModuleEvent, ModuleInfo, Slot};
+use wasmbed_runtime::{Host, Instance, Runtime, Settings, Stopped};
+use wasmbed_wire::{
+    Channel, ModuleName,
+    message::Reason,
+    topic::{Level, Up},
+};
+
+use crate::{device::CLASS, sensors::Peripherals};
+
+/// Messages of all modules on their way to the broker.
+pub(crate) const OUTBOX: usize = 128;
+
+/// What a module's thread says.
+#[derive(Debug)]
+pub(crate) enum News {
+    Event(Slot, ModuleEvent),
+    /// The thread is over and holds nothing any more; with the reason, if the module stopped by itself.
+    Over(Slot, Option<Reason>),
+}
+
+/// A message of a module.
+#[derive(Debug)]
+pub(crate) struct Message {
+    pub(crate) topic: Up,
+    pub(crate) payload: Vec<u8>,
+}
+
+/// What all modules share.
+#[derive(Clone)]
+pub(crate) struct Surroundings {
+    pub(crate) runtime: Arc<Runtime>,
+    pub(crate) news: mpsc::Sender<News>,
+    pub(crate) outbox: mpsc::Sender<Message>,
+    /// Whether messages of modules have somewhere to go.
+    pub(crate) online: Arc<AtomicBool>,
+    pub(crate) peripherals: Peripherals,
+    pub(crate) start: Instant,
+}
+
+/// The thread of one module. Dropping it ends the thread after the call that is going on.
+pub(crate) struct Worker {
+    ticks: std_mpsc::Sender<()>,
+}
+
+impl Worker {
+    /// Starts to load, link and run the module whose payload is this file.
+    pub(crate) fn start(
+        surroundings: &Surroundings,
+        slot: Slot,
+        module: &ModuleInfo,
+        settings: Vec<(String, String)>,
+        payload: PathBuf,
+    ) -> io::Result<Self> {
+        let (ticks, due) = std_mpsc::channel();
+        let job = Job { slot, name: module.name, due, news: surroundings.news.clone() };
+        let host = ModuleHost { name: module.name, settings, surroundings: surroundings.clone() };
+        std::thread::Builder::new()
+            .name(module.name.to_string())
+            .stack_size(Runtime::thread_stack_bytes(CLASS))
+            .spawn(move || {
+                let ended = job.run(&payload, host);
+                if let Err(reason) = &ended {
+                    tracing::warn!(module = %job.name, ?reason, "stopped");
+                }
+                // Fails only while the agent ends.
+                let _ = job.news.blocking_send(News::Over(slot, ended.err()));
+            })?;
+        Ok(Worker { ticks })
+    }
+
+    /// Calls the module's `tick` soon.
+    pub(crate) fn tick(&self) {
+        // A thread that is over says so itself.
+        let _ = self.ticks.send(());
+    }
+}
+
+struct Job {
+    slot: Slot,
+    name: ModuleName,
+    due: std_mpsc::Receiver<()>,
+    news: mpsc::Sender<News>,
+}
+
+impl Job {
+    /// Runs the module until nobody asks for ticks any more, or until it stops by itself.
+    fn run(&self, payload: &PathBuf, host: ModuleHost) -> Result<(), Reason> {
+        let mut instance = self.instantiate(payload, host)?;
+        self.tell(ModuleEvent::Started { period_ms: instance.interval_ms() });
+        while self.due.recv().is_ok() {
+            let start = Instant::now();
+            instance.tick().map_err(|stopped| self.stopped(stopped))?;
+            let took_us = u32::try_from(start.elapsed().as_micros()).unwrap_or(u32::MAX);
+            self.tell(ModuleEvent::Ran { period_ms: instance.interval_ms(), took_us });
+        }
+        Ok(())
+    }
+
+    fn instantiate(&self, payload: &PathBuf, host: ModuleHost) -> Result<Instance<ModuleHost>, Reason> {
+        let wasm = fs::read(payload).map_err(|error| self.failed(&error, Reason::StoreFailed))?;
+        let runtime = Arc::clone(&host.surroundings.runtime);
+        let module = runtime.load_wasm(&wasm).map_err(|error| self.failed(&error, Reason::LoadFailed))?;
+        let settings = Settings { capabilities: Capabilities::all(CLASS) };
+        let mut instance = runtime.instantiate(&module, host, settings).map_err(|error| match error {
+            wasmbed_runtime::StartError::Denied(_) => self.failed(&error, Reason::LoadFailed),
+            wasmbed_runtime::StartError::Stopped(stopped) => self.stopped(stopped),
+        })?;
+        for (step, status) in [("init", Instance::init as Step), ("health", Instance::health)] {
+            let status = status(&mut instance).map_err(|stopped| self.stopped(stopped))?;
+            if status != 0 {
+                tracing::warn!(module = %self.name, "{step} answered {status}");
+                return Err(Reason::Unhealthy);
+            }
+        }
+        Ok(instance)
+    }
+
+    fn failed(&self, error: &dyn std::error::Error, reason: Reason) -> Reason {
+        tracing::warn!(module = %self.name, "{error}");
+        reason
+    }
+
+    fn stopped(&self, stopped: Stopped) -> Reason {
+        self.failed(&stopped, stopped.reason())
+    }
+
+    fn tell(&self, event: ModuleEvent) {
+        // Fails only while the agent ends.
+        let _ = self.news.blocking_send(News::Event(self.slot, event));
+    }
+}
+
+type Step = fn(&mut Instance<ModuleHost>) -> Result<i32, Stopped>;
+
+/// What this device offers one module.
+struct ModuleHost {
+    name: ModuleName,
+    settings: Vec<(String, String)>,
+    surroundings: Surroundings,
+}
+
+impl ModuleHost {
+    fn send(&self, topic: Up, payload: &[u8]) -> Result<(), Errno> {
+        if !self.surroundings.online.load(Ordering::Relaxed) {
+            return Err(Errno::Busy);
+        }
+        let message = Message { topic, payload: payload.to_vec() };
+        self.surroundings.outbox.try_send(message).map_err(|_| Errno::Busy)
+    }
+}
+
+impl Host for ModuleHost {
+    fn log(&mut self, level: Level, line: &str) -> Result<(), Errno> {
+        match level {
+            Level::Error => tracing::error!(module = %self.name, "{line}"),
+            Level::Warn => tracing::warn!(module = %self.name, "{line}"),
+            Level::Info => tracing::info!(module = %self.name, "{line}"),
+            Level::Debug => tracing::debug!(module = %self.name, "{line}"),
+        }
+        // The console has it; that is all there is without a connection.
+        let _ = self.send(Up::Log(level), format!("{}: {line}", self.name).as_bytes());
+        Ok(())
+    }
+
+    fn telemetry(&mut self, channel: Channel, payload: &[u8]) -> Result<(), Errno> {
+        self.send(Up::Telemetry(channel), payload)
+    }
+
+    fn uptime_ms(&mut self) -> u64 {
+        u64::try_from(self.surroundings.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn sensor_read(&mut self, sensor: Sensor) -> Result<i64, Errno> {
+        let uptime_ms = self.uptime_ms();
+        self.surroundings.peripherals.read(sensor, uptime_ms)
+    }
+
+    fn gpio_write(&mut self, pin: u32, high: bool) -> Result<(), Errno> {
+        self.surroundings.peripherals.write_pin(pin, high)
+    }
+
+    fn gpio_read(&mut self, pin: u32) -> Result<bool, Errno> {
+        self.surroundings.peripherals.read_pin(pin)
+    }
+
+    fn config_get(&mut self, key: &str, out: &mut [u8]) -> Result<usize, Errno> {
+        let found = self.settings.iter().find(|(name, _)| name == key);
+        let (_, value) = found.ok_or(Errno::NotFound)?;
+        out.get_mut(..value.len()).ok_or(Errno::NoSpace)?.copy_from_slice(value.as_bytes());
+        Ok(value.len())
+    }
+}
