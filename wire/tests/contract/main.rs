@@ -1,7 +1,12 @@
 //! The contract, byte for byte: what is pinned here is what devices in the field speak.
 
 mod bridge;
+// The fuzz targets, so that ordinary tests run them too.
+#[path = "../../fuzz/src/lib.rs"]
+#[allow(unreachable_pub, reason = "it is a crate of its own for the fuzzer")]
+mod entries;
 mod exact;
+mod random;
 mod samples;
 mod signed;
 mod source;

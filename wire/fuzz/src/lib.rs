@@ -1,0 +1,146 @@
+//! What the fuzz targets do with their input, callable from ordinary tests too.
+//!
+//! Each function takes any bytes and panics where a promise of `wasmbed-wire` is broken: decoders refuse
+//! or read, what was read is written so that it reads the same, and a link always comes to rest.
+
+use wasmbed_wire::{
+    bridge::{FromBoard, ToBoard},
+    limits::MAX_MANIFEST_BYTES,
+    link::{Config, Event, Link, RX_OVERHEAD_BYTES, encoded_bytes},
+    manifest::Manifest,
+    message::{Block, Command, CommandResult, Crash, Desired, Get, Heartbeat, Info, Reported, State},
+    provision::Provision,
+    sign1::{Sign1, signed_bytes},
+    topic::{DEFAULT_PREFIX, Down, Up, split},
+};
+
+/// What is read is written so that it reads the same. A macro, as the type borrows once from each buffer.
+macro_rules! reads_back {
+    ($type:ident, $data:expr) => {
+        if let Ok(value) = minicbor::decode::<$type>($data) {
+            let written = minicbor::to_vec(&value).expect("vectors grow");
+            let again = minicbor::decode::<$type>(&written).expect("reads what it wrote");
+            assert_eq!(again, value);
+        }
+    };
+}
+
+/// Every message a device or the service reads; the first byte says which.
+pub fn messages(data: &[u8]) {
+    let Some((which, data)) = data.split_first() else { return };
+    match which % 10 {
+        0 => reads_back!(State, data),
+        1 => reads_back!(Info, data),
+        2 => reads_back!(Reported, data),
+        3 => reads_back!(Heartbeat, data),
+        4 => reads_back!(Crash, data),
+        5 => reads_back!(Get, data),
+        6 => reads_back!(Block, data),
+        7 => reads_back!(Command, data),
+        8 => reads_back!(CommandResult, data),
+        _ => reads_back!(Desired, data),
+    }
+}
+
+/// A signed manifest, and the manifest in it or alone.
+pub fn manifest(data: &[u8]) {
+    reads_back!(Manifest, data);
+    if let Ok(manifest) = minicbor::decode::<Manifest>(data) {
+        let blocks = u64::from(manifest.payload_blocks());
+        assert!(blocks * u64::from(manifest.block_bytes.max(1)) >= u64::from(manifest.size));
+    }
+    let _ = signed_bytes(data);
+    let Ok(sign1) = Sign1::decode(data) else { return };
+    reads_back!(Manifest, sign1.payload);
+    let mut out = [0; MAX_MANIFEST_BYTES];
+    if let Ok(len) = sign1.encode(&mut out) {
+        assert_eq!(Sign1::decode(&out[..len]), Ok(sign1));
+    }
+}
+
+/// A topic, alone and with its prefix.
+pub fn topics(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let rest = split(DEFAULT_PREFIX, text).map_or(text, |(_, rest)| rest);
+    assert!(Up::parse(rest).is_none_or(|up| up.to_string() == rest));
+    assert!(Down::parse(rest).is_none_or(|down| down.to_string() == rest));
+}
+
+/// Datagrams of either side of the bridge.
+pub fn bridge(data: &[u8]) {
+    let mut out = vec![0; data.len()];
+    if let Ok(datagram) = FromBoard::decode(data) {
+        assert_eq!(datagram.encode(&mut out), Ok(data.len()));
+        assert_eq!(out, data);
+    }
+    if let Ok(datagram) = ToBoard::decode(data) {
+        assert_eq!(datagram.encode(&mut out), Ok(data.len()));
+        assert_eq!(out, data);
+    }
+}
+
+/// A provisioning area.
+pub fn provision(data: &[u8]) {
+    reads_back!(Provision, data);
+    let Ok(read) = Provision::read(data) else { return };
+    let mut area = vec![0; data.len() + 16];
+    let len = read.write(&mut area).expect("hardly longer than it was");
+    assert_eq!(Provision::read(&area[..len]), Ok(read));
+}
+
+const DATAGRAM_BYTES: usize = 64;
+type End = Link<{ DATAGRAM_BYTES + RX_OVERHEAD_BYTES }, 400>;
+
+/// Two links on a line that the input directs: what is sent, lost, damaged, made up, and when.
+pub fn link_bytes(data: &[u8]) {
+    let config = Config { window: 4, resend_ms: 100, ping_ms: Some(300), dead_ms: 900 };
+    let mut ends = [End::new(0, config, 1), End::new(0, config, 2)];
+    let mut now = 0;
+    let mut rest = data.iter().copied();
+    while let Some(byte) = rest.next() {
+        let [one, other] = &mut ends;
+        let (from, to) = if byte & 1 == 0 { (one, other) } else { (other, one) };
+        let amount = usize::from(byte >> 3);
+        match (byte >> 1) & 3 {
+            // Bytes no link made.
+            0 => hand_in(to, now, &rest.by_ref().take(amount).collect::<Vec<_>>()),
+            // The next frame, whole or damaged in one place.
+            1 => {
+                let mut out = [0; encoded_bytes(DATAGRAM_BYTES)];
+                let len = from.transmit(now, &mut out);
+                if amount > 16 {
+                    out[amount % len.max(1)] ^= rest.next().unwrap_or_default();
+                }
+                hand_in(to, now, &out[..len]);
+            }
+            2 => now += (amount * amount) as u64,
+            _ => {
+                let room = from.can_send(amount);
+                assert_eq!(from.send(&[byte; DATAGRAM_BYTES][..amount]).is_ok(), room);
+            }
+        }
+    }
+    ends.iter_mut().for_each(|end| comes_to_rest(end, now));
+}
+
+fn hand_in(end: &mut End, now: u64, bytes: &[u8]) {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let taken = end.on_bytes(now, rest);
+        rest = &rest[taken..];
+        let mut told = 0;
+        while let Some(event) = end.poll_event() {
+            told += 1;
+            assert!(!matches!(event, Event::Datagram(bytes) if bytes.len() > DATAGRAM_BYTES));
+        }
+        assert!(taken > 0 || told > 0, "neither takes bytes nor tells why");
+    }
+}
+
+/// A link with nobody at the other end falls silent until its next deadline.
+fn comes_to_rest(end: &mut End, now: u64) {
+    let mut out = [0; encoded_bytes(DATAGRAM_BYTES)];
+    let frames = (0..100).take_while(|_| end.transmit(now, &mut out) > 0).count();
+    assert!(frames < 100, "speaks without end");
+    assert!(end.next_deadline().is_none_or(|at| at > now), "silent, yet asks to be called now");
+}
