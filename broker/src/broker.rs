@@ -1,0 +1,149 @@
+//! The broker as a whole: listening, accepting, ending.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use crate::connection;
+use crate::counters::{Counters, Snapshot};
+use crate::router::{Router, RouterStopped};
+use crate::settings::Settings;
+use crate::shared::Shared;
+
+/// How long connections may take to end with the broker.
+const GOODBYE: Duration = Duration::from_secs(3);
+/// Pause after a failed accept, which is most often a lack of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Why the broker cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address is taken or not ours.
+    #[error("cannot listen on {address}; choose another address with `listen`")]
+    Listen {
+        /// As configured.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Nothing is delivered any more.
+    #[error("the broker cannot go on")]
+    Router(#[from] RouterStopped),
+}
+
+/// A broker that listens; clients are served while [`Broker::run`] runs.
+#[derive(Debug)]
+pub struct Broker {
+    listener: TcpListener,
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    ending: watch::Sender<bool>,
+}
+
+/// Reads the counters of a running broker.
+#[derive(Debug, Clone)]
+pub struct Meter(Arc<Counters>);
+
+impl Meter {
+    /// All counters now.
+    pub fn snapshot(&self) -> Snapshot {
+        self.0.snapshot()
+    }
+}
+
+impl Broker {
+    /// Starts to listen and starts the router's thread.
+    ///
+    /// That thread goes on until the process ends, also after [`Broker::run`].
+    pub async fn bind(settings: Settings) -> Result<Self, Error> {
+        let Settings { listen, secret, prefix, limits } = settings;
+        let failed = |source| Error::Listen { address: listen, source };
+        let listener = TcpListener::bind(listen).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let counters = Arc::new(Counters::default());
+        let (ending, is_ending) = watch::channel(false);
+        let shared = Shared {
+            router: Router::start(&prefix, &limits, counters.clone())?,
+            prefix,
+            secret,
+            sessions: Arc::default(),
+            counters,
+            places: Arc::new(Semaphore::new(limits.connections)),
+            kept_places: Arc::new(Semaphore::new(limits.kept_sessions)),
+            ending: is_ending,
+            limits,
+        };
+        Ok(Broker { listener, address, shared: Arc::new(shared), ending })
+    }
+
+    /// Where it listens; with the port the system chose if none was configured.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A handle on the counters that outlives `self`.
+    pub fn meter(&self) -> Meter {
+        Meter(self.shared.counters.clone())
+    }
+
+    /// Serves clients until `shutdown` is done or the router stops; the latter is an error and the process should end.
+    ///
+    /// Clients of MQTT 5 are told why they are disconnected; wills are not published.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+        let mut connections = JoinSet::new();
+        let ended = tokio::select! {
+            never = self.accept(&mut connections) => match never {},
+            () = shutdown => Ok(()),
+            stopped = self.shared.router.clone().watch() => Err(Error::Router(stopped)),
+        };
+        drop(self.listener);
+        // Nobody listens if there are no connections.
+        let _ = self.ending.send(true);
+        let all_gone = async { while connections.join_next().await.is_some() {} };
+        // Those that do not end in time are cancelled with the set.
+        let _ = tokio::time::timeout(GOODBYE, all_gone).await;
+        ended
+    }
+
+    async fn accept(&self, connections: &mut JoinSet<()>) -> std::convert::Infallible {
+        let handshakes = Arc::new(Semaphore::new(self.shared.limits.handshakes));
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                Some(ended) = connections.join_next() => {
+                    if let Err(error) = ended {
+                        tracing::error!(%error, "a connection's task failed");
+                    }
+                    continue;
+                }
+            };
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            match handshakes.clone().try_acquire_owned() {
+                Ok(handshake) => {
+                    set_up(&stream);
+                    connections.spawn(connection::run(self.shared.clone(), stream, peer, handshake));
+                }
+                Err(_) => self.shared.counters.refused_busy.add(1),
+            }
+        }
+    }
+}
+
+fn set_up(stream: &TcpStream) {
+    // Packets are written whole; waiting to fill segments only adds delay. Without it all works, only slower.
+    let _ = stream.set_nodelay(true);
+}

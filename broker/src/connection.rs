@@ -1,0 +1,291 @@
+//! The life of one connection, and of the session it leaves behind.
+
+use std::fmt;
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::Instrument;
+
+use crate::admission::{self, Client, Refusal};
+use crate::message::{Message, Parts};
+use crate::outbox::Terms;
+use crate::packet::frame::Framed;
+use crate::packet::write::{self, Welcome};
+use crate::packet::{Publish, Version, Violation, Will, reason};
+use crate::router::PublishError;
+use crate::serve::{End, RECEIVE_MAXIMUM, Serve};
+use crate::session::Session;
+use crate::sessions::Seat;
+use crate::shared::Shared;
+
+/// How long a client may take to read why it is sent away.
+const GOODBYE: Duration = Duration::from_millis(500);
+const TAKEN_OVER_GOODBYE: Duration = Duration::from_millis(20);
+
+/// Serves one client from its first byte on; `handshake` is its place among the connecting.
+pub(crate) async fn run<S>(
+    shared: Arc<Shared>,
+    stream: S,
+    peer: impl fmt::Display,
+    handshake: OwnedSemaphorePermit,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let mut framed = Framed::new(stream, shared.limits.device_packet_bytes);
+    let admitted = timeout(shared.limits.handshake, admission::admit(&shared, &mut framed));
+    let client = tokio::select! {
+        admitted = admitted => admitted,
+        () = shared.ended() => return,
+    };
+    let client = match client {
+        Ok(Ok(client)) => client,
+        Ok(Err(refusal)) => return refuse(&shared, framed, &refusal, &peer).await,
+        Err(_) => {
+            shared.counters.refused_timeout.add(1);
+            tracing::info!(%peer, "refused: no complete CONNECT in time");
+            return;
+        }
+    };
+    drop(handshake);
+    let span =
+        tracing::info_span!("client", role = %client.role.username(), id = %client.connect.client_id, %peer);
+    Box::pin(admitted_client(shared, framed, client)).instrument(span).await;
+}
+
+async fn refuse<S>(shared: &Shared, mut framed: Framed<S>, refusal: &Refusal, peer: &impl fmt::Display)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    refusal.counter(&shared.counters).add(1);
+    match refusal {
+        Refusal::Silent(error) => tracing::debug!(%peer, %error, "gone before CONNECT"),
+        Refusal::Violation(violation) => {
+            tracing::info!(%peer, %violation, "refused");
+            if violation.reason == reason::UNSUPPORTED_VERSION {
+                write::refusal(&mut framed.output, Version::V311, violation.reason);
+                framed.close(GOODBYE).await;
+            }
+        }
+        Refusal::Refused { version, reason, what } => {
+            tracing::info!(%peer, what, "refused");
+            write::refusal(&mut framed.output, *version, *reason);
+            framed.close(GOODBYE).await;
+        }
+    }
+}
+
+async fn admitted_client<S>(shared: Arc<Shared>, mut framed: Framed<S>, client: Client)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let Client { role, assigned, connect } = client;
+    let key = (role, connect.client_id.clone());
+    let busy = |reason, what| Refusal::Refused { version: connect.version, reason, what };
+    let place = shared.places.clone().try_acquire_owned().ok();
+    // Whoever comes back gets the place of the connection it replaces.
+    if place.is_none() && !shared.sessions.is_held(&key) {
+        let refusal = busy(reason::SERVER_BUSY, "too many clients");
+        return refuse(&shared, framed, &refusal, &"too many clients").await;
+    }
+    let Ok((seat, resumed)) = shared.sessions.claim(key, !connect.clean_start).await else {
+        let refusal = busy(reason::SERVER_UNAVAILABLE, "its previous connection does not end");
+        return refuse(&shared, framed, &refusal, &"stuck").await;
+    };
+    let Some(place) = place.or_else(|| shared.places.clone().try_acquire_owned().ok()) else {
+        let refusal = busy(reason::SERVER_BUSY, "too many clients");
+        return refuse(&shared, framed, &refusal, &"too many clients").await;
+    };
+
+    let packet_bytes =
+        if role.is_small() { shared.limits.device_packet_bytes } else { shared.limits.packet_bytes };
+    framed.admit(packet_bytes);
+    let welcome = Welcome {
+        session_present: resumed.is_some(),
+        session_expiry_s: Some(connect.session_expiry_s),
+        receive_maximum: RECEIVE_MAXIMUM,
+        maximum_packet_bytes: packet_bytes as u32,
+        client_id: assigned.then_some(connect.client_id.as_str()),
+    };
+    write::welcome(&mut framed.output, connect.version, &welcome);
+    let terms = Terms {
+        version: connect.version,
+        window: usize::from(connect.receive_maximum.min(shared.limits.inflight)),
+        packet_bytes: connect.maximum_packet_bytes.map_or(usize::MAX, |bytes| bytes as usize),
+    };
+    let mut session = resumed.unwrap_or_else(|| Session::new(role, seat.ticket()));
+    session.outbox.repeat();
+
+    shared.counters.accepted.add(1);
+    tracing::info!(version = ?connect.version, session_present = welcome.session_present, "connected");
+    let held = Held { shared: shared.clone(), seat, session, will: connect.will.clone(), publisher: role };
+    held.connected(framed, terms, &connect, place).await;
+}
+
+/// A session in the hands of its one holder.
+struct Held {
+    shared: Arc<Shared>,
+    seat: Seat,
+    session: Session,
+    will: Option<Will>,
+    publisher: crate::credentials::Role,
+}
+
+impl Held {
+    async fn connected<S>(
+        mut self,
+        mut framed: Framed<S>,
+        terms: Terms,
+        connect: &crate::packet::Connect,
+        place: OwnedSemaphorePermit,
+    ) where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        let shared = self.shared.clone();
+        let present = shared.counters.connections.present();
+        let mut serve = Serve::new(&shared, self.publisher, terms, connect);
+        let end = tokio::select! {
+            end = serve.run(&mut framed, &mut self.session) => end,
+            Some(request) = self.seat.requests.recv() => End::TakenOver(request),
+            () = shared.ended() => End::Ending,
+        };
+        let expiry_s = serve.session_expiry_s;
+        tracing::info!(reason = %end, "disconnected");
+        if let Some(reason) = end.disconnect_reason()
+            && framed.output.is_empty()
+        {
+            write::disconnect(&mut framed.output, terms.version, reason);
+        }
+        if let Some(counter) = end.counter(&shared.counters) {
+            counter.add(1);
+        }
+        let goodbye = framed.close(GOODBYE);
+        drop((present, place));
+        if let End::TakenOver(request) = end {
+            // The new connection waits for us, so the old one gets next to no time to read its goodbye.
+            let _ = timeout(TAKEN_OVER_GOODBYE, goodbye).await;
+            let resume = request.resume && expiry_s > 0;
+            return self.hand_over(request, resume).await;
+        }
+        if matches!(end, End::Left { with_will: false } | End::Ending) {
+            self.will = None;
+        }
+        let expiry_s = if matches!(end, End::Overrun | End::Ending) { 0 } else { expiry_s };
+        tokio::join!(goodbye, self.keep(expiry_s));
+    }
+
+    /// Keeps the session of a client that is away until it comes back or time is up.
+    async fn keep(mut self, expiry_s: u32) {
+        let delay_s = self.will.as_ref().map_or(0, |will| will.delay_s).min(expiry_s);
+        if delay_s == 0 {
+            self.publish_will().await;
+        }
+        let place = self.shared.kept_places.clone().try_acquire_owned();
+        let (true, Ok(place)) = (expiry_s > 0, place) else {
+            self.publish_will().await;
+            return self.session.close().await;
+        };
+        let shared = self.shared.clone();
+        let present = shared.counters.kept_sessions.present();
+        let now = Instant::now();
+        let (will_at, end_at) = (now + seconds(delay_s), now + seconds(expiry_s));
+        loop {
+            let will_due = self.will.is_some();
+            tokio::select! {
+                Some(request) = self.seat.requests.recv() => {
+                    let resume = request.resume;
+                    drop((present, place));
+                    return self.hand_over(request, resume).await;
+                }
+                () = shared.ended() => {
+                    self.will = None;
+                    break;
+                }
+                () = sleep_until(end_at) => break,
+                () = async { if will_due { sleep_until(will_at).await } else { pending().await } } => {
+                    self.publish_will().await;
+                }
+                arrival = self.session.next() => {
+                    let Ok(arrival) = arrival else { break };
+                    let taken = arrival.map_or(Ok(()), |arrival| self.session.take(arrival, false, &shared.counters));
+                    let outbox = &self.session.outbox;
+                    let queue = shared.limits.queue;
+                    if taken.is_err() || outbox.queued() > queue.messages || outbox.queued_bytes() > queue.bytes {
+                        shared.counters.lost_slow.add(1);
+                        tracing::info!("its session ends: too many messages while it was away");
+                        break;
+                    }
+                }
+            }
+        }
+        self.publish_will().await;
+        self.session.close().await;
+    }
+
+    /// Gives the session, if it goes on, to the connection that asked for it.
+    async fn hand_over(mut self, request: crate::sessions::Request, resume: bool) {
+        let delayed = self.will.as_ref().is_some_and(|will| will.delay_s > 0);
+        if resume && delayed {
+            self.will = None;
+        }
+        self.publish_will().await;
+        let Held { seat, session, .. } = self;
+        let session = if resume {
+            Some(session)
+        } else {
+            session.close().await;
+            None
+        };
+        drop(seat);
+        request.answer(session);
+    }
+
+    async fn publish_will(&mut self) {
+        let Some(will) = self.will.take() else { return };
+        let message = message(&self.shared, &will.publish, self.session.origin);
+        match self.shared.router.publish(self.publisher, &message).await {
+            Ok(()) => self.shared.counters.messages_in.add(1),
+            Err(PublishError::Full(_)) => self.shared.counters.retain_refused.add(1),
+            // The broker is ending; everybody is told by that.
+            Err(PublishError::Stopped(_)) => {}
+        }
+    }
+}
+
+/// The message of a PUBLISH or a will, published now.
+pub(crate) fn message(shared: &Shared, publish: &Publish, origin: u64) -> Message {
+    let deadline = |seconds: u32| shared.router.now_ms() + u64::from(seconds) * 1000;
+    Message::new(&Parts {
+        topic: &publish.topic,
+        payload: &publish.payload,
+        properties: &publish.properties,
+        qos: publish.qos,
+        retain: publish.retain,
+        origin,
+        deadline_ms: publish.expiry_s.map(deadline),
+    })
+}
+
+fn seconds(seconds: u32) -> Duration {
+    Duration::from_secs(u64::from(seconds))
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            End::Left { with_will: false } => f.write_str("it left"),
+            End::Left { with_will: true } => f.write_str("it left and wants its will published"),
+            End::Lost => f.write_str("the connection was lost"),
+            End::Silent => f.write_str("it was silent for longer than it promised"),
+            End::Slow => f.write_str("it did not take its data in time"),
+            End::Overrun => f.write_str("it was too slow and missed messages"),
+            End::Violation(Violation { what, .. }) => write!(f, "protocol violation: {what}"),
+            End::TakenOver(_) => f.write_str("it connected again"),
+            End::Ending => f.write_str("the broker is ending"),
+            End::RouterStopped => f.write_str("the router has stopped"),
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! The embedded MQTT broker: MQTT 3.1.1 and 5 on one TCP port, with a role for every client.
+//!
+//! A guard of our own accepts connections, reads packets, checks identity and permission and speaks MQTT; behind it
+//! rumqttd's router fans messages out. What it promises:
+//!
+//! - no client, authenticated or not, can stop it, block others or fill its memory: handshakes, packet sizes, queues,
+//!   retained messages, subscriptions and sessions are all bounded;
+//! - a device reads and writes its own topics only ([`credentials`] is the whole permission model);
+//! - MQTT as written: the lower quality of service of publication and subscription, every retained message, exactly
+//!   once, No Local, retain as published and retain handling, receive maximum, message expiry, subscription
+//!   identifiers, request and response properties, wills with delay, sessions with expiry, takeover;
+//! - the router's death ends [`Broker::run`] with an error within seconds.
+//!
+//! Who owns what: `connection` the life of one connection, `admission` CONNECT, `serve` the packets after it, `session`
+//! and `outbox` what is kept for a client, `sessions` who holds it, `retained` the retained messages, `router` the link
+//! to rumqttd, `packet` the wire format.
+//!
+//! # What stands between clients and rumqttd 0.20
+//!
+//! | defect of rumqttd | here |
+//! |---|---|
+//! | a client id with `/ + # $` panics with a lock held; so does one client too many | its server is not used; ids are checked; links are few and named by us |
+//! | handshakes block the accept loop | each connection is a task with a time limit |
+//! | a persistent sole member of a shared subscription kills the router | links are never persistent, never acknowledge; shared subscriptions are refused |
+//! | waking a link that has left kills the router | links are reused and do not leave |
+//! | retained messages are cut at 100 or 200; an empty payload deletes one | `retained` |
+//! | quality of service of the subscription; no receive maximum, No Local, retain options | `outbox`, `session` |
+//! | duplicates of exactly-once publications are delivered, the next one is lost | `serve` |
+//! | keep-alive 0 is refused | it means none |
+//! | wrong topic aliases | none are offered or accepted |
+//! | topics and filters are remembered for ever | `topic::Folding` |
+//! | messages are lost without a word when a reader is slow | counted; a client that asked for more than at most once is disconnected |
+//! | packets that panic its reader | `packet` |
+//!
+//! # What is not here
+//!
+//! TLS and WebSocket (the stream is generic), persistence (nothing may depend on a broker's memory), shared
+//! subscriptions, topic aliases, authentication exchanges (AUTH), clusters. The router's memory for one distinct
+//! folded topic is some hundred bytes and is never given back.
+#![forbid(unsafe_code)]
+
+mod admission;
+mod broker;
+mod connection;
+mod counters;
+pub mod credentials;
+mod message;
+mod outbox;
+mod packet;
+mod retained;
+mod router;
+mod serve;
+mod session;
+mod sessions;
+mod settings;
+mod shared;
+mod topic;
+
+pub use broker::{Broker, Error, Meter};
+pub use counters::Snapshot;
+pub use router::RouterStopped;
+pub use settings::{Config, Settings, SettingsError};

@@ -1,0 +1,626 @@
+//! The only place that talks to rumqttd: its router as a plain fan-out.
+//!
+//! The router matches topics, orders messages and pushes back on producers and consumers. Everything else it could do
+//! it does wrongly in some case (see the crate's documentation), so it is never asked to:
+//!
+//! - every link is clean and subscribes at quality of service 0: no acknowledgement, no redelivery, no saved session
+//!   ever happens inside;
+//! - all messages enter through one link, under one lock together with the retained store, so that both see the same
+//!   order;
+//! - topics and filters are folded ([`crate::topic::Folding`]), because the router never forgets one;
+//! - links do not leave but are emptied and used again: a link that leaves while it is scheduled lets the router sleep
+//!   with work to do, one that leaves with a wake-up under way kills it, and the router never forgets a link's name;
+//! - the router's event channel is never filled to the brim, because writing to it would then block a whole thread.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rumqttd::local::{LinkBuilder, LinkError, LinkRx, LinkTx};
+use rumqttd::protocol::{
+    Filter, Packet, Publish, PublishProperties, QoS, RetainForwardRule, Subscribe, SubscribeProperties,
+    Unsubscribe,
+};
+use rumqttd::{Notification, RouterConfig, SegmentConfig};
+
+use crate::counters::Counters;
+use crate::credentials::Role;
+use crate::message::Message;
+use crate::retained::{Full, Retained};
+use crate::settings::Limits;
+use crate::topic::Folding;
+
+/// The router's channel holds this many events; ours stops at half.
+const EVENT_ROOM: usize = 1000;
+/// Distinct filters the router may have to remember.
+const MAX_FILTERS: usize = 100_000;
+/// How long the router may take for anything it is asked.
+const PATIENCE: Duration = Duration::from_secs(5);
+const PROBE_PERIOD: Duration = Duration::from_secs(1);
+/// Outside of every prefix, so that no client can see or send it.
+const PROBE_TOPIC: &str = "wasmbed-broker-probe";
+
+/// The router does not answer any more; nothing can be delivered and the process has to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the message router has stopped; restart the broker")]
+pub struct RouterStopped;
+
+/// Why a message was not accepted.
+#[derive(Debug)]
+pub(crate) enum PublishError {
+    Full(Full),
+    Stopped(RouterStopped),
+}
+
+/// Why a link did not subscribe.
+#[derive(Debug)]
+pub(crate) enum SubscribeError {
+    TooManyFilters,
+    Stopped(RouterStopped),
+}
+
+impl From<RouterStopped> for SubscribeError {
+    fn from(stopped: RouterStopped) -> Self {
+        SubscribeError::Stopped(stopped)
+    }
+}
+
+type Connect = dyn Fn(&str) -> Result<(LinkTx, LinkRx), LinkError> + Send + Sync;
+type Backlog = dyn Fn() -> usize + Send + Sync;
+
+/// A running router.
+pub(crate) struct Router {
+    connect: Box<Connect>,
+    backlog: Box<Backlog>,
+    publisher: tokio::sync::Mutex<LinkTx>,
+    retained: Mutex<Retained>,
+    pool: Mutex<Pool>,
+    filters: Mutex<HashSet<String>>,
+    folding: Folding,
+    started: Instant,
+    counters: Arc<Counters>,
+}
+
+impl Router {
+    /// Starts the router's thread.
+    pub(crate) fn start(
+        prefix: &str,
+        limits: &Limits,
+        counters: Arc<Counters>,
+    ) -> Result<Arc<Self>, RouterStopped> {
+        let events = rumqttd::Router::new(0, config(limits)).spawn();
+        let backlog = events.clone();
+        let connect = move |name: &str| {
+            let (tx, rx, _) = LinkBuilder::new(name, events.clone()).build()?;
+            Ok((tx, rx))
+        };
+        let (publisher, _) = connect("publisher").map_err(|_| RouterStopped)?;
+        Ok(Arc::new(Router {
+            connect: Box::new(connect),
+            backlog: Box::new(move || backlog.len()),
+            publisher: tokio::sync::Mutex::new(publisher),
+            retained: Mutex::new(Retained::new(limits.retained, limits.retained_each)),
+            pool: Mutex::default(),
+            filters: Mutex::default(),
+            folding: Folding::new(prefix),
+            started: Instant::now(),
+            counters,
+        }))
+    }
+
+    /// Milliseconds of the clock that message deadlines are given in.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    /// Hands a message to all subscribers, now and, if it is to be retained, later.
+    pub(crate) async fn publish(&self, owner: Role, message: &Message) -> Result<(), PublishError> {
+        let topic = self.folding.topic(message.topic());
+        let packet = encode(topic, message);
+        let mut publisher = self.publisher.lock().await;
+        self.wait_for_room().await.map_err(PublishError::Stopped)?;
+        if message.retain() {
+            let mut retained = lock(&self.retained);
+            let applied = retained.apply(self.now_ms(), owner, message);
+            self.counters.retained.set(retained.used().messages as u64);
+            self.counters.retained_bytes.set(retained.used().bytes as u64);
+            applied.map_err(PublishError::Full)?;
+        }
+        publisher.send(packet).await.map_err(|_| PublishError::Stopped(RouterStopped))?;
+        Ok(())
+    }
+
+    /// The retained messages that match `filter`.
+    pub(crate) fn retained(&self, filter: &str) -> Vec<Message> {
+        lock(&self.retained).matching(self.now_ms(), filter)
+    }
+
+    /// A link for one subscriber.
+    pub(crate) async fn link(self: &Arc<Self>) -> Result<Link, RouterStopped> {
+        let idle = lock(&self.pool).idle.pop();
+        let pipe = match idle {
+            Some(pipe) => pipe,
+            None => self.pipe().await?,
+        };
+        Ok(Link {
+            router: self.clone(),
+            pipe: Some(pipe),
+            routes: HashMap::new(),
+            by_filter: HashMap::new(),
+            arrived: VecDeque::new(),
+        })
+    }
+
+    async fn pipe(self: &Arc<Self>) -> Result<Pipe, RouterStopped> {
+        self.wait_for_room().await?;
+        let name = lock(&self.pool).take_name();
+        let router = self.clone();
+        // Connecting blocks until the router answers, for ever if it died just now: the runtime's own threads are too
+        // good for that, it would wait for them at its end.
+        let (done, connected) = tokio::sync::oneshot::channel();
+        let connect = move || drop(done.send((router.connect)(&format!("link-{name}"))));
+        std::thread::Builder::new()
+            .name("router-link".to_owned())
+            .spawn(connect)
+            .map_err(|_| RouterStopped)?;
+        match tokio::time::timeout(PATIENCE, connected).await {
+            Ok(Ok(Ok((tx, rx)))) => Ok(Pipe { name, tx, rx, routes_made: 0, last_id: 0, wake_due: false }),
+            _ => Err(RouterStopped),
+        }
+    }
+
+    /// Sends a message through the router every second; ends when one does not arrive in time.
+    pub(crate) async fn watch(self: Arc<Self>) -> RouterStopped {
+        match self.probe().await {
+            Err(stopped) => stopped,
+            Ok(never) => match never {},
+        }
+    }
+
+    async fn probe(self: Arc<Self>) -> Result<std::convert::Infallible, RouterStopped> {
+        let mut link = self.link().await?;
+        match link.subscribe(PROBE_TOPIC).await {
+            Ok(_) => {}
+            Err(SubscribeError::Stopped(_) | SubscribeError::TooManyFilters) => return Err(RouterStopped),
+        }
+        let message = Message::new(&crate::message::Parts {
+            topic: PROBE_TOPIC,
+            payload: &Bytes::new(),
+            properties: &[],
+            qos: crate::packet::Qos::AtMostOnce,
+            retain: false,
+            origin: 0,
+            deadline_ms: None,
+        });
+        loop {
+            let round_trip = async {
+                self.publish(Role::Service, &message).await.map_err(|_| RouterStopped)?;
+                link.next().await
+            };
+            tokio::time::timeout(PATIENCE, round_trip).await.map_err(|_| RouterStopped)??;
+            // A dead router ends the link at once; a stuck one is found by the next probe.
+            if let Ok(early) = tokio::time::timeout(PROBE_PERIOD, link.next()).await {
+                early?;
+            }
+        }
+    }
+
+    async fn wait_for_room(&self) -> Result<(), RouterStopped> {
+        let wait = async {
+            while (self.backlog)() > EVENT_ROOM / 2 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, wait).await.map_err(|_| RouterStopped)
+    }
+
+    /// Notes that the router will remember `filter`; false if that would be one too many.
+    fn remember(&self, filter: &str) -> bool {
+        let mut filters = lock(&self.filters);
+        if !filters.contains(filter) {
+            if filters.len() >= MAX_FILTERS {
+                return false;
+            }
+            filters.insert(filter.to_owned());
+        }
+        true
+    }
+}
+
+impl std::fmt::Debug for Router {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Router").field("folding", &self.folding).finish_non_exhaustive()
+    }
+}
+
+/// Which subscription of a [`Link`] something came through.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Route(usize);
+
+/// What a [`Link`] received.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    pub(crate) route: Route,
+    pub(crate) message: Message,
+    /// Messages that the router dropped before this one because the link was too slow.
+    pub(crate) missed: u64,
+}
+
+/// One subscriber's connection to the router.
+pub(crate) struct Link {
+    router: Arc<Router>,
+    /// Gone only while the link is dropped.
+    pipe: Option<Pipe>,
+    routes: HashMap<Route, Path>,
+    by_filter: HashMap<String, Route>,
+    /// Came while an acknowledgement was awaited.
+    arrived: VecDeque<Arrival>,
+}
+
+struct Path {
+    filter: String,
+    users: usize,
+    /// Where the next message is in the router's log.
+    expected: Option<u64>,
+}
+
+/// What a [`Link`] is made of and what is left of it when it is used again.
+struct Pipe {
+    name: usize,
+    tx: LinkTx,
+    rx: LinkRx,
+    routes_made: usize,
+    last_id: u16,
+    /// The router paused this link until it is woken.
+    wake_due: bool,
+}
+
+enum Event {
+    Message { cursor: Option<u64>, payload: Bytes, properties: PublishProperties },
+    Acknowledged { id: u16 },
+    Nothing,
+}
+
+impl Link {
+    /// Starts to receive what matches `filter`, and perhaps more; compare with [`crate::topic::matches`].
+    ///
+    /// Every message published after this returns arrives. Filters that fold to the same one share a route.
+    pub(crate) async fn subscribe(&mut self, filter: &str) -> Result<Route, SubscribeError> {
+        let filter = self.router.folding.filter(filter);
+        if let Some(route) = self.by_filter.get(&filter) {
+            if let Some(path) = self.routes.get_mut(route) {
+                path.users += 1;
+            }
+            return Ok(*route);
+        }
+        if !self.router.remember(&filter) {
+            return Err(SubscribeError::TooManyFilters);
+        }
+        // From here to sending nothing is awaited, so that what is noted here is what the router knows.
+        self.router.wait_for_room().await?;
+        let route = self.pipe()?.new_route();
+        self.routes.insert(route, Path { filter: filter.clone(), users: 1, expected: None });
+        self.by_filter.insert(filter.clone(), route);
+        let options = Filter {
+            path: filter,
+            qos: QoS::AtMostOnce,
+            nolocal: false,
+            preserve_retain: false,
+            retain_forward_rule: RetainForwardRule::Never,
+        };
+        let properties = SubscribeProperties { id: Some(route.0), user_properties: Vec::new() };
+        let packet = |pkid| Packet::Subscribe(Subscribe { pkid, filters: vec![options] }, Some(properties));
+        self.request(packet).await?;
+        Ok(route)
+    }
+
+    /// Undoes one [`Link::subscribe`].
+    pub(crate) async fn unsubscribe(&mut self, route: Route) -> Result<(), RouterStopped> {
+        let Some(path) = self.routes.get_mut(&route) else { return Ok(()) };
+        if path.users > 1 {
+            path.users -= 1;
+            return Ok(());
+        }
+        self.router.wait_for_room().await?;
+        let Some(Path { filter, .. }) = self.routes.remove(&route) else { return Ok(()) };
+        self.by_filter.remove(&filter);
+        let packet = |pkid| Packet::Unsubscribe(Unsubscribe { pkid, filters: vec![filter] }, None);
+        self.request(packet).await
+    }
+
+    /// The next message; `None` when there was something else. May be cancelled without losing anything.
+    pub(crate) async fn next(&mut self) -> Result<Option<Arrival>, RouterStopped> {
+        if let Some(arrival) = self.arrived.pop_front() {
+            return Ok(Some(arrival));
+        }
+        match self.pipe()?.event().await? {
+            Event::Message { cursor, payload, properties } => Ok(self.arrival(cursor, payload, properties)),
+            Event::Acknowledged { .. } | Event::Nothing => Ok(None),
+        }
+    }
+
+    /// Empties the link and puts it back for the next subscriber.
+    pub(crate) async fn close(mut self) {
+        let empty = async {
+            let routes: Vec<Route> = self.routes.keys().copied().collect();
+            for route in routes {
+                if let Some(path) = self.routes.get_mut(&route) {
+                    path.users = 1;
+                }
+                self.unsubscribe(route).await?;
+            }
+            Ok::<(), RouterStopped>(())
+        };
+        // One that cannot be emptied in time is given up, in `drop`.
+        if let Ok(Ok(())) = tokio::time::timeout(PATIENCE, empty).await
+            && let Some(pipe) = self.pipe.take()
+        {
+            lock(&self.router.pool).idle.push(pipe);
+        }
+    }
+
+    /// Sends a packet and waits for its acknowledgement.
+    async fn request(&mut self, packet: impl FnOnce(u16) -> Packet) -> Result<(), RouterStopped> {
+        let pipe = self.pipe()?;
+        let wanted = pipe.new_id();
+        // This never waits: there is room, and the function is asynchronous in name only.
+        pipe.tx.send(packet(wanted)).await.map_err(|_| RouterStopped)?;
+        let answer = async {
+            loop {
+                match self.pipe()?.event().await? {
+                    Event::Message { cursor, payload, properties } => {
+                        let arrival = self.arrival(cursor, payload, properties);
+                        self.arrived.extend(arrival);
+                    }
+                    Event::Acknowledged { id } if id == wanted => return Ok(()),
+                    Event::Acknowledged { .. } | Event::Nothing => {}
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, answer).await.map_err(|_| RouterStopped)?
+    }
+
+    fn pipe(&mut self) -> Result<&mut Pipe, RouterStopped> {
+        self.pipe.as_mut().ok_or(RouterStopped)
+    }
+
+    /// `None` for what came through a route that is gone.
+    fn arrival(
+        &mut self,
+        cursor: Option<u64>,
+        payload: Bytes,
+        properties: PublishProperties,
+    ) -> Option<Arrival> {
+        let route = Route(*properties.subscription_identifiers.last()?);
+        let path = self.routes.get_mut(&route)?;
+        let missed = match (cursor, path.expected) {
+            (Some(offset), Some(expected)) => offset.saturating_sub(expected),
+            _ => 0,
+        };
+        path.expected = cursor.map(|offset| offset + 1);
+        let message = Message::from_router(properties.correlation_data?, payload)?;
+        Some(Arrival { route, message, missed })
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        if let Some(pipe) = self.pipe.take() {
+            // The router drops it when the name is used again.
+            lock(&self.router.pool).free_names.push(pipe.name);
+        }
+    }
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Link").field("routes", &self.routes.len()).finish_non_exhaustive()
+    }
+}
+
+impl Pipe {
+    async fn event(&mut self) -> Result<Event, RouterStopped> {
+        if self.wake_due {
+            self.rx.wake().await.map_err(|_| RouterStopped)?;
+            self.wake_due = false;
+        }
+        let Some(notification) = self.rx.next().await.map_err(|_| RouterStopped)? else {
+            return Ok(Event::Nothing);
+        };
+        match notification {
+            Notification::Forward(forward) => Ok(Event::Message {
+                cursor: forward.cursor.map(|(_, offset)| offset),
+                payload: forward.publish.payload,
+                properties: forward.properties.unwrap_or_default(),
+            }),
+            Notification::Unschedule => {
+                self.wake_due = true;
+                Ok(Event::Nothing)
+            }
+            // The router only does this to a link that broke its rules.
+            Notification::Disconnect(..) => Err(RouterStopped),
+            other => Ok(match Option::<Packet>::from(other) {
+                Some(Packet::SubAck(ack, _)) => Event::Acknowledged { id: ack.pkid },
+                Some(Packet::UnsubAck(ack, _)) => Event::Acknowledged { id: ack.pkid },
+                _ => Event::Nothing,
+            }),
+        }
+    }
+
+    fn new_route(&mut self) -> Route {
+        self.routes_made += 1;
+        Route(self.routes_made)
+    }
+
+    fn new_id(&mut self) -> u16 {
+        self.last_id = self.last_id.checked_add(1).unwrap_or(1);
+        self.last_id
+    }
+}
+
+/// Links not in use.
+#[derive(Default)]
+struct Pool {
+    idle: Vec<Pipe>,
+    /// Names of links that were given up; the router keeps something for every name it has ever seen.
+    free_names: Vec<usize>,
+    names_made: usize,
+}
+
+impl Pool {
+    fn take_name(&mut self) -> usize {
+        self.free_names.pop().unwrap_or_else(|| {
+            self.names_made += 1;
+            self.names_made
+        })
+    }
+}
+
+fn config(limits: &Limits) -> RouterConfig {
+    // A device's log is small: there are many, and what a device has not taken it asks for again.
+    let device = SegmentConfig { max_segment_size: 64 * 1024, max_segment_count: 4 };
+    RouterConfig {
+        // Sessions and a few of our own; while one session replaces another both have a link.
+        max_connections: 2 * (limits.connections + limits.kept_sessions) + 64,
+        max_outgoing_packet_count: 100,
+        max_segment_size: 1024 * 1024,
+        max_segment_count: 8,
+        custom_segment: Some(HashMap::from([("+/+/+/dn/#".to_owned(), device)])),
+        ..RouterConfig::default()
+    }
+}
+
+fn encode(topic: String, message: &Message) -> Packet {
+    let properties =
+        PublishProperties { correlation_data: Some(message.head().clone()), ..Default::default() };
+    let publish = Publish::new(Bytes::from(topic), message.payload().clone(), false);
+    Packet::Publish(publish, Some(properties))
+}
+
+/// Nothing panics while holding one of these locks; should it, the data is still whole.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Parts;
+    use crate::packet::Qos;
+
+    fn router() -> Arc<Router> {
+        Router::start("p", &Limits::default(), Arc::default()).expect("a router")
+    }
+
+    fn message(topic: &str, number: u32) -> Message {
+        Message::new(&Parts {
+            topic,
+            payload: &Bytes::from(number.to_string()),
+            properties: &[],
+            qos: Qos::AtMostOnce,
+            retain: false,
+            origin: 1,
+            deadline_ms: None,
+        })
+    }
+
+    async fn next(link: &mut Link) -> Arrival {
+        loop {
+            if let Some(arrival) = link.next().await.expect("a running router") {
+                return arrival;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn messages_arrive_in_order_however_many() {
+        let router = router();
+        let mut link = router.link().await.expect("a link");
+        let route = link.subscribe("p/v1/+/up/#").await.expect("a route");
+        let publisher = router.clone();
+        let publishing = tokio::spawn(async move {
+            for number in 0..5000 {
+                publisher
+                    .publish(Role::Service, &message("p/v1/pump-7/up/tm/x", number))
+                    .await
+                    .expect("accepted");
+            }
+        });
+        for number in 0..5000 {
+            let arrival = next(&mut link).await;
+            assert_eq!((arrival.route, arrival.missed), (route, 0));
+            assert_eq!(arrival.message.payload(), &Bytes::from(number.to_string()));
+        }
+        publishing.await.expect("all published");
+        link.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_slow_link_learns_that_it_missed_messages() {
+        let router = router();
+        let mut link = router.link().await.expect("a link");
+        link.subscribe("p/v1/pump-7/dn/#").await.expect("a route");
+        let big = Message::new(&Parts {
+            topic: "p/v1/pump-7/dn/blk/1",
+            payload: &Bytes::from(vec![0; 32 * 1024]),
+            properties: &[],
+            qos: Qos::AtMostOnce,
+            retain: false,
+            origin: 1,
+            deadline_ms: None,
+        });
+        for _ in 0..1000 {
+            router.publish(Role::Service, &big).await.expect("accepted");
+        }
+        let mut seen = 0;
+        while next(&mut link).await.missed == 0 {
+            seen += 1;
+            assert!(seen < 1000, "nothing was missed");
+        }
+    }
+
+    #[tokio::test]
+    async fn filters_that_fold_alike_share_a_route() {
+        let router = router();
+        let mut link = router.link().await.expect("a link");
+        let first = link.subscribe("p/v1/a/up/x/y/z").await.expect("a route");
+        let second = link.subscribe("p/v1/a/up/x/y/w").await.expect("a route");
+        assert_eq!(first, second);
+        link.unsubscribe(first).await.expect("done");
+        router.publish(Role::Service, &message("p/v1/a/up/x/y/w", 1)).await.expect("accepted");
+        assert_eq!(next(&mut link).await.message.topic(), "p/v1/a/up/x/y/w");
+        link.unsubscribe(second).await.expect("done");
+        assert!(link.routes.is_empty());
+    }
+
+    #[tokio::test]
+    async fn links_that_come_and_go_use_few_names() {
+        let router = router();
+        for _ in 0..100 {
+            let mut link = router.link().await.expect("a link");
+            link.subscribe("p/v1/a/dn/#").await.expect("a route");
+            link.close().await;
+        }
+        assert_eq!(lock(&router.pool).names_made, 1);
+    }
+
+    /// Wakes a link that has left, on which rumqttd 0.20 panics.
+    async fn kill(router: &Arc<Router>) {
+        use rumqttd::protocol::{Disconnect, DisconnectReasonCode};
+        let (mut tx, rx) = (router.connect)("victim").expect("a link");
+        let leave = Disconnect { reason_code: DisconnectReasonCode::NormalDisconnection };
+        tx.send(Packet::Disconnect(leave, None)).await.expect("sent");
+        rx.wake().await.expect("sent");
+    }
+
+    #[tokio::test]
+    async fn the_death_of_the_router_is_noticed() {
+        let router = router();
+        let watching = tokio::spawn(router.clone().watch());
+        kill(&router).await;
+        let noticed = tokio::time::timeout(Duration::from_secs(20), watching).await.expect("in time");
+        assert_eq!(noticed.expect("no panic"), RouterStopped);
+        assert!(router.link().await.is_err());
+    }
+}
