@@ -11,10 +11,11 @@ mod validate;
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
+use wasmbed_boards::Boards;
 use wasmbed_runtime::Target;
 use wasmbed_wire::{
     Digest, ModuleName,
-    limits::{Class, MAX_PAYLOAD_BYTES},
+    limits::{BLOCK_BYTES, Class, MAX_PAYLOAD_BYTES},
     manifest::{Classes, Kind, Manifest},
 };
 
@@ -27,23 +28,23 @@ pub use validate::check;
 
 /// Longest version text, in bytes.
 const MAX_VERSION_BYTES: usize = 32;
-/// Block size for boards: with a request in flight for the next one, it keeps a serial link busy and
-/// fits the smallest receive buffer.
-const BOARD_BLOCK_BYTES: u16 = 512;
-/// Block size for Linux.
-const LINUX_BLOCK_BYTES: u16 = 16 * 1024;
-
 /// Makes a module's artifacts for every class that admits it.
 ///
 /// # Errors
 /// If the file is too large, or no class admits it; the reports of all classes are in the detail.
-pub fn build(signer: &Signer, name: ModuleName, version: &str, wasm: Bytes) -> Result<NewModule, Problem> {
+pub fn build(
+    signer: &Signer,
+    boards: &Boards,
+    name: ModuleName,
+    version: &str,
+    wasm: Bytes,
+) -> Result<NewModule, Problem> {
     check_version(version)?;
     check_size(wasm.len() as u64)?;
     let mut report = check(&wasm);
     let mut artifacts = Vec::new();
     for (target, classes) in targets(&report) {
-        match make(signer, name, version, &wasm, target, classes) {
+        match make(signer, boards, name, version, &wasm, target, classes) {
             Ok(artifact) => artifacts.push(artifact),
             Err(violation) => withdraw(&mut report, classes, &violation),
         }
@@ -123,6 +124,7 @@ fn targets(report: &[ClassReport]) -> Vec<(Target, Classes)> {
 
 fn make(
     signer: &Signer,
+    boards: &Boards,
     name: ModuleName,
     version: &str,
     wasm: &Bytes,
@@ -142,7 +144,7 @@ fn make(
             )
         })?;
     let runtime = target.runtime_id();
-    let block_bytes = if target == Target::Wasm { LINUX_BLOCK_BYTES } else { BOARD_BLOCK_BYTES };
+    let block_bytes = block_bytes(boards, classes);
     let digest = Digest(Sha256::digest(&payload).into());
     let manifest =
         Manifest { kind: Kind::Module, name, version, classes, runtime, size, digest, block_bytes };
@@ -151,6 +153,12 @@ fn make(
         .map_err(|error| violation("size", "the manifest is too large", error.to_string()))?;
     let classes = classes.iter().fold(0, |bits, class| bits | 1 << class as u8);
     Ok(StoredArtifact { id, classes, runtime, block_bytes, manifest, payload: payload.into() })
+}
+
+/// The largest block that every board of these classes takes.
+fn block_bytes(boards: &Boards, classes: Classes) -> u16 {
+    let fitting = boards.iter().filter(|board| classes.contains(board.class));
+    fitting.map(|board| board.modules.block_bytes).min().unwrap_or(*BLOCK_BYTES.start() as u16)
 }
 
 fn withdraw(report: &mut [ClassReport], classes: Classes, violation: &Violation) {

@@ -6,5 +6,6 @@ pub mod artifacts;
 pub mod connection;
 pub mod host;
 pub mod host_api;
+pub mod service;
 pub mod shutdown;
 pub mod store;

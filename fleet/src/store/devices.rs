@@ -45,6 +45,8 @@ pub struct Memory {
     pub boot: u32,
     /// `up/info`.
     pub info: Option<api::DeviceInfo>,
+    /// The connect `info` was sent on.
+    pub info_boot: Option<u32>,
     /// Revision of `up/reported`.
     pub revision: Option<u64>,
     /// Modules of `up/reported`.

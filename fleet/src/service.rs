@@ -1,0 +1,38 @@
+//! The fleet service: keeps devices at their desired state over MQTT.
+//!
+//! [`Fleet`] decides: it takes messages, requests and the time, writes the store, and gives messages to
+//! publish. One thread owns it. Around it, tasks speak MQTT ([`run`]): one polls the connection, one
+//! publishes, one answers block requests without waiting for anything else, one compiles uploads.
+//!
+//! What it promises: whatever was answered or published was durable before, so the service may be killed
+//! at any instant. Nothing depends on the broker's memory: with every connection all desired states are
+//! published again.
+//!
+//! Not here: the judgement of devices (`wasmbed-plan`), and the command line (`cli`).
+
+mod blocks;
+mod change;
+mod control;
+mod devices;
+mod encode;
+mod execute;
+mod fleet;
+mod hosts;
+mod publish;
+mod run;
+mod uploads;
+mod worker;
+
+pub use fleet::{Fleet, Options};
+pub use publish::Publish;
+pub use run::{ServiceConfig, run};
+
+use wasmbed_wire::topic::VERSION;
+
+/// The level that stands for the fleet itself in topics.
+pub const FLEET_LEVEL: &str = "_fleet";
+
+/// The whole topic `{prefix}/v1/_fleet/{rest}`.
+pub fn fleet_topic(prefix: &str, rest: impl std::fmt::Display) -> String {
+    format!("{prefix}/{VERSION}/{FLEET_LEVEL}/{rest}")
+}

@@ -1,0 +1,165 @@
+//! Everything that one step changes, made durable in one transaction.
+
+use std::collections::BTreeMap;
+
+use wasmbed_plan::Time;
+use wasmbed_wire::{CommandId, DeviceId, Digest, HostId, ModuleName, message::Verb};
+
+use super::{Publish, fleet::Fleet, fleet::Record, fleet_topic};
+use crate::store::{DeviceRow, Event, ModuleRow, NewEvent, NewModule, StoreError};
+
+/// A set of changes; empty ones cost nothing.
+#[derive(Debug, Default)]
+pub(super) struct Change {
+    /// Devices to add or replace.
+    pub(super) devices: BTreeMap<DeviceId, DeviceRow>,
+    /// Devices to forget.
+    pub(super) removed: Vec<DeviceId>,
+    /// What devices should run from now on, or no longer.
+    pub(super) desired: Vec<(DeviceId, Desired)>,
+    /// Hosts whose desired state changes, each with a revision its new one must exceed.
+    pub(super) hosts: BTreeMap<HostId, u64>,
+    /// A module to store.
+    pub(super) module: Option<NewModule>,
+    /// A version to forget.
+    pub(super) removed_module: Option<(ModuleName, String)>,
+    /// What to ask of devices once.
+    pub(super) commands: Vec<(DeviceId, Verb)>,
+    /// What to record.
+    pub(super) events: Vec<NewEvent>,
+    /// The answer to remember for a request.
+    pub(super) answer: Option<RememberedAnswer>,
+}
+
+/// A change of one module of one device.
+#[derive(Debug)]
+pub(super) enum Desired {
+    Put(ModuleRow),
+    Remove(ModuleName),
+}
+
+/// What was answered to a request with an id.
+#[derive(Debug)]
+pub(super) struct RememberedAnswer {
+    pub(super) id: CommandId,
+    pub(super) request: Digest,
+    pub(super) text: String,
+}
+
+/// What the store added.
+struct Stored {
+    hosts: Vec<(HostId, u64)>,
+    commands: Vec<(DeviceId, Verb, u64)>,
+    events: Vec<Event>,
+}
+
+impl Change {
+    /// Whether nothing would change.
+    pub(super) fn is_nothing(&self) -> bool {
+        let Change { devices, removed, desired, hosts, module, removed_module, commands, events, answer } =
+            self;
+        devices.is_empty()
+            && removed.is_empty()
+            && desired.is_empty()
+            && hosts.is_empty()
+            && module.is_none()
+            && removed_module.is_none()
+            && commands.is_empty()
+            && events.is_empty()
+            && answer.is_none()
+    }
+
+    /// Demands a new desired state of this host.
+    pub(super) fn raise_host(&mut self, host: Option<HostId>) {
+        if let Some(host) = host {
+            self.hosts.entry(host).or_default();
+        }
+    }
+}
+
+impl Fleet {
+    /// Makes a change durable, then true here, then says what is to be said about it.
+    pub(super) fn commit(&mut self, now: Time, change: Change) -> Result<(), StoreError> {
+        if change.is_nothing() {
+            return Ok(());
+        }
+        let stored = self.write(now, &change)?;
+        self.apply(now, change, &stored.hosts);
+        for event in &stored.events {
+            self.publish(Publish::json(fleet_topic(&self.options.prefix, "events"), event, false));
+        }
+        for (device, verb, number) in stored.commands {
+            self.send_command(device, verb, number);
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, now: Time, change: &Change) -> Result<Stored, StoreError> {
+        self.store.write(|store| {
+            let mut stored = Stored { hosts: Vec::new(), commands: Vec::new(), events: Vec::new() };
+            for (host, floor) in &change.hosts {
+                stored.hosts.push((*host, store.raise_host(host, *floor)?));
+            }
+            for device in change.devices.values() {
+                store.put_device(device)?;
+            }
+            if let Some(module) = &change.module {
+                store.put_module(now, module)?;
+            }
+            for (device, desired) in &change.desired {
+                match desired {
+                    Desired::Put(module) => store.put_desired(device, module)?,
+                    Desired::Remove(name) => store.remove_desired(device, name)?,
+                }
+            }
+            for device in &change.removed {
+                store.remove_device(device)?;
+            }
+            if let Some((name, version)) = &change.removed_module {
+                store.remove_module(name, version)?;
+            }
+            for (device, verb) in &change.commands {
+                stored.commands.push((*device, *verb, store.next("command")?));
+            }
+            for event in &change.events {
+                stored.events.push(store.event(now, event.clone())?);
+            }
+            if let Some(answer) = &change.answer {
+                store.put_answer(now, answer.id.as_str(), &answer.request, &answer.text)?;
+            }
+            Ok(stored)
+        })
+    }
+
+    fn apply(&mut self, now: Time, change: Change, hosts: &[(HostId, u64)]) {
+        for (host, revision) in hosts {
+            self.host_view(host).desired = *revision;
+        }
+        for (id, row) in change.devices {
+            self.sync_view(now, &row);
+            match self.records.get_mut(&id) {
+                Some(record) => {
+                    record.row = row;
+                    record.dirty = false;
+                }
+                None => {
+                    self.records.insert(id, Record::new(row));
+                    self.unclaimed.remove(&id);
+                    self.claim(&id, true);
+                }
+            }
+        }
+        for (id, desired) in change.desired {
+            let Some(record) = self.records.get_mut(&id) else { continue };
+            match desired {
+                Desired::Put(module) => drop(record.modules.insert(module.name, module)),
+                Desired::Remove(name) => drop(record.modules.remove(&name)),
+            }
+        }
+        for id in change.removed {
+            self.records.remove(&id);
+            self.view.devices.remove(&id);
+            self.claim(&id, false);
+        }
+    }
+}

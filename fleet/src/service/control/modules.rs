@@ -1,0 +1,126 @@
+//! Verbs about modules, and uploads.
+
+use serde_json::json;
+use wasmbed_plan::Time;
+use wasmbed_wire::{Digest, ModuleName, limits::Class};
+
+use super::{Outcome, internal, with};
+use crate::{
+    api::{self, Answer, Code, ModuleRemove, Problem},
+    service::{change::Change, fleet::Fleet},
+    store::{ModuleVersion, NewEvent, NewModule, Severity},
+};
+
+impl Fleet {
+    pub(super) fn module_list(&self) -> Result<Vec<api::Module>, Problem> {
+        let versions = self.store.modules().map_err(internal)?;
+        Ok(versions.into_iter().map(|module| self.module(module)).collect())
+    }
+
+    pub(super) fn module_remove(&self, remove: &ModuleRemove) -> Result<Outcome, Problem> {
+        let ModuleRemove { module: name, version } = remove;
+        let Some(found) = self.find(name, version)? else {
+            return Err(Problem::new(Code::NotFound, format!("there is no version {version:?} of {name}"))
+                .hint("see `wasmbed module list`"));
+        };
+        let users = self.users(&found);
+        if !users.is_empty() {
+            let users: Vec<&str> = users.iter().map(|id| id.as_str()).collect();
+            return Err(Problem::new(
+                Code::Conflict,
+                format!("{name} {version} should run on: {}", users.join(", ")),
+            )
+            .hint(format!("undeploy it first: `wasmbed undeploy {name} --to {}`", users.join(","))));
+        }
+        let event = NewEvent::new(Severity::Info, "module-deleted", format!("version {version}"));
+        let change = Change {
+            removed_module: Some((*name, version.clone())),
+            events: vec![event.module(*name)],
+            ..Change::default()
+        };
+        with(json!({ "removed": { "module": name, "version": version } }), change)
+    }
+
+    /// What an upload of this file comes to without building anything: the module if it is here
+    /// already, a problem if the version is taken, nothing if it is new.
+    fn uploaded(
+        &self,
+        name: &ModuleName,
+        version: &str,
+        digest: &Digest,
+    ) -> Result<Option<api::Module>, Problem> {
+        match self.find(name, version)? {
+            None => Ok(None),
+            Some(found) if found.digest == *digest => Ok(Some(self.module(found))),
+            Some(_) => Err(Problem::new(
+                Code::Conflict,
+                format!("{name} {version} exists with other contents; a version never changes"),
+            )
+            .hint("push under a new version")),
+        }
+    }
+
+    /// Stores what was built of an upload, and answers it.
+    pub fn on_built(&mut self, now: Time, built: Result<NewModule, Problem>) -> Answer {
+        let stored = built.and_then(|module| self.store_module(now, module));
+        self.on_tick(now);
+        let module = stored.and_then(|module| {
+            serde_json::to_value(module).map_err(|error| Problem::new(Code::Internal, error.to_string()))
+        });
+        Answer::new(None, module)
+    }
+
+    fn store_module(&mut self, now: Time, module: NewModule) -> Result<api::Module, Problem> {
+        let (name, version, digest) = (module.name, module.version.clone(), module.digest);
+        // The same upload may have come twice while the first was being built.
+        if let Some(found) = self.uploaded(&name, &version, &digest)? {
+            return Ok(found);
+        }
+        let admitted: Vec<&str> =
+            module.report.iter().filter(|report| report.admitted).map(|report| report.class.name()).collect();
+        let reason = format!("version {version} for {}", admitted.join(", "));
+        let event = NewEvent::new(Severity::Info, "module-pushed", reason).module(name);
+        let change = Change { module: Some(module), events: vec![event], ..Change::default() };
+        self.commit(now, change).map_err(internal)?;
+        self.uploaded(&name, &version, &digest)?
+            .ok_or_else(|| Problem::new(Code::Internal, "the module was stored but cannot be found"))
+    }
+
+    fn find(&self, name: &ModuleName, version: &str) -> Result<Option<ModuleVersion>, Problem> {
+        let mut versions = self.store.modules().map_err(internal)?;
+        versions.retain(|module| module.name == *name && module.version == version);
+        Ok(versions.pop())
+    }
+
+    fn module(&self, module: ModuleVersion) -> api::Module {
+        let devices = self.users(&module);
+        let artifacts = module
+            .artifacts
+            .iter()
+            .map(|artifact| api::Artifact {
+                id: artifact.id,
+                classes: Class::ALL.into_iter().filter(|class| artifact.runs_on(*class)).collect(),
+                runtime: artifact.runtime,
+                payload_bytes: artifact.payload_bytes,
+            })
+            .collect();
+        api::Module {
+            name: module.name,
+            version: module.version,
+            digest: module.digest,
+            wasm_bytes: module.wasm_bytes,
+            pushed_ms: module.at_ms,
+            classes: module.report,
+            artifacts,
+            devices,
+        }
+    }
+
+    /// Devices that should run this version.
+    fn users(&self, module: &ModuleVersion) -> Vec<wasmbed_wire::DeviceId> {
+        let uses = |record: &&crate::service::fleet::Record| {
+            record.modules.get(&module.name).is_some_and(|wanted| wanted.version == module.version)
+        };
+        self.records.values().filter(uses).map(|record| record.row.id).collect()
+    }
+}

@@ -1,0 +1,67 @@
+//! Desired states as devices and hosts read them.
+
+use wasmbed_wire::{
+    DeviceId, HostId, Seq,
+    message::{Desired, DesiredModule, Setting},
+    topic::Down,
+};
+
+use super::{Publish, fleet::Fleet, fleet::Record};
+use crate::{
+    host_api::{self, DESIRED, DesiredDevice, Power},
+    store::DeviceRow,
+};
+
+impl Fleet {
+    /// What the device should run, as it reads it.
+    pub(super) fn desired_of_device(&self, id: &DeviceId) -> Option<Publish> {
+        let record = self.records.get(id)?;
+        let payload = encode(record)?;
+        Some(Publish::cbor(self.device_topic(id, &Down::Desired), payload, Down::Desired.delivery()))
+    }
+
+    /// What the host should run, as it reads it.
+    pub(super) fn desired_of_host(&self, id: &HostId) -> Option<Publish> {
+        let revision = self.view.hosts.get(id)?.desired;
+        let rows = self.records.values().map(|record| &record.row).filter(|row| row.host == Some(*id));
+        let devices = rows.map(|row| self.desired_device(row)).collect();
+        let topic = host_api::topic(&self.options.prefix, id, DESIRED);
+        Some(Publish::json(topic, &host_api::Desired { revision, devices }, true))
+    }
+
+    fn desired_device(&self, row: &DeviceRow) -> DesiredDevice {
+        DesiredDevice {
+            id: row.id,
+            board: row.board,
+            power: if row.power { Power::On } else { Power::Off },
+            cycle: row.cycle,
+            password: self.password(&row.id),
+            trusted: vec![self.options.trusted],
+        }
+    }
+}
+
+fn encode(record: &Record) -> Option<Vec<u8>> {
+    let settings: Vec<Vec<Setting<'_>>> = record
+        .modules
+        .values()
+        .map(|module| module.settings.iter().map(|(key, value)| Setting { key, value }).collect())
+        .collect();
+    let modules: Vec<DesiredModule<'_>> = record
+        .modules
+        .values()
+        .zip(&settings)
+        .map(|(module, settings)| DesiredModule {
+            name: module.name,
+            artifact: module.artifact,
+            settings: Seq::new(settings),
+            generation: module.generation,
+        })
+        .collect();
+    let desired = Desired {
+        revision: record.row.revision,
+        modules: Seq::new(&modules),
+        heartbeat_ms: Some(record.row.heartbeat_ms),
+    };
+    minicbor::to_vec(desired).ok()
+}

@@ -1,0 +1,99 @@
+//! What hosts say.
+
+use wasmbed_plan::{Presence, Time};
+use wasmbed_wire::{DeviceId, HostId, message::Status};
+
+use super::{change::Change, fleet::Fleet};
+use crate::{
+    host_api::{Event, EventKind, Reported, ReportedDevice, State, Up},
+    store::{NewEvent, Severity},
+};
+
+impl Fleet {
+    pub(super) fn on_host(&mut self, now: Time, id: HostId, up: Up, payload: &[u8]) {
+        match up {
+            Up::State => parsed(payload, |state| self.on_host_state(now, id, state)),
+            Up::Reported => parsed(payload, |reported| self.on_host_reported(now, id, reported)),
+            Up::Event => parsed(payload, |event| self.on_host_event(now, id, event)),
+            Up::Console(device) => {
+                if self.is_on(&device, &id) {
+                    self.on_log(now, &device, "console", payload);
+                }
+            }
+            Up::Info => {}
+        }
+    }
+
+    fn on_host_state(&mut self, now: Time, id: HostId, state: State) {
+        let facts = self.host_info.entry(id).or_default();
+        if state.status == Status::Offline && state.boot < facts.boot {
+            return;
+        }
+        facts.boot = state.boot;
+        let presence = if state.status == Status::Offline { Presence::Offline } else { Presence::Online };
+        let host = self.host_view(&id);
+        let before = std::mem::replace(&mut host.presence, presence);
+        if before == presence {
+            return;
+        }
+        host.since = now;
+        let event = match presence {
+            Presence::Online => NewEvent::new(Severity::Info, "host-online", "it connected"),
+            _ => NewEvent::new(Severity::Warning, "host-offline", "its connection to the broker ended"),
+        };
+        self.commit_or_log(now, Change { events: vec![event.host(id)], ..Change::default() });
+        self.on_tick(now);
+    }
+
+    fn on_host_reported(&mut self, now: Time, id: HostId, reported: Reported) {
+        self.host_view(&id).reported = Some(reported.revision);
+        for device in reported.devices {
+            if self.is_on(&device.id, &id) {
+                self.on_process(device);
+            }
+        }
+        self.on_tick(now);
+    }
+
+    fn on_process(&mut self, process: ReportedDevice) {
+        if let Some(device) = self.view.devices.get_mut(&process.id) {
+            device.started = Some(Time(process.since_ms));
+        }
+        if let Some(record) = self.records.get_mut(&process.id) {
+            record.process = Some(process);
+        }
+    }
+
+    fn on_host_event(&mut self, now: Time, id: HostId, event: Event) {
+        let facts = self.host_info.entry(id).or_default();
+        // Delivered at least once.
+        if facts.last_event.as_ref() == Some(&event) || !self.is_on(&event.device, &id) {
+            return;
+        }
+        let (severity, kind) = match event.kind {
+            EventKind::Started => (Severity::Info, "process-started"),
+            EventKind::Exited => (Severity::Warning, "process-exited"),
+            EventKind::Restarted => (Severity::Info, "process-restarted"),
+            EventKind::Stopped => (Severity::Info, "process-stopped"),
+            EventKind::StartFailed => (Severity::Alert, "process-start-failed"),
+            EventKind::BudgetExhausted => (Severity::Alert, "process-budget-exhausted"),
+        };
+        let new = NewEvent::new(severity, kind, event.reason.clone()).device(event.device).host(id);
+        if let Some(facts) = self.host_info.get_mut(&id) {
+            facts.last_event = Some(event);
+        }
+        self.commit_or_log(now, Change { events: vec![new], ..Change::default() });
+    }
+
+    /// A host speaks for its own devices only.
+    fn is_on(&self, device: &DeviceId, host: &HostId) -> bool {
+        self.records.get(device).is_some_and(|record| record.row.host == Some(*host))
+    }
+}
+
+fn parsed<T: serde::de::DeserializeOwned>(payload: &[u8], then: impl FnOnce(T)) {
+    match serde_json::from_slice(payload) {
+        Ok(message) => then(message),
+        Err(error) => tracing::debug!(%error, "dropped a host's message that cannot be read"),
+    }
+}
