@@ -5,5 +5,6 @@
 mod artifacts;
 mod calibration;
 mod calls;
+mod examples;
 mod limits;
 mod world;
