@@ -1,0 +1,198 @@
+//! `cargo xtask bench device`: what a user waits for, measured from outside on a running fleet.
+//!
+//! Each line is: board, what, figure, unit, and where there is one the aim with the share of it that was
+//! used. Times are medians of several runs.
+
+use std::{
+    io::{BufRead, BufReader},
+    process::{Child, Stdio},
+    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use wasmbed_e2e::{BrokerKind, Fleet, Limit, module, signal};
+
+const RUNS: usize = 5;
+/// CBOR of a state message with status online, up to the boot number.
+const ONLINE: &str = "a2000101";
+
+fn main() -> Result<()> {
+    let fleet = Fleet::start(BrokerKind::Embedded)?;
+    fleet.cli(&["module", "push", &module("thermo")?.to_string_lossy(), "--version", "1.0.0"])?;
+    fleet.cli(&["deploy", "thermo", "--to", "all", "--wait"])?;
+    for (id, board) in Fleet::EVERY_KIND {
+        memory(&fleet, id, board)?;
+        restart(&fleet, id, board)?;
+    }
+    fleet.cli(&["undeploy", "thermo", "--to", "all"])?;
+    for (id, board) in Fleet::EVERY_KIND {
+        deploy(&fleet, id, board)?;
+    }
+    drop(fleet);
+    for (id, board) in Fleet::EVERY_KIND {
+        instructions(id, board)?;
+    }
+    Ok(())
+}
+
+/// Heap and stack at their peak with one module running.
+fn memory(fleet: &Fleet, id: &str, board: &str) -> Result<()> {
+    fleet.wait_running(id, "thermo", Limit::seconds(20))?;
+    fleet.wait_fresh_heartbeat(id, Limit::seconds(10))?;
+    let heartbeat = fleet.device(id)?["heartbeat"].clone();
+    for (what, field) in
+        [("peak heap", "heap_peak"), ("heap", "heap_used"), ("stack never used", "stack_free")]
+    {
+        line(board, what, number(&heartbeat, field)? as f64, "B", None);
+    }
+    Ok(())
+}
+
+/// From `kill -9` of the device's process to its being online, and how much of that is the device's own.
+fn restart(fleet: &Fleet, id: &str, board: &str) -> Result<()> {
+    let states = Subscription::open(fleet, &format!("wasmbed/v1/{id}/up/state"))?;
+    let mut totals = Vec::new();
+    let mut own = Vec::new();
+    for _ in 0..RUNS {
+        let pid = fleet.pid(id)?;
+        states.forget();
+        let start = Instant::now();
+        signal(pid, Signal::SIGKILL)?;
+        states.next(|line| line.starts_with(ONLINE))?;
+        totals.push(start.elapsed().as_secs_f64() * 1000.0);
+        fleet.wait_running(id, "thermo", Limit::seconds(20))?;
+        let device = fleet.device(id)?;
+        own.push(number(&device["heartbeat"], "uptime_ms")? as f64);
+        // The budget is for accidents; let none of its window be left over.
+        fleet.cli(&["device", "restart", id])?;
+        fleet.wait(&format!("{id} in another process"), Limit::seconds(20), || {
+            Ok(fleet.pid(id).is_ok_and(|now| now != pid))
+        })?;
+        fleet.wait_running(id, "thermo", Limit::seconds(20))?;
+    }
+    line(board, "kill to online", median(totals), "ms", Some(2000.0));
+    Ok(())
+}
+
+/// From the request to the first telemetry of a module of 4 KB.
+fn deploy(fleet: &Fleet, id: &str, board: &str) -> Result<()> {
+    let path = fleet.dir().join("four.wasm");
+    // `init` publishes, so what is measured does not depend on the tick interval.
+    let filler = "x".repeat(3500);
+    let text = format!(
+        r#"(module (import "wasmbed" "telemetry" (func $telemetry (param i32 i32 i32 i32) (result i32)))
+            (memory (export "memory") 4096 4096 (pagesize 1))
+            (data (i32.const 0) "up") (data (i32.const 16) "{filler}")
+            (func (export "init") (result i32)
+                (call $telemetry (i32.const 0) (i32.const 2) (i32.const 0) (i32.const 2)))
+            (func (export "tick")))"#
+    );
+    std::fs::write(&path, wat::parse_str(text)?)?;
+    let version = format!("1.0.0-{id}");
+    fleet.cli(&["module", "push", &path.to_string_lossy(), "--name", "four", "--version", &version])?;
+    let telemetry = Subscription::open(fleet, &format!("wasmbed/v1/{id}/up/tm/up"))?;
+    let mut times = Vec::new();
+    for _ in 0..RUNS {
+        telemetry.forget();
+        let start = Instant::now();
+        fleet.request("deploy", json!({ "module": "four", "version": version, "to": id }))?;
+        telemetry.next(|_| true)?;
+        times.push(start.elapsed().as_secs_f64() * 1000.0);
+        fleet.request("undeploy", json!({ "module": "four", "to": id }))?;
+        fleet.wait(&format!("no module on {id}"), Limit::seconds(20), || {
+            Ok(fleet.device(id)?["modules"].as_array().is_some_and(Vec::is_empty))
+        })?;
+    }
+    line(board, "deploy of 4 KB", median(times), "ms", Some(500.0));
+    Ok(())
+}
+
+/// Instructions of one loop of the `bench` module: on a clock that advances one nanosecond for each
+/// instruction, the time a call takes is their number.
+fn instructions(id: &str, board: &str) -> Result<()> {
+    let fleet = Fleet::start_counting(&[(id, board)])?;
+    fleet.cli(&["module", "push", &module("bench")?.to_string_lossy(), "--version", "1.0.0"])?;
+    fleet.cli(&["deploy", "bench", "--to", "all", "--wait"])?;
+    let mut calls = Vec::new();
+    while calls.len() < RUNS {
+        fleet.wait_fresh_heartbeat(id, Limit::seconds(30))?;
+        let microseconds = number(&fleet.device(id)?["heartbeat"], "slowest_call_us")?;
+        if microseconds > 0 {
+            calls.push(microseconds as f64);
+        }
+    }
+    match board {
+        // On the host's own processor there is only time.
+        "linux" => line(board, "loop", median(calls), "us", None),
+        _ => line(board, "loop", median(calls) * 1000.0, "instructions", None),
+    }
+    Ok(())
+}
+
+fn line(board: &str, what: &str, figure: f64, unit: &str, aim: Option<f64>) {
+    let aim = aim.map(|aim| format!("   aim {aim:.0} {unit}: {:.2} of it", figure / aim)).unwrap_or_default();
+    println!("{board:<10} {what:<17} {figure:>9.0} {unit}{aim}");
+}
+
+fn number(object: &Value, field: &str) -> Result<u64> {
+    object[field].as_u64().with_context(|| format!("no {field} in {object}"))
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// Messages on a topic, as hexadecimal text, with no more delay than a pipe has.
+struct Subscription {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Subscription {
+    fn open(fleet: &Fleet, topic: &str) -> Result<Self> {
+        let mut command = fleet.mosquitto("mosquitto_sub")?;
+        // Retained messages tell when the subscription stands, where there are any.
+        command.args(["-F", "%x", "-t", topic, "-t", "wasmbed/v1/_fleet/state"]);
+        let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start mosquitto_sub")?;
+        let stdout = child.stdout.take().context("no output of mosquitto_sub")?;
+        let (sender, lines) = channel();
+        thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let subscription = Subscription { child, lines };
+        subscription.next(|_| true)?;
+        Ok(subscription)
+    }
+
+    fn forget(&self) {
+        while self.lines.try_recv().is_ok() {}
+    }
+
+    fn next(&self, wanted: impl Fn(&str) -> bool) -> Result<String> {
+        loop {
+            match self.lines.recv_timeout(Duration::from_secs(60)) {
+                Ok(line) if wanted(&line) => return Ok(line),
+                Ok(_) => {}
+                Err(RecvTimeoutError::Timeout) => bail!("no message within a minute"),
+                Err(RecvTimeoutError::Disconnected) => bail!("mosquitto_sub ended"),
+            }
+        }
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,333 @@
+//! A fleet in separate programs, as in production, so that each can be killed alone.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{BrokerKind, Process, boards, broker, images, program, wait_for};
+
+/// How long to wait for a state before the test fails.
+#[derive(Debug, Clone, Copy)]
+pub struct Limit(Duration);
+
+impl Limit {
+    /// This many seconds on an idle machine; twice as many are waited for, as it may be busy.
+    pub const fn seconds(seconds: u64) -> Self {
+        Limit(Duration::from_secs(seconds * 2))
+    }
+}
+
+/// The only host of a test fleet.
+const HOST: &str = "bench";
+
+/// Broker, service, host and devices. Dropping it ends them all.
+pub struct Fleet {
+    // In the order in which they are to end: devices before what they report to.
+    host: Option<Process>,
+    service: Option<Process>,
+    broker: Option<Process>,
+    kind: BrokerKind,
+    port: u16,
+    devices: Vec<(String, String)>,
+    users: Vec<(String, String)>,
+    dir: TempDir,
+}
+
+impl Fleet {
+    /// One device of each kind: id and board.
+    pub const EVERY_KIND: &'static [(&'static str, &'static str)] =
+        &[("n2-1", "netduino2"), ("rv-1", "rv32-virt"), ("hub-1", "linux")];
+
+    /// Starts a fleet of [`Fleet::EVERY_KIND`] and waits until it is online.
+    pub fn start(kind: BrokerKind) -> Result<Self> {
+        Self::start_with(kind, Self::EVERY_KIND)
+    }
+
+    /// Starts a fleet of these devices and waits until they are online.
+    pub fn start_with(kind: BrokerKind, devices: &[(&str, &str)]) -> Result<Self> {
+        Self::begin(kind, devices, false)
+    }
+
+    fn begin(kind: BrokerKind, devices: &[(&str, &str)], counting: bool) -> Result<Self> {
+        let owned = |(id, board): &(&str, &str)| ((*id).to_owned(), (*board).to_owned());
+        let mut users: Vec<(String, String)> =
+            devices.iter().map(|(id, _)| ((*id).to_owned(), format!("device/{id}"))).collect();
+        for (user, role) in [
+            (format!("_host.{HOST}"), format!("host/{HOST}")),
+            ("_service".into(), "service/wasmbed".into()),
+            ("_operator".into(), "operator/wasmbed".into()),
+        ] {
+            users.push((user, role));
+        }
+        let dir = TempDir::with_prefix("wasmbed-e2e-")?;
+        let mut fleet = Fleet {
+            host: None,
+            service: None,
+            broker: None,
+            kind,
+            port: broker::free_port()?,
+            devices: devices.iter().map(owned).collect(),
+            users,
+            dir,
+        };
+        fs::create_dir(fleet.dir.path().join("boards"))?;
+        if counting {
+            fleet.count_instructions()?;
+        }
+        broker::write_secret(&fleet.dir.path().join("broker.secret"))?;
+        fs::write(fleet.dir.path().join("operator.password"), broker::password("operator/wasmbed")?)?;
+        fleet.start_broker()?;
+        fleet.start_service()?;
+        fleet.start_host()?;
+        for (id, board) in fleet.devices.clone() {
+            fleet.cli(&["device", "add", &id, "--board", &board, "--host", HOST])?;
+        }
+        for id in fleet.devices() {
+            fleet.wait_online(&id)?;
+        }
+        Ok(fleet)
+    }
+
+    /// Starts a fleet whose emulators advance their clocks by one nanosecond for each instruction.
+    pub fn start_counting(devices: &[(&str, &str)]) -> Result<Self> {
+        Self::begin(BrokerKind::Embedded, devices, true)
+    }
+
+    /// Where the fleet keeps its files.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The ids of its devices.
+    pub fn devices(&self) -> Vec<String> {
+        self.devices.iter().map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Registers a device that nobody runs.
+    pub fn add_idle(&self, id: &str, board: &str) -> Result<()> {
+        self.cli(&["device", "add", id, "--board", board]).map(drop)
+    }
+
+    // ---- programs ----
+
+    /// Starts the broker, again on the same port.
+    pub fn start_broker(&mut self) -> Result<()> {
+        self.broker = Some(broker::start(self.kind, self.dir.path(), self.port, &self.users)?);
+        Ok(())
+    }
+
+    /// Ends the broker as a power cut would.
+    pub fn kill_broker(&mut self) -> Result<()> {
+        self.broker.take().context("no broker runs")?.kill()
+    }
+
+    /// Starts the service.
+    pub fn start_service(&mut self) -> Result<()> {
+        let mut command = Command::new(program("wasmbed")?);
+        command.arg("serve").arg("--data-dir").arg(self.dir.path().join("service"));
+        command.arg("--broker").arg(self.broker_url());
+        command.arg("--secret-file").arg(self.dir.path().join("broker.secret"));
+        // Short, so that silence is found soon.
+        command.args(["--heartbeat-ms", "1000"]);
+        self.service = Some(Process::start("service", self.dir.path(), &mut command)?);
+        Ok(())
+    }
+
+    /// Ends the service as a power cut would.
+    pub fn kill_service(&mut self) -> Result<()> {
+        self.service.take().context("no service runs")?.kill()
+    }
+
+    /// Starts the host role.
+    pub fn start_host(&mut self) -> Result<()> {
+        let password = self.dir.path().join("host.password");
+        fs::write(&password, broker::password(&format!("host/{HOST}"))?)?;
+        let mut command = Command::new(program("wasmbed")?);
+        command.args(["host", "--id", HOST, "--data-dir"]).arg(self.dir.path().join("host"));
+        command.arg("--broker").arg(self.broker_url());
+        command.arg("--password-file").arg(password);
+        command.arg("--images").arg(images()?);
+        command.arg("--boards").arg(self.dir.path().join("boards"));
+        self.host = Some(Process::start("host", self.dir.path(), &mut command)?);
+        Ok(())
+    }
+
+    /// Ends the host role as a power cut would.
+    pub fn kill_host(&mut self) -> Result<()> {
+        self.host.take().context("no host runs")?.kill()
+    }
+
+    fn count_instructions(&self) -> Result<()> {
+        for (_, board) in &self.devices {
+            let file = boards()?.join(board).join("board.toml");
+            let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+            if text.contains("kind = \"qemu\"") {
+                let dir = self.dir.path().join("boards").join(board);
+                fs::create_dir(&dir)?;
+                let counting = "arguments = [\n    \"-icount\", \"shift=0,sleep=off\",";
+                fs::write(dir.join("board.toml"), text.replace("arguments = [", counting))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn broker_url(&self) -> String {
+        format!("mqtt://127.0.0.1:{}", self.port)
+    }
+
+    // ---- commands ----
+
+    /// Runs `wasmbed` and returns what it printed: JSON, or null where it printed none.
+    pub fn cli(&self, arguments: &[&str]) -> Result<Value> {
+        let output = self.run_cli(arguments)?;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "wasmbed {}: {stderr}", arguments.join(" "));
+        Ok(serde_json::from_slice(&output.stdout).unwrap_or(Value::Null))
+    }
+
+    /// Runs `wasmbed`, which must fail, and returns what it said.
+    pub fn cli_fails(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.run_cli(arguments)?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(!output.status.success(), "wasmbed {} succeeded", arguments.join(" "));
+        Ok(said)
+    }
+
+    fn run_cli(&self, arguments: &[&str]) -> Result<Output> {
+        Command::new(program("wasmbed")?)
+            .args(arguments)
+            .arg("--broker")
+            .arg(self.broker_url())
+            .arg("--password-file")
+            .arg(self.dir.path().join("operator.password"))
+            .output()
+            .context("cannot start wasmbed")
+    }
+
+    /// Sends a request with `mosquitto_rr` and returns the answer.
+    pub fn request(&self, verb: &str, fields: Value) -> Result<Value> {
+        let output = self
+            .mosquitto("mosquitto_rr")?
+            .args(["-V", "5", "-W", "20", "-t", &format!("wasmbed/v1/_fleet/cmd/{verb}")])
+            .args(["-e", &format!("wasmbed/v1/_fleet/res/e2e-{}", std::process::id())])
+            .args(["-m", &fields.to_string()])
+            .output()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        serde_json::from_str(text.trim())
+            .with_context(|| format!("{verb} answered {text:?}: {}", String::from_utf8_lossy(&output.stderr)))
+    }
+
+    /// Publishes a file with `mosquitto_pub`.
+    pub fn publish_file(&self, topic: &str, file: &Path) -> Result<()> {
+        let status =
+            self.mosquitto("mosquitto_pub")?.args(["-q", "1", "-t", topic, "-f"]).arg(file).status()?;
+        ensure!(status.success(), "mosquitto_pub ended with {status}");
+        Ok(())
+    }
+
+    /// The next message on a topic, read with `mosquitto_sub`.
+    pub fn subscribe_once(&self, topic: &str) -> Result<String> {
+        let output = self.mosquitto("mosquitto_sub")?.args(["-C", "1", "-W", "20", "-t", topic]).output()?;
+        ensure!(output.status.success(), "nothing on {topic}: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// One of Mosquitto's clients, connected as an operator.
+    pub fn mosquitto(&self, name: &str) -> Result<Command> {
+        let mut command = Command::new(name);
+        command.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-u", "_operator", "-P"]);
+        command.arg(broker::password("operator/wasmbed")?);
+        Ok(command)
+    }
+
+    // ---- states ----
+
+    /// What the service knows of a device.
+    pub fn device(&self, id: &str) -> Result<Value> {
+        self.cli(&["device", "show", id, "--json"])
+    }
+
+    /// The process of an emulated device.
+    pub fn pid(&self, id: &str) -> Result<u32> {
+        let device = self.device(id)?;
+        let pid = device["process"]["pid"].as_u64().with_context(|| format!("{id} has no process"))?;
+        Ok(u32::try_from(pid)?)
+    }
+
+    /// Everything that happened to a device.
+    pub fn events(&self, id: &str) -> Result<Vec<Value>> {
+        match self.cli(&["events", "--device", id, "--json"])? {
+            Value::Array(events) => Ok(events),
+            other => bail!("not a list of events: {other}"),
+        }
+    }
+
+    /// Waits for a state.
+    pub fn wait(&self, what: &str, limit: Limit, reached: impl FnMut() -> Result<bool>) -> Result<()> {
+        wait_for(what, limit.0, reached).with_context(|| self.logs())
+    }
+
+    /// Waits until a device is online.
+    pub fn wait_online(&self, id: &str) -> Result<()> {
+        self.wait(&format!("{id} online"), Limit::seconds(30), || {
+            let device = self.device(id)?;
+            Ok(device["status"] == "online" && device["health"]["stage"] == "healthy")
+        })
+    }
+
+    /// Waits until a device says that it runs the wanted artifact of a module.
+    pub fn wait_running(&self, id: &str, module: &str, limit: Limit) -> Result<()> {
+        self.wait_online(id)?;
+        self.wait_state(id, module, "running", limit)
+    }
+
+    /// Waits until a module has this state.
+    pub fn wait_state(&self, id: &str, module: &str, state: &str, limit: Limit) -> Result<()> {
+        self.wait_field(id, module, "state", state, limit)
+    }
+
+    /// Waits until a module gives this reason for not running.
+    pub fn wait_module(&self, id: &str, module: &str, reason: &str, limit: Limit) -> Result<()> {
+        self.wait_field(id, module, "reason", reason, limit)
+    }
+
+    /// Waits for a heartbeat that came after this call.
+    pub fn wait_fresh_heartbeat(&self, id: &str, limit: Limit) -> Result<()> {
+        let beat =
+            |device: Value| (device["heartbeat"]["boot"].as_u64(), device["heartbeat"]["seq"].as_u64());
+        let before = beat(self.device(id)?);
+        self.wait(&format!("a heartbeat of {id}"), limit, || {
+            let now = beat(self.device(id)?);
+            Ok(now.0.is_some() && now > before)
+        })
+    }
+
+    fn wait_field(&self, id: &str, module: &str, field: &str, wanted: &str, limit: Limit) -> Result<()> {
+        let mut last = Value::Null;
+        self.wait(&format!("{module} on {id} with {field} {wanted}"), limit, || {
+            last = self.device(id)?["modules"].clone();
+            let modules = last.as_array().into_iter().flatten();
+            Ok(modules.into_iter().any(|found| found["name"] == module && found[field] == wanted))
+        })
+        .with_context(|| format!("last seen: {last}"))
+    }
+
+    /// The ends of all logs, for a test that failed.
+    fn logs(&self) -> String {
+        let mut text = String::new();
+        for name in ["broker", "service", "host"] {
+            let log = fs::read_to_string(self.dir.path().join(format!("{name}.log"))).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            let last = lines[lines.len().saturating_sub(15)..].join("\n");
+            text.push_str(&format!("--- {name}.log\n{last}\n"));
+        }
+        text
+    }
+}

@@ -1,0 +1,97 @@
+//! Child processes that do not outlive the test, and waiting for states.
+
+use std::{
+    fs::File,
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+/// A running program whose output goes to a log file.
+pub struct Process {
+    child: Child,
+    name: String,
+}
+
+impl Process {
+    /// Starts `command`, logging to `<dir>/<name>.log`, appended to across restarts.
+    pub fn start(name: &str, dir: &Path, command: &mut Command) -> Result<Self> {
+        let log = File::options().create(true).append(true).open(dir.join(format!("{name}.log")))?;
+        let child =
+            command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn().with_context(|| {
+                format!("cannot start {name}: {}", command.get_program().to_string_lossy())
+            })?;
+        Ok(Process { child, name: name.to_owned() })
+    }
+
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it at once, as a power cut would.
+    pub fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Asks it to end and waits for that.
+    pub fn terminate(&mut self, limit: Duration) -> Result<ExitStatus> {
+        signal(self.child.id(), Signal::SIGTERM)?;
+        let child = &mut self.child;
+        let mut status = None;
+        wait_for(&format!("the end of {}", self.name), limit, || {
+            status = child.try_wait()?;
+            Ok(status.is_some())
+        })?;
+        status.context("no exit status")
+    }
+
+    /// Whether it ended by itself.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_some())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Gracefully first: a host takes its devices down with it.
+        if self.terminate(Duration::from_secs(10)).is_err() {
+            // Nothing more can be done about a process that is already gone.
+            let _ = self.kill();
+        }
+    }
+}
+
+/// Sends a signal to a process; none only asks whether it exists.
+pub fn signal(pid: u32, signal: impl Into<Option<Signal>>) -> Result<()> {
+    kill(Pid::from_raw(i32::try_from(pid)?), signal).with_context(|| format!("cannot signal process {pid}"))
+}
+
+/// Waits until `reached` says so, and fails after `limit`.
+///
+/// An error of `reached` counts as "not yet": it is told if the limit is reached.
+pub fn wait_for(what: &str, limit: Duration, mut reached: impl FnMut() -> Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + limit;
+    loop {
+        let last = reached();
+        if matches!(last, Ok(true)) {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            return match last {
+                Err(error) => Err(error.context(format!("waited {limit:?} for {what}"))),
+                Ok(_) => bail!("waited {limit:?} in vain for {what}"),
+            };
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+}

@@ -1,0 +1,99 @@
+//! Things that die, and come back.
+
+use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
+use wasmbed_e2e::{BrokerKind, Fleet, Limit, module, signal};
+
+/// Kills a board's QEMU under a running `thermo` and waits for all to be as before.
+pub(crate) fn a_killed_board_comes_back(fleet: &Fleet, device: &str) -> Result<()> {
+    let before = fleet.pid(device)?;
+    signal(before, Signal::SIGKILL)?;
+    fleet.wait(&format!("another process for {device}"), Limit::seconds(20), || {
+        Ok(fleet.pid(device).is_ok_and(|pid| pid != before))
+    })?;
+    fleet.wait_running(device, "thermo", Limit::seconds(20))?;
+    fleet.wait("an event that says why", Limit::seconds(10), || {
+        Ok(fleet.events(device)?.iter().any(|event| event.to_string().contains("SIGKILL")))
+    })
+}
+
+fn with_thermo(devices: &[(&str, &str)]) -> Result<Fleet> {
+    let fleet = Fleet::start_with(BrokerKind::Embedded, devices)?;
+    fleet.cli(&["module", "push", &module("thermo")?.to_string_lossy(), "--version", "1.0.0"])?;
+    fleet.cli(&["deploy", "thermo", "--to", "all", "--wait"])?;
+    Ok(fleet)
+}
+
+#[test]
+fn a_killed_device_of_any_kind_comes_back_with_its_module() -> Result<()> {
+    let fleet = with_thermo(Fleet::EVERY_KIND)?;
+    for device in fleet.devices() {
+        a_killed_board_comes_back(&fleet, &device)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_frozen_board_is_found_by_its_silence() -> Result<()> {
+    let fleet = with_thermo(&[("n2-1", "netduino2")])?;
+    let before = fleet.pid("n2-1")?;
+    signal(before, Signal::SIGSTOP)?;
+    fleet.wait("another process for n2-1", Limit::seconds(60), || {
+        Ok(fleet.pid("n2-1").is_ok_and(|pid| pid != before))
+    })?;
+    fleet.wait_running("n2-1", "thermo", Limit::seconds(20))?;
+    let events = fleet.events("n2-1")?;
+    assert!(events.iter().any(|event| event.to_string().contains("heartbeat")), "{events:#?}");
+    Ok(())
+}
+
+#[test]
+fn a_broker_that_dies_and_forgets_everything_is_repaired_by_its_clients() -> Result<()> {
+    let mut fleet = with_thermo(Fleet::EVERY_KIND)?;
+    fleet.kill_broker()?;
+    fleet.start_broker()?;
+    for device in fleet.devices() {
+        fleet.wait_fresh_heartbeat(&device, Limit::seconds(40))?;
+        fleet.wait_running(&device, "thermo", Limit::seconds(20))?;
+        fleet.subscribe_once(&format!("wasmbed/v1/{device}/up/tm/temperature"))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_killed_service_forgets_nothing_and_repeats_nothing() -> Result<()> {
+    let mut fleet = with_thermo(Fleet::EVERY_KIND)?;
+    let pids: Vec<u32> = fleet.devices().iter().map(|device| fleet.pid(device)).collect::<Result<_>>()?;
+    // Killed right after it answered, and once more while it starts up again.
+    fleet.cli(&["module", "push", &module("blink")?.to_string_lossy(), "--version", "1.0.0"])?;
+    fleet.cli(&["deploy", "blink", "--to", "n2-1"])?;
+    fleet.kill_service()?;
+    fleet.start_service()?;
+    fleet.kill_service()?;
+    fleet.start_service()?;
+    fleet.wait_running("n2-1", "blink", Limit::seconds(40))?;
+    for (device, pid) in fleet.devices().iter().zip(pids) {
+        fleet.wait_running(device, "thermo", Limit::seconds(20))?;
+        assert_eq!(fleet.pid(device)?, pid, "{device} was restarted for nothing");
+        let shown = fleet.device(device)?;
+        let restarts = shown["modules"][0]["restarts"].as_u64().context("no restarts")?;
+        assert_eq!(restarts, 0, "{shown:#}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_killed_host_takes_its_devices_down_and_brings_them_back() -> Result<()> {
+    let mut fleet = with_thermo(&[("n2-1", "netduino2"), ("rv-1", "rv32-virt")])?;
+    let before = fleet.pid("n2-1")?;
+    fleet.kill_host()?;
+    fleet.wait("no orphan", Limit::seconds(10), || Ok(signal(before, None).is_err()))?;
+    fleet.start_host()?;
+    for device in fleet.devices() {
+        fleet.wait(&format!("{device} in another process"), Limit::seconds(30), || {
+            Ok(fleet.pid(&device)? != before)
+        })?;
+        fleet.wait_running(&device, "thermo", Limit::seconds(30))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,59 @@
+//! All automation of this repository: `cargo xtask …`.
+//!
+//! `up` and `test` are complete in themselves: each sets the machine up first, builds what it needs
+//! and then does its job. CI calls nothing else.
+
+mod bench;
+mod firmware;
+mod modules;
+mod paths;
+mod run;
+mod setup;
+mod test;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Builds, tests and runs Wasmbed.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start a whole fleet on this machine: broker, service, emulated boards, a Linux device.
+    Up(up::Options),
+    /// Run every check and every test.
+    Test(test::Options),
+    /// Build the firmware of one board, or of all.
+    Fw(firmware::Options),
+    /// Build the example modules.
+    Modules,
+    /// Measure; prints a figure per line.
+    Bench(bench::Options),
+    /// Install what builds and tests need.
+    Setup,
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Up(options) => up::up(&options),
+        Command::Test(options) => test::test(&options),
+        Command::Fw(options) => setup::ensure(setup::Need::BUILD).and_then(|()| firmware::fw(&options)),
+        Command::Modules => setup::ensure(setup::Need::BUILD).and_then(|()| modules::build().map(drop)),
+        Command::Bench(options) => bench::bench(&options),
+        Command::Setup => setup::ensure(setup::Need::ALL),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

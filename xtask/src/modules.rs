@@ -1,0 +1,93 @@
+//! `cargo xtask modules`: the example modules, from Rust, C and text.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result};
+
+use crate::{
+    paths,
+    run::{output, run, step},
+};
+
+/// What the smallest class accepts; `.cargo/config.toml` of the guest workspace says the same for Rust.
+const C_FLAGS: [&str; 8] = [
+    "--target=wasm32",
+    "-mcpu=mvp",
+    "-msign-ext",
+    "-mbulk-memory",
+    "-Os",
+    "-ffreestanding",
+    "-nostdlib",
+    "-Werror",
+];
+const LINK_FLAGS: [&str; 8] = [
+    "-flavor",
+    "wasm",
+    "--no-entry",
+    "--strip-all",
+    "--page-size=1",
+    "--no-growable-memory",
+    "-z",
+    "stack-size=1024",
+];
+
+/// Builds every example and returns the directory that holds them as `<name>.wasm`.
+pub(crate) fn build() -> Result<PathBuf> {
+    step("example modules");
+    let guest = paths::root().join("device-agent/guest");
+    let out = paths::modules();
+    fs::create_dir_all(&out)?;
+    build_rust(&guest, &out)?;
+    let examples = guest.join("examples");
+    for folder in fs::read_dir(&examples).with_context(|| examples.display().to_string())? {
+        let folder = folder?;
+        let name = folder.file_name().to_string_lossy().into_owned();
+        let wasm = out.join(&name).with_extension("wasm");
+        let (text, c) = (folder.path().join(format!("{name}.wat")), folder.path().join(format!("{name}.c")));
+        if text.exists() {
+            let bytes = wat::parse_file(&text).with_context(|| text.display().to_string())?;
+            fs::write(wasm, bytes)?;
+        } else if c.exists() {
+            build_c(&guest, &c, &wasm)?;
+        }
+    }
+    Ok(out)
+}
+
+fn build_rust(guest: &Path, out: &Path) -> Result<()> {
+    let target_dir = paths::target().join("guest");
+    let mut cargo = Command::new("cargo");
+    cargo.args(["build", "--release", "--quiet", "--workspace", "--exclude", "wasmbed-guest"]);
+    run(cargo.arg("--target-dir").arg(&target_dir).current_dir(guest))?;
+    let built = target_dir.join("wasm32-unknown-unknown/release");
+    for file in fs::read_dir(&built)? {
+        let path = file?.path();
+        if let (Some("wasm"), Some(name)) = (path.extension().and_then(|e| e.to_str()), path.file_name()) {
+            fs::copy(&path, out.join(name))?;
+        }
+    }
+    Ok(())
+}
+
+fn build_c(guest: &Path, source: &Path, wasm: &Path) -> Result<()> {
+    let object = paths::target().join("guest/module.o");
+    let mut clang = Command::new("clang");
+    clang.args(C_FLAGS).arg("-I").arg(guest.join("c")).arg("-c").arg(source).arg("-o").arg(&object);
+    run(&mut clang)?;
+    // Debian's wasm-ld knows pages of 64 KiB only, which is more memory than a small board has.
+    run(Command::new(rust_lld()?).args(LINK_FLAGS).arg(&object).arg("-o").arg(wasm))
+}
+
+/// The linker that comes with Rust.
+fn rust_lld() -> Result<PathBuf> {
+    let rustc = |arguments: &[&str]| output(Command::new("rustc").args(arguments).current_dir(paths::root()));
+    let version = rustc(&["-vV"])?;
+    let host =
+        version.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc -vV names no host")?;
+    let sysroot = rustc(&["--print", "sysroot"])?;
+    Ok(Path::new(sysroot.trim()).join("lib/rustlib").join(host).join("bin/rust-lld"))
+}

@@ -1,0 +1,45 @@
+//! Where things are. Everything that is made lies below one target directory.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// The repository.
+pub(crate) fn root() -> PathBuf {
+    // The manifest directory is `<root>/xtask`, always.
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf).unwrap_or_default()
+}
+
+/// The target directory of the host workspace.
+pub(crate) fn target() -> PathBuf {
+    match env::var_os("CARGO_TARGET_DIR") {
+        Some(dir) => env::current_dir().unwrap_or_default().join(dir),
+        None => root().join("target"),
+    }
+}
+
+/// The programs of the host workspace.
+pub(crate) fn bin(name: &str) -> PathBuf {
+    target().join("debug").join(name)
+}
+
+/// Firmware, `<board>.elf`.
+pub(crate) fn images() -> PathBuf {
+    target().join("images")
+}
+
+/// Example modules, `<name>.wasm`.
+pub(crate) fn modules() -> PathBuf {
+    target().join("modules")
+}
+
+/// Tells `wasmbed-e2e` where everything is.
+pub(crate) fn tell(command: &mut Command) -> &mut Command {
+    command
+        .env("WASMBED_E2E_BIN", bin(""))
+        .env("WASMBED_E2E_BOARDS", root().join("boards"))
+        .env("WASMBED_E2E_IMAGES", images())
+        .env("WASMBED_E2E_MODULES", modules())
+}

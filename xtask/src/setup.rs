@@ -1,0 +1,115 @@
+//! What a bare Debian or Ubuntu machine with Rust still needs, and getting it.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::{
+    paths,
+    run::{exists, output, run, step},
+};
+
+/// A program and the Debian package that brings it.
+struct Tool {
+    program: &'static str,
+    package: &'static str,
+}
+
+const fn tool(program: &'static str, package: &'static str) -> Tool {
+    Tool { program, package }
+}
+
+/// What a task needs beyond Rust.
+#[derive(Clone, Copy)]
+pub(crate) struct Need {
+    tools: &'static [&'static [Tool]],
+}
+
+const BUILD: &[Tool] = &[tool("cc", "gcc"), tool("clang", "clang")];
+const EMULATE: &[Tool] =
+    &[tool("qemu-system-arm", "qemu-system-arm"), tool("qemu-system-riscv32", "qemu-system-misc")];
+const TEST: &[Tool] = &[tool("mosquitto", "mosquitto"), tool("mosquitto_pub", "mosquitto-clients")];
+
+impl Need {
+    /// To build firmware and modules.
+    pub(crate) const BUILD: Need = Need { tools: &[BUILD] };
+    /// To run a fleet.
+    pub(crate) const UP: Need = Need { tools: &[BUILD, EMULATE] };
+    /// To run the tests.
+    pub(crate) const ALL: Need = Need { tools: &[BUILD, EMULATE, TEST] };
+}
+
+const TARGETS: [&str; 3] = ["thumbv7m-none-eabi", "riscv32imac-unknown-none-elf", "wasm32-unknown-unknown"];
+
+/// Installs what is missing, or says how to.
+pub(crate) fn ensure(need: Need) -> Result<()> {
+    ensure_packages(need)?;
+    ensure_targets()
+}
+
+fn ensure_packages(need: Need) -> Result<()> {
+    let missing: Vec<&str> = need
+        .tools
+        .iter()
+        .flat_map(|group| group.iter())
+        .filter(|tool| !exists(tool.program))
+        .map(|tool| tool.package)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let packages = missing.join(" ");
+    let by_hand = format!("sudo apt-get update && sudo apt-get install -y {packages}");
+    if !exists("apt-get") {
+        bail!(
+            "these programs are missing (named as Debian packages): {packages}; install them with your system's package manager"
+        );
+    }
+    step(&format!("installing Debian packages: {packages}"));
+    // Root installs directly; others only where sudo does not ask.
+    let prefix: &[&str] = match is_root()? {
+        true => &[],
+        false if sudo_works() => &["sudo", "-n"],
+        false => bail!("these Debian packages are missing: {packages}; run: {by_hand}"),
+    };
+    for args in [&["update", "-qq"][..], &["install", "-y", "-qq", "--no-install-recommends"][..]] {
+        let mut words = prefix.iter().copied().chain(["apt-get"]);
+        let mut command = Command::new(words.next().unwrap_or("apt-get"));
+        command.args(words).args(args).env("DEBIAN_FRONTEND", "noninteractive");
+        if args[0] == "install" {
+            command.args(&missing);
+        }
+        // Standard output is the task's own.
+        command.stdout(std::process::Stdio::null());
+        run(&mut command).with_context(|| format!("cannot install {packages}; try: {by_hand}"))?;
+    }
+    Ok(())
+}
+
+fn is_root() -> Result<bool> {
+    Ok(output(Command::new("id").arg("-u"))?.trim() == "0")
+}
+
+fn sudo_works() -> bool {
+    exists("sudo") && Command::new("sudo").args(["-n", "true"]).status().is_ok_and(|status| status.success())
+}
+
+fn ensure_targets() -> Result<()> {
+    let sysroot = output(Command::new("rustc").args(["--print", "sysroot"]).current_dir(paths::root()))?;
+    let installed = |target: &&str| {
+        std::path::Path::new(sysroot.trim()).join("lib/rustlib").join(target).join("lib").is_dir()
+    };
+    let missing: Vec<&str> = TARGETS.into_iter().filter(|target| !installed(target)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if !exists("rustup") {
+        bail!(
+            "the Rust targets {} are missing and rustup is not installed; install rustup, or a toolchain \
+             with these targets",
+            missing.join(", ")
+        );
+    }
+    step(&format!("installing Rust targets: {}", missing.join(" ")));
+    run(Command::new("rustup").args(["target", "add"]).args(&missing).current_dir(paths::root()))
+}

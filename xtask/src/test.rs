@@ -1,0 +1,128 @@
+//! `cargo xtask test`: everything CI checks, in the order in which it is cheapest to fail.
+
+use std::{
+    io::{BufRead, BufReader},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+use crate::{
+    firmware, modules, paths,
+    run::{exists, run, step},
+    setup, up,
+};
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Only unit and simulation tests: no formatting, lints, licences, firmware or emulation.
+    #[arg(long)]
+    quick: bool,
+    /// Only tests whose name contains this.
+    filter: Option<String>,
+}
+
+pub(crate) fn test(options: &Options) -> Result<()> {
+    setup::ensure(setup::Need::ALL)?;
+    let mut counts = Counts::default();
+    if !options.quick {
+        check_style()?;
+        check_licences()?;
+    }
+    step("unit and simulation tests");
+    let mut units = cargo(&["test", "--workspace", "--no-fail-fast"]);
+    counts.add(run_tests(units.args(&options.filter))?);
+    if !options.quick {
+        modules::build()?;
+        firmware::build_all()?;
+        up::build_programs()?;
+        step("end-to-end tests on emulated boards");
+        // Always the whole workspace, so that dependencies are compiled with one set of features.
+        // One at a time: each starts a fleet of its own, and there may be only two cores.
+        let mut e2e = cargo(&["test", "--workspace", "--test", "e2e", "--no-fail-fast"]);
+        let e2e = paths::tell(&mut e2e).args(&options.filter).args(["--", "--test-threads=1"]);
+        counts.add(run_tests(e2e)?);
+    }
+    println!("{} passed, {} failed", counts.passed, counts.failed);
+    match counts {
+        Counts { failed: 0, passed: 1.. } => Ok(()),
+        Counts { failed: 0, .. } => bail!("no test ran"),
+        Counts { failed, .. } => bail!("{failed} tests failed"),
+    }
+}
+
+fn check_style() -> Result<()> {
+    step("formatting");
+    for dir in [paths::root(), paths::root().join("firmware"), paths::root().join("device-agent/guest")] {
+        run(Command::new("cargo").args(["fmt", "--all", "--check"]).current_dir(dir))
+            .context("the code is not formatted; run `cargo fmt --all` there")?;
+    }
+    step("lints");
+    run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"]))
+}
+
+fn check_licences() -> Result<()> {
+    step("licences and sources of dependencies");
+    if !exists("cargo-deny") {
+        // Unoptimized: it runs once, and compiling it is what takes the time.
+        let mut install = Command::new("cargo");
+        install.args(["install", "--quiet", "--locked", "--debug", "cargo-deny@^0.20"]);
+        run(install.current_dir(paths::root()))?;
+    }
+    for manifest in ["Cargo.toml", "firmware/Cargo.toml", "device-agent/guest/Cargo.toml"] {
+        let mut deny = Command::new("cargo");
+        deny.args(["deny", "--log-level", "error", "--config", "deny.toml", "--manifest-path", manifest])
+            .args(["check", "bans", "licenses", "sources"]);
+        run(deny.current_dir(paths::root()))?;
+    }
+    Ok(())
+}
+
+fn cargo(args: &[&str]) -> Command {
+    let mut command = Command::new("cargo");
+    command.args(args).current_dir(paths::root());
+    command
+}
+
+#[derive(Default)]
+struct Counts {
+    passed: u32,
+    failed: u32,
+}
+
+impl Counts {
+    fn add(&mut self, other: Counts) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+    }
+}
+
+/// Runs a `cargo test`, shows what it prints, and counts from its closing lines.
+fn run_tests(command: &mut Command) -> Result<Counts> {
+    let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
+    let stdout = child.stdout.take().context("no output from cargo")?;
+    let mut counts = Counts::default();
+    for line in BufReader::new(stdout).lines() {
+        let line = line.context("cannot read what cargo prints")?;
+        println!("{line}");
+        if let Some(summary) = line.trim().strip_prefix("test result: ") {
+            counts.add(read_summary(summary));
+        }
+    }
+    let status = child.wait()?;
+    if !status.success() && counts.failed == 0 {
+        bail!("cargo test ended with {status} before all tests ran");
+    }
+    Ok(counts)
+}
+
+/// Reads `ok. 3 passed; 0 failed; …`.
+fn read_summary(summary: &str) -> Counts {
+    let number_before = |word: &str| {
+        let words: Vec<&str> = summary.split([' ', ';']).collect();
+        let at = words.iter().position(|candidate| *candidate == word)?;
+        words.get(at.checked_sub(1)?)?.parse().ok()
+    };
+    Counts { passed: number_before("passed").unwrap_or(0), failed: number_before("failed").unwrap_or(0) }
+}
