@@ -77,7 +77,7 @@ fn append(bytes: &mut [u8], len: usize, text: &str) -> usize {
 fn append_decimal(bytes: &mut [u8], len: usize, value: i64, decimals: u32) -> usize {
     let mut rest = value.unsigned_abs();
     let mut decimals = decimals;
-    while decimals > 0 && rest % 10 == 0 {
+    while decimals > 0 && rest.is_multiple_of(10) {
         rest /= 10;
         decimals -= 1;
     }

@@ -8,7 +8,12 @@
 //! What a device offers its modules is a [`Host`]. Its methods are called on the thread that called into
 //! the module and must not block: their time is not the module's, but the agent's.
 //!
-//! Time is bounded by fuel on boards ([`Runtime::calibrate`]) and by a watch thread on Linux.
+//! Time is bounded by fuel on boards ([`Runtime::calibrate`]) and by a watch thread on Linux. Fuel counts
+//! instructions, not their cost: a call that does nothing but divide floats on a board without hardware for
+//! them lasts a few times longer than its limit before it is stopped.
+//!
+//! Memory shared between threads is refused although the MPU class has atomic instructions: a module runs on
+//! one thread, and one that waited for another would wait for ever.
 //!
 //! Not here: who signed an artifact (check that first, see [`Runtime::load`]), when to tick, and what to
 //! do with a module that was stopped; that is the agent's.
