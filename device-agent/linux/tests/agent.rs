@@ -48,7 +48,7 @@ fn a_signal_ends_it_politely() {
 #[test]
 fn a_restart_by_command_keeps_the_process_and_says_why() {
     let mut fleet = Fleet::start();
-    let agent = fleet.agent();
+    let mut agent = fleet.agent();
     fleet.wait_for_state(|state| state.status == Status::Online);
     let boot = fleet.state().boot;
     assert_eq!(fleet.command("again", Verb::Restart), Outcome::Done);

@@ -100,7 +100,7 @@ impl Agent {
         self.0.wait().unwrap()
     }
 
-    pub(crate) fn is_running(mut self) -> bool {
+    pub(crate) fn is_running(&mut self) -> bool {
         self.0.try_wait().unwrap().is_none()
     }
 }

@@ -1,0 +1,147 @@
+//! Artifacts, properly signed, and what their modules do.
+
+use ed25519_compact::{KeyPair, Seed};
+use sha2::{Digest as _, Sha256};
+use wasmbed_wire::{
+    ArtifactId, Digest, KeyId, PublicKey, RuntimeId,
+    limits::{Class, MAX_MANIFEST_BYTES},
+    manifest::{Classes, Kind, Manifest},
+    message::Reason,
+    sign1::{self, Sign1},
+};
+
+/// Size of every block but the last of a payload.
+pub const BLOCK_BYTES: u16 = 256;
+/// The runtime of every simulated device.
+pub(crate) const RUNTIME: RuntimeId = RuntimeId(*b"simulate");
+/// The class of every simulated device.
+pub(crate) const CLASS: Class = Class::Mcu;
+
+/// What a module does once it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Behaviour {
+    /// Ticks for ever.
+    Steady,
+    /// Traps on its `n`th tick, counted from 1.
+    TrapsAtTick(u32),
+    /// Never gets through its start.
+    FailsToStart(Reason),
+}
+
+/// A signed artifact as the fleet keeps it.
+#[derive(Debug, Clone)]
+pub(crate) struct Artifact {
+    pub(crate) id: ArtifactId,
+    /// Block 0 is the signed manifest.
+    pub(crate) blocks: Vec<Vec<u8>>,
+    pub(crate) digest: Digest,
+    pub(crate) behaviour: Behaviour,
+}
+
+/// Describes an artifact; what is not said is as it should be.
+#[derive(Debug, Clone)]
+pub struct Maker {
+    name: &'static str,
+    version: &'static str,
+    payload: Vec<u8>,
+    behaviour: Behaviour,
+    classes: Classes,
+    runtime: RuntimeId,
+    key: u8,
+    spoilt: bool,
+}
+
+impl Maker {
+    /// A module of this name and size in bytes that ticks for ever.
+    pub fn new(name: &'static str, version: &'static str, size: usize) -> Self {
+        // Different in every block, so that a mixed-up one is noticed.
+        let seed = Sha256::digest(format!("{name} {version}"));
+        let payload = (0..size).map(|at| seed[at % 32] ^ (at / usize::from(BLOCK_BYTES)) as u8).collect();
+        Maker {
+            name,
+            version,
+            payload,
+            behaviour: Behaviour::Steady,
+            classes: Classes::default().with(CLASS),
+            runtime: RUNTIME,
+            key: TRUSTED,
+            spoilt: false,
+        }
+    }
+
+    /// What its module does.
+    #[must_use]
+    pub fn behaving(self, behaviour: Behaviour) -> Self {
+        Maker { behaviour, ..self }
+    }
+
+    /// Made for another class.
+    #[must_use]
+    pub fn for_class(self, class: Class) -> Self {
+        Maker { classes: Classes::default().with(class), ..self }
+    }
+
+    /// Made for another runtime.
+    #[must_use]
+    pub fn for_runtime(self, runtime: RuntimeId) -> Self {
+        Maker { runtime, ..self }
+    }
+
+    /// Signed with a key that no device trusts.
+    #[must_use]
+    pub fn signed_by_stranger(self) -> Self {
+        Maker { key: TRUSTED + 1, ..self }
+    }
+
+    /// The payload served is not the one that was signed.
+    #[must_use]
+    pub fn with_spoilt_payload(self) -> Self {
+        Maker { spoilt: true, ..self }
+    }
+
+    pub(crate) fn make(&self) -> Artifact {
+        let digest = Digest(Sha256::digest(&self.payload).into());
+        let manifest = Manifest {
+            kind: Kind::Module,
+            name: self.name.parse().expect("a module name"),
+            version: self.version,
+            classes: self.classes,
+            runtime: self.runtime,
+            size: self.payload.len() as u32,
+            digest,
+            block_bytes: BLOCK_BYTES,
+        };
+        let manifest = minicbor::to_vec(manifest).expect("a vector takes everything");
+        let id = ArtifactId::from_manifest_digest(&Sha256::digest(&manifest).into());
+        let mut payload = self.payload.clone();
+        if self.spoilt {
+            payload[0] ^= 1;
+        }
+        let mut blocks = vec![sign(&manifest, self.key)];
+        blocks.extend(payload.chunks(BLOCK_BYTES.into()).map(<[u8]>::to_vec));
+        Artifact { id, blocks, digest, behaviour: self.behaviour }
+    }
+}
+
+const TRUSTED: u8 = 1;
+
+/// The key every simulated device trusts.
+pub(crate) fn trusted_key() -> PublicKey {
+    PublicKey(*keys(TRUSTED).pk)
+}
+
+fn keys(key: u8) -> KeyPair {
+    KeyPair::from_seed(Seed::new([key; 32]))
+}
+
+fn sign(manifest: &[u8], key: u8) -> Vec<u8> {
+    let keys = keys(key);
+    let signature = keys.sk.sign(sign1::signed_bytes(manifest).expect("it fits"), None);
+    let mut id = [0; 8];
+    id.copy_from_slice(&Sha256::digest(keys.pk.as_ref())[..8]);
+    let mut out = vec![0; MAX_MANIFEST_BYTES];
+    let signed = Sign1 { key: KeyId(id), payload: manifest, signature: &signature };
+    let len = signed.encode(&mut out).expect("it fits");
+    out.truncate(len);
+    out
+}

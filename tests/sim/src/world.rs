@@ -1,0 +1,396 @@
+//! Time, events, and what must hold at every instant.
+
+mod effects;
+mod time;
+mod transmit;
+
+use std::{collections::BTreeMap, fmt::Write};
+
+use wasmbed_core::{ModuleEvent, Slot, Token};
+use wasmbed_wire::{
+    ArtifactId, CommandId, DeviceId,
+    message::{Command, ModuleReport, ModuleState, Outcome, Reason, ResetCause, Status, Verb},
+    topic::{Down, Up},
+};
+
+use crate::{
+    artifact::Maker,
+    device::{Device, Memory},
+    fleet::{Fleet, WishedModule},
+    network::Faults,
+    rng::Rng,
+};
+
+/// Between two ticks of every simulated module, in milliseconds.
+const PERIOD_MS: u32 = 1_000;
+/// Steps without an end are a livelock.
+const MAX_STEPS: u32 = 2_000_000;
+
+/// Devices, a broker and a fleet in virtual time.
+pub struct World {
+    seed: u64,
+    now: u64,
+    rng: Rng,
+    devices: BTreeMap<DeviceId, Device>,
+    fleet: Fleet,
+    /// Whether blocks are served and reports are heard.
+    fleet_up: bool,
+    broker_up: bool,
+    retained: BTreeMap<DeviceId, Vec<u8>>,
+    /// By time, then in the order they were made.
+    events: BTreeMap<(u64, u64), Event>,
+    made: u64,
+    faults: Faults,
+    /// Blocks to lose once.
+    drop_blocks: Vec<(DeviceId, u32)>,
+    trace: String,
+}
+
+#[derive(Debug, Clone)]
+enum Event {
+    Connected { device: DeviceId, session: u32 },
+    Refused { device: DeviceId, session: u32 },
+    Up { device: DeviceId, session: u32, topic: Up, payload: Vec<u8>, token: Token },
+    Acked { device: DeviceId, session: u32, token: Token },
+    Down { device: DeviceId, session: u32, topic: String, payload: Vec<u8> },
+    Module { device: DeviceId, life: u32, slot: Slot, event: ModuleEvent },
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("world of seed {}, last events:", self.seed);
+            let lines: Vec<&str> = self.trace.lines().collect();
+            lines.iter().rev().take(60).rev().for_each(|line| eprintln!("{line}"));
+        }
+    }
+}
+
+impl World {
+    /// An empty world; everything random in it comes from the seed.
+    pub fn seeded(seed: u64) -> Self {
+        World {
+            seed,
+            now: 0,
+            rng: Rng::seeded(seed),
+            devices: BTreeMap::new(),
+            fleet: Fleet::default(),
+            fleet_up: true,
+            broker_up: true,
+            retained: BTreeMap::new(),
+            events: BTreeMap::new(),
+            made: 0,
+            faults: Faults::NONE,
+            drop_blocks: Vec::new(),
+            trace: String::new(),
+        }
+    }
+
+    /// Adds a device and switches it on.
+    pub fn device(&mut self, name: &str, memory: Memory) -> DeviceId {
+        let id: DeviceId = name.parse().expect("a device name");
+        let rng = Rng::seeded(self.rng.next());
+        self.devices.insert(id, Device::new(id, memory, self.now, rng));
+        self.carry_out(id);
+        id
+    }
+
+    /// A number below `end`, for tests that vary.
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.rng.below(end)
+    }
+
+    /// Makes an artifact known to the fleet.
+    pub fn artifact(&mut self, maker: &Maker) -> ArtifactId {
+        self.fleet.keep(maker.make())
+    }
+
+    /// From now on the device should run this artifact as the module `name`.
+    pub fn deploy(&mut self, device: DeviceId, name: &str, artifact: ArtifactId) {
+        self.change(device, name, |module| module.artifact = artifact, Some(artifact));
+    }
+
+    /// From now on the module should have another setting.
+    pub fn set_unit(&mut self, device: DeviceId, name: &str, unit: &'static str) {
+        self.change(device, name, |module| module.unit = unit, None);
+    }
+
+    /// The module should start afresh.
+    pub fn renew(&mut self, device: DeviceId, name: &str) {
+        self.change(device, name, |module| module.generation += 1, None);
+    }
+
+    fn change(
+        &mut self,
+        device: DeviceId,
+        name: &str,
+        change: impl FnOnce(&mut WishedModule),
+        new: Option<ArtifactId>,
+    ) {
+        let name = name.parse().expect("a module name");
+        let wish = self.fleet.wish(device);
+        match wish.modules.iter_mut().find(|module| module.name == name) {
+            Some(module) => change(module),
+            None => wish.modules.extend(new.map(|artifact| WishedModule {
+                name,
+                artifact,
+                generation: 0,
+                unit: "C",
+            })),
+        }
+        wish.revision += 1;
+        self.publish_desired(device);
+    }
+
+    /// From now on the device should not run this module.
+    pub fn undeploy(&mut self, device: DeviceId, name: &str) {
+        let wish = self.fleet.wish(device);
+        wish.modules.retain(|module| module.name.as_str() != name);
+        wish.revision += 1;
+        self.publish_desired(device);
+    }
+
+    fn publish_desired(&mut self, device: DeviceId) {
+        let payload = self.fleet.wish(device).encode();
+        self.publish(device, Down::Desired, payload);
+    }
+
+    /// The bytes of the desired state as it is now, to be replayed with [`World::replay_desired`].
+    pub fn desired(&mut self, device: DeviceId) -> Vec<u8> {
+        self.fleet.wish(device).encode()
+    }
+
+    /// Delivers an old desired state once more.
+    pub fn replay_desired(&mut self, device: DeviceId, payload: Vec<u8>) {
+        let session = self.devices[&device].session;
+        self.after(5, Event::Down { device, session, topic: Down::Desired.to_string(), payload });
+    }
+
+    /// Sends a command.
+    pub fn command(&mut self, device: DeviceId, id: &str, verb: Verb) {
+        let id: CommandId = id.parse().expect("a command id");
+        let payload = minicbor::to_vec(Command { verb }).expect("a vector takes everything");
+        self.publish(device, Down::Command(id), payload);
+    }
+
+    /// How bad the network is from now on.
+    pub fn set_faults(&mut self, faults: Faults) {
+        self.faults = faults;
+    }
+
+    /// Loses the next block with this number on its way to the device.
+    pub fn drop_block(&mut self, device: DeviceId, index: u32) {
+        self.drop_blocks.push((device, index));
+    }
+
+    /// The device's writes fail from now on, or work again.
+    pub fn fail_writes(&mut self, device: DeviceId, fail: bool) {
+        self.devices[&device].chip.borrow_mut().fail_writes = fail;
+    }
+
+    /// Cuts the device's power and gives it back.
+    pub fn restart(&mut self, device: DeviceId) {
+        self.reset(device, ResetCause::Power);
+    }
+
+    /// Makes the device crash and start again.
+    pub fn crash(&mut self, device: DeviceId) {
+        self.devices[&device].chip.borrow_mut().crash = Some("crash".into());
+        self.reset(device, ResetCause::Crash);
+    }
+
+    fn reset(&mut self, device: DeviceId, cause: ResetCause) {
+        self.note(device, &format!("restarts: {cause:?}"));
+        self.break_session(device);
+        let rng = Rng::seeded(self.rng.next());
+        let now = self.now;
+        self.device_mut(device).restart(now, cause, rng);
+        self.carry_out(device);
+    }
+
+    /// Breaks the device's connection.
+    pub fn disconnect(&mut self, device: DeviceId) {
+        if self.devices[&device].online {
+            self.break_session(device);
+            let instant = self.devices[&device].instant(self.now);
+            self.device_mut(device).agent.on_disconnected(instant);
+            self.carry_out(device);
+        }
+    }
+
+    /// The broker ends and forgets everything.
+    pub fn stop_broker(&mut self) {
+        self.broker_up = false;
+        self.retained.clear();
+        let devices: Vec<_> = self.devices.keys().copied().collect();
+        devices.into_iter().for_each(|device| self.disconnect(device));
+    }
+
+    /// The broker is back.
+    pub fn start_broker(&mut self) {
+        self.broker_up = true;
+        let devices: Vec<_> = self.devices.keys().copied().collect();
+        devices.into_iter().for_each(|device| self.publish_desired(device));
+    }
+
+    /// Whether the fleet hears and serves.
+    pub fn set_fleet_up(&mut self, up: bool) {
+        self.fleet_up = up;
+    }
+
+    /// Milliseconds since the world began.
+    pub fn now(&self) -> u64 {
+        self.now
+    }
+
+    /// Everything that happened since [`World::take_trace`], one line each.
+    pub fn trace(&self) -> &str {
+        &self.trace
+    }
+
+    /// Everything that happened since it was last asked, one line each.
+    pub fn take_trace(&mut self) -> String {
+        std::mem::take(&mut self.trace)
+    }
+
+    /// The last report about a module.
+    pub fn report(&self, device: DeviceId, name: &str) -> Option<ModuleReport> {
+        let modules = self.fleet.seen(device).modules;
+        modules.into_iter().find(|module| module.name.as_str() == name)
+    }
+
+    /// All reports about modules of this name, oldest wish first.
+    pub fn reports(&self, device: DeviceId, name: &str) -> Vec<(ArtifactId, ModuleState)> {
+        let modules = self.fleet.seen(device).modules.into_iter();
+        modules.filter(|m| m.name.as_str() == name).map(|m| (m.artifact, m.state)).collect()
+    }
+
+    /// Answers to commands so far.
+    pub fn outcomes(&self, device: DeviceId) -> Vec<Outcome> {
+        self.fleet.seen(device).outcomes
+    }
+
+    /// Crash records that arrived so far.
+    pub fn crashes(&self, device: DeviceId) -> usize {
+        self.fleet.seen(device).crashes
+    }
+
+    /// Heartbeats that arrived so far.
+    pub fn heartbeats(&self, device: DeviceId) -> usize {
+        self.fleet.seen(device).heartbeats.len()
+    }
+
+    /// Whether the device was last known to be online.
+    pub fn is_online(&self, device: DeviceId) -> bool {
+        self.fleet.seen(device).state.is_some_and(|state| state.status == Status::Online)
+    }
+
+    /// Whether the module runs, whatever was reported.
+    pub fn runs(&self, device: DeviceId, name: &str) -> bool {
+        self.devices[&device].runs(name)
+    }
+
+    /// Whether the device reports exactly what it should run, all of it running.
+    pub fn is_converged(&mut self, device: DeviceId) -> bool {
+        let wish = self.fleet.wish(device).clone();
+        let seen = self.fleet.seen(device);
+        let running = |wished: &WishedModule| {
+            seen.modules.iter().any(|report| {
+                (report.name, report.artifact) == (wished.name, wished.artifact)
+                    && report.state == ModuleState::Running
+            })
+        };
+        self.is_online(device)
+            && seen.revision == wish.revision
+            && seen.modules.len() == wish.modules.len()
+            && wish.modules.iter().all(running)
+    }
+
+    /// Runs until the device is as it should be.
+    ///
+    /// # Panics
+    /// If it is not within `limit_ms`.
+    pub fn converge(&mut self, device: DeviceId, limit_ms: u64) {
+        self.run_until(limit_ms, "converged", |world| world.is_converged(device));
+    }
+
+    /// Runs until a module is in this state.
+    ///
+    /// # Panics
+    /// If it is not within `limit_ms`.
+    pub fn run_until_state(&mut self, device: DeviceId, name: &str, state: ModuleState, limit_ms: u64) {
+        let reached = |world: &mut World| world.report(device, name).is_some_and(|m| m.state == state);
+        self.run_until(limit_ms, &format!("{name} {state:?}"), reached);
+    }
+
+    /// Runs until the module is refused for this reason.
+    ///
+    /// # Panics
+    /// If it is not within `limit_ms`.
+    pub fn run_until_refused(&mut self, device: DeviceId, name: &str, reason: Reason, limit_ms: u64) {
+        let refused = |world: &mut World| {
+            let report = world.report(device, name).filter(|m| m.state == ModuleState::Refused);
+            report.is_some_and(|m| m.reason == Some(reason))
+        };
+        self.run_until(limit_ms, &format!("{name} refused for {reason:?}"), refused);
+    }
+
+    /// Runs until `done`.
+    ///
+    /// # Panics
+    /// If it is not within `limit_ms`, or if something that must hold does not.
+    pub fn run_until(&mut self, limit_ms: u64, what: &str, mut done: impl FnMut(&mut World) -> bool) {
+        let end = self.now + limit_ms;
+        for _ in 0..MAX_STEPS {
+            if done(self) {
+                return;
+            }
+            let next = self.next_time();
+            assert!(
+                next.is_some_and(|next| next <= end),
+                "not {what} within {limit_ms} ms (seed {})",
+                self.seed
+            );
+            self.step();
+        }
+        panic!("not {what} within {MAX_STEPS} steps (seed {}): a livelock", self.seed);
+    }
+
+    /// Lets this much time pass.
+    pub fn run_for(&mut self, ms: u64) {
+        let end = self.now + ms;
+        for _ in 0..MAX_STEPS {
+            if self.next_time().is_none_or(|next| next > end) {
+                self.now = end;
+                return;
+            }
+            self.step();
+        }
+        panic!("a livelock (seed {})", self.seed);
+    }
+
+    fn is_current(&self, device: DeviceId, session: u32) -> bool {
+        self.devices[&device].session == session
+    }
+
+    fn latency(&mut self) -> u64 {
+        2 + self.rng.below(8)
+    }
+
+    fn after(&mut self, ms: u64, event: Event) {
+        self.at(self.now + ms, event);
+    }
+
+    fn at(&mut self, at: u64, event: Event) {
+        self.made += 1;
+        self.events.insert((at, self.made), event);
+    }
+
+    fn device_mut(&mut self, id: DeviceId) -> &mut Device {
+        self.devices.get_mut(&id).expect("devices are never removed")
+    }
+
+    fn note(&mut self, device: DeviceId, what: &str) {
+        let _ = writeln!(self.trace, "{:>7} {device} {what}", self.now);
+    }
+}
