@@ -24,6 +24,7 @@ struct Config<'a> {
     password: &'a str,
     trusted: &'a [PublicKey],
     data_dir: PathBuf,
+    simulate: bool,
 }
 
 /// Writes the agent's configuration, readable for this user only, and returns its path.
@@ -39,6 +40,8 @@ pub(super) fn write_config(
         password: &device.password,
         trusted: &device.trusted,
         data_dir: dir.join("data"),
+        // It stands for a board with sensors; this machine's are not its own.
+        simulate: true,
     };
     let text = toml::to_string(&config).map_err(io::Error::other)?;
     let path = dir.join("agent.toml");

@@ -1,0 +1,7 @@
+//! The host role from outside: a real broker, real processes, boards played by the test.
+
+mod board;
+mod bridge;
+mod broker;
+mod processes;
+mod world;

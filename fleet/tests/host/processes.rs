@@ -1,0 +1,221 @@
+//! Processes are started, watched, started again and ended as desired.
+
+use std::{env, process::Command, time::Duration};
+
+use nix::sys::signal::Signal;
+use tokio::time::{Instant, sleep, timeout};
+use wasmbed_fleet::{
+    host,
+    host_api::{EventKind, Power, ProcessStatus, Reported},
+    shutdown,
+};
+
+use crate::{
+    board::Board,
+    broker::{Broker, LIMIT, connection},
+    world::{World, config, device, exists, json, script, signal},
+};
+
+async fn quiet() -> World {
+    World::new(&[script("quiet", "exec sleep 1000")]).await
+}
+
+async fn gone(pid: Option<u32>) {
+    timeout(LIMIT, async {
+        while exists(pid) {
+            sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("an end of the process");
+}
+
+#[tokio::test]
+async fn a_killed_process_is_reported_with_its_signal_and_started_again_at_once() {
+    let mut world = quiet().await;
+    world.desire(&[device("pump-1", "quiet")]).await;
+    let first = world.running(0).await;
+    let killed = Instant::now();
+    signal(first.pid, Signal::SIGKILL);
+    assert_eq!(world.event(EventKind::Exited).await.reason, "killed by SIGKILL");
+    let again = world.running(0).await;
+    assert!(killed.elapsed() < Duration::from_secs(1), "{:?}", killed.elapsed());
+    assert_eq!((again.restarts, again.reason.as_deref()), (1, Some("killed by SIGKILL")));
+    assert!(exists(again.pid));
+}
+
+#[tokio::test]
+async fn a_process_that_cannot_live_uses_up_its_budget_and_a_cycle_forgives() {
+    // The pauses between restarts are real time.
+    let mut world = World::new(&[script("dying", "echo out of magic smoke >&2; exit 3")]).await;
+    let mut desired = device("pump-1", "dying");
+    world.desire(&[desired.clone()]).await;
+    let event = world.event(EventKind::BudgetExhausted).await;
+    assert!(event.reason.contains("exit code 3: out of magic smoke"), "{}", event.reason);
+    let reported = world.reported("an error", |device| device.status == ProcessStatus::Error).await;
+    assert_eq!((reported.restarts, reported.pid), (5, None));
+    desired.cycle = 1;
+    world.desire(&[desired]).await;
+    assert_eq!(world.event(EventKind::Started).await.reason, "power cycle");
+}
+
+#[tokio::test]
+async fn a_suspended_process_is_cycled_hard() {
+    let mut world = quiet().await;
+    let mut desired = device("pump-1", "quiet");
+    world.desire(&[desired.clone()]).await;
+    let first = world.running(0).await;
+    signal(first.pid, Signal::SIGSTOP);
+    desired.cycle = 1;
+    let asked = Instant::now();
+    world.desire(&[desired.clone()]).await;
+    let second = world.running(1).await;
+    assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+    assert!(!exists(first.pid) && exists(second.pid));
+    // The same demand again is no new demand.
+    let revision = world.desire(&[desired]).await;
+    let third = world
+        .service
+        .until("the revision", |topic, publish| {
+            let reported: wasmbed_fleet::host_api::Reported = json("up/reported", topic, publish)?;
+            (reported.revision == revision).then(|| reported.devices[0].clone())
+        })
+        .await;
+    assert_eq!(third.pid, second.pid);
+}
+
+#[tokio::test]
+async fn power_off_and_removal_end_the_process_even_one_that_does_not_listen() {
+    let mut world = World::new(&[script("stubborn", "trap '' TERM; while :; do sleep 1000; done")]).await;
+    let mut desired = device("pump-1", "stubborn");
+    world.desire(&[desired.clone()]).await;
+    let first = world.running(0).await;
+    desired.power = Power::Off;
+    world.desire(&[desired.clone()]).await;
+    world.reported("stopped", |device| device.status == ProcessStatus::Stopped && device.pid.is_none()).await;
+    assert!(!exists(first.pid));
+    desired.power = Power::On;
+    world.desire(&[desired]).await;
+    let second = world.running(0).await;
+    world.desire(&[]).await;
+    gone(second.pid).await;
+    let dir = world.data.path().join("devices/pump-1");
+    timeout(LIMIT, async {
+        while dir.exists() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("the device's folder to go");
+}
+
+#[tokio::test]
+async fn what_is_missing_is_named() {
+    let (name, text) = script("nowhere", "");
+    let text = text.replace("/bin/sh", "qemu-system-nowhere").replace("dash", "qemu-system-misc");
+    let mut world = World::new(&[(name, text)]).await;
+    world.desire(&[device("pump-1", "nowhere")]).await;
+    let reason = world.event(EventKind::StartFailed).await.reason;
+    assert_eq!(reason, "qemu-system-nowhere was not found; install the Debian package qemu-system-misc");
+
+    world.desire(&[device("pump-1", "netduino9")]).await;
+    let reason = world.event(EventKind::StartFailed).await.reason;
+    assert!(reason.contains("no board netduino9; it knows linux, netduino2"), "{reason}");
+
+    world.desire(&[device("pump-1", "netduino2")]).await;
+    let reason = world.event(EventKind::StartFailed).await.reason;
+    assert!(reason.contains("no firmware for netduino2") && reason.contains("cargo xtask fw"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_broker_that_is_away_disturbs_no_process_and_loses_no_event() {
+    let mut world = quiet().await;
+    world.desire(&[device("pump-1", "quiet")]).await;
+    let first = world.running(0).await;
+    let _board = Board::start(&world.link("pump-1"), 1).await;
+    world.broker.stop();
+    signal(first.pid, Signal::SIGTERM);
+    gone(first.pid).await;
+    world.broker.restart();
+    world.service.reconnected().await;
+    assert_eq!(world.event(EventKind::Exited).await.reason, "killed by SIGTERM");
+    let second = world.running(0).await;
+    assert!(exists(second.pid) && second.restarts == 1);
+}
+
+#[tokio::test]
+async fn the_end_of_the_host_is_the_end_of_its_processes() {
+    let mut world = quiet().await;
+    world.desire(&[device("pump-1", "quiet"), device("pump-2", "quiet")]).await;
+    let started = |topic: &str, publish: &_| {
+        let reported: Reported = json("up/reported", topic, publish)?;
+        reported.devices.iter().map(|device| device.pid.map(Some)).collect::<Option<Vec<_>>>()
+    };
+    let pids = world.service.until("two processes", started).await;
+    assert_eq!(pids.len(), 2);
+    world.stop_host().await;
+    assert!(!pids.into_iter().any(exists));
+    // And the folder is free for the next one, which goes by the retained desired state.
+    world.start_host();
+    assert!(exists(world.running(0).await.pid));
+}
+
+#[tokio::test]
+async fn a_second_host_in_the_same_folder_is_refused() {
+    let mut world = quiet().await;
+    world.desire(&[]).await;
+    world.service.until("a host", |topic, _| (topic == "_host/h1/up/info").then_some(())).await;
+    let (_trigger, shutdown) = shutdown::channel();
+    let error = host::run(world.config(), shutdown).await.expect_err("a refusal").to_string();
+    assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
+}
+
+#[tokio::test]
+async fn a_long_path_of_the_data_folder_does_not_matter() {
+    let broker = Broker::start();
+    let mut service = broker.service().await;
+    let dir = tempfile::tempdir().expect("a folder");
+    let (trigger, shutdown) = shutdown::channel();
+    let host = tokio::spawn(host::run(
+        config(broker.connection("_host.h1", "h"), dir.path().join("x".repeat(120))),
+        shutdown,
+    ));
+    service.until("a host", |topic, _| (topic == "_host/h1/up/info").then_some(())).await;
+    trigger.fire();
+    host.await.expect("no panic").expect("no error");
+}
+
+const CHILD: &str = "WASMBED_TEST_HOST_OF";
+
+/// Not a test: the program that the next one kills.
+#[tokio::test]
+#[ignore = "run by killing_the_host_leaves_no_process"]
+async fn host_in_a_process_of_its_own() {
+    let Some((port, dir)) =
+        env::var(CHILD).ok().and_then(|v| v.split_once(' ').map(|(a, b)| (a.to_owned(), b.to_owned())))
+    else {
+        return;
+    };
+    let connection = connection(port.parse().expect("a port"), "_host.h1", "h");
+    let config = config(connection, dir.into());
+    let (_trigger, shutdown) = shutdown::channel();
+    host::run(config, shutdown).await.expect("a host");
+}
+
+#[tokio::test]
+async fn killing_the_host_leaves_no_process() {
+    let mut world = quiet().await;
+    world.stop_host().await;
+    let place = format!("{} {}", world.config().connection.address.port, world.data.path().display());
+    let mut host = Command::new(env::current_exe().expect("this program"))
+        .args(["--exact", "processes::host_in_a_process_of_its_own", "--ignored"])
+        .env(CHILD, place)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("a process");
+    world.desire(&[device("pump-1", "quiet")]).await;
+    let pid = world.running(0).await.pid;
+    host.kill().expect("a running host");
+    host.wait().expect("a child");
+    gone(pid).await;
+}
