@@ -4,9 +4,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::counters::{Counter, Counters};
 use crate::credentials::{Role, to_hex};
+use crate::hub::Hub;
 use crate::packet::frame::{Framed, ReadError};
 use crate::packet::{self, Connect, Version, Violation, reason};
-use crate::shared::Shared;
 
 const MAX_CLIENT_ID: usize = 64;
 
@@ -46,7 +46,7 @@ impl Refusal {
 }
 
 /// Reads CONNECT and checks everything about it.
-pub(crate) async fn admit<S>(shared: &Shared, framed: &mut Framed<S>) -> Result<Client, Refusal>
+pub(crate) async fn admit<S>(hub: &Hub, framed: &mut Framed<S>) -> Result<Client, Refusal>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -56,10 +56,10 @@ where
     })?;
     let connect = packet::connect(frame).map_err(Refusal::Violation)?;
     let version = connect.version;
-    check(shared, connect).map_err(|(reason, what)| Refusal::Refused { version, reason, what })
+    check(hub, connect).map_err(|(reason, what)| Refusal::Refused { version, reason, what })
 }
 
-fn check(shared: &Shared, mut connect: Connect) -> Result<Client, (u8, &'static str)> {
+fn check(hub: &Hub, mut connect: Connect) -> Result<Client, (u8, &'static str)> {
     if connect.wants_authentication {
         return Err((reason::BAD_AUTHENTICATION_METHOD, "there is no authentication exchange here"));
     }
@@ -67,7 +67,7 @@ fn check(shared: &Shared, mut connect: Connect) -> Result<Client, (u8, &'static 
     let wrong = (reason::BAD_CREDENTIALS, "unknown user name or wrong password");
     let role = connect.username.as_deref().and_then(Role::parse).ok_or(wrong)?;
     let password = connect.password.take().ok_or(wrong)?;
-    if !shared.secret.accepts(&role, &password) {
+    if !hub.secret.accepts(&role, &password) {
         return Err(wrong);
     }
     let assigned = connect.client_id.is_empty() && !matches!(role, Role::Device(_));
@@ -80,10 +80,10 @@ fn check(shared: &Shared, mut connect: Connect) -> Result<Client, (u8, &'static 
     if !role.may_be_called(&connect.client_id) {
         return Err((reason::BAD_CLIENT_ID, "a device's client id is its user name"));
     }
-    if connect.will.as_ref().is_some_and(|will| !role.may_publish(&shared.prefix, &will.publish.topic)) {
+    if connect.will.as_ref().is_some_and(|will| !role.may_publish(&hub.prefix, &will.publish.topic)) {
         return Err((reason::NOT_AUTHORIZED, "the will's topic is not the client's"));
     }
-    connect.session_expiry_s = connect.session_expiry_s.min(shared.limits.session_expiry_s);
+    connect.session_expiry_s = connect.session_expiry_s.min(hub.limits.session_expiry_s);
     Ok(Client { role, assigned, connect })
 }
 

@@ -12,9 +12,9 @@ use tokio::task::JoinSet;
 
 use crate::connection;
 use crate::counters::{Counters, Snapshot};
+use crate::hub::Hub;
 use crate::router::{Router, RouterStopped};
 use crate::settings::Settings;
-use crate::shared::Shared;
 
 /// How long connections may take to end with the broker.
 const GOODBYE: Duration = Duration::from_secs(3);
@@ -43,7 +43,7 @@ pub enum Error {
 pub struct Broker {
     listener: TcpListener,
     address: SocketAddr,
-    shared: Arc<Shared>,
+    hub: Arc<Hub>,
     ending: watch::Sender<bool>,
 }
 
@@ -69,18 +69,19 @@ impl Broker {
         let address = listener.local_addr().map_err(failed)?;
         let counters = Arc::new(Counters::default());
         let (ending, is_ending) = watch::channel(false);
-        let shared = Shared {
+        let hub = Hub {
             router: Router::start(&prefix, &limits, counters.clone())?,
             prefix,
             secret,
             sessions: Arc::default(),
+            shares: Arc::default(),
             counters,
             places: Arc::new(Semaphore::new(limits.connections)),
             kept_places: Arc::new(Semaphore::new(limits.kept_sessions)),
             ending: is_ending,
             limits,
         };
-        Ok(Broker { listener, address, shared: Arc::new(shared), ending })
+        Ok(Broker { listener, address, hub: Arc::new(hub), ending })
     }
 
     /// Where it listens; with the port the system chose if none was configured.
@@ -90,7 +91,7 @@ impl Broker {
 
     /// A handle on the counters that outlives `self`.
     pub fn meter(&self) -> Meter {
-        Meter(self.shared.counters.clone())
+        Meter(self.hub.counters.clone())
     }
 
     /// Serves clients until `shutdown` is done or the router stops; the latter is an error and the process should end.
@@ -101,7 +102,7 @@ impl Broker {
         let ended = tokio::select! {
             never = self.accept(&mut connections) => match never {},
             () = shutdown => Ok(()),
-            stopped = self.shared.router.clone().watch() => Err(Error::Router(stopped)),
+            stopped = self.hub.router.clone().watch() => Err(Error::Router(stopped)),
         };
         drop(self.listener);
         // Nobody listens if there are no connections.
@@ -113,7 +114,7 @@ impl Broker {
     }
 
     async fn accept(&self, connections: &mut JoinSet<()>) -> std::convert::Infallible {
-        let handshakes = Arc::new(Semaphore::new(self.shared.limits.handshakes));
+        let handshakes = Arc::new(Semaphore::new(self.hub.limits.handshakes));
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
@@ -135,9 +136,9 @@ impl Broker {
             match handshakes.clone().try_acquire_owned() {
                 Ok(handshake) => {
                     set_up(&stream);
-                    connections.spawn(connection::run(self.shared.clone(), stream, peer, handshake));
+                    connections.spawn(connection::run(self.hub.clone(), stream, peer, handshake));
                 }
-                Err(_) => self.shared.counters.refused_busy.add(1),
+                Err(_) => self.hub.counters.refused_busy.add(1),
             }
         }
     }

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::Instrument;
 
 use crate::admission::{self, Client, Refusal};
+use crate::hub::Hub;
 use crate::message::{Message, Parts};
 use crate::outbox::Terms;
 use crate::packet::frame::Framed;
@@ -20,32 +21,27 @@ use crate::router::PublishError;
 use crate::serve::{End, RECEIVE_MAXIMUM, Serve};
 use crate::session::Session;
 use crate::sessions::Seat;
-use crate::shared::Shared;
 
 /// How long a client may take to read why it is sent away.
 const GOODBYE: Duration = Duration::from_millis(500);
 const TAKEN_OVER_GOODBYE: Duration = Duration::from_millis(20);
 
 /// Serves one client from its first byte on; `handshake` is its place among the connecting.
-pub(crate) async fn run<S>(
-    shared: Arc<Shared>,
-    stream: S,
-    peer: impl fmt::Display,
-    handshake: OwnedSemaphorePermit,
-) where
+pub(crate) async fn run<S>(hub: Arc<Hub>, stream: S, peer: impl fmt::Display, handshake: OwnedSemaphorePermit)
+where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let mut framed = Framed::new(stream, shared.limits.device_packet_bytes);
-    let admitted = timeout(shared.limits.handshake, admission::admit(&shared, &mut framed));
+    let mut framed = Framed::new(stream, hub.limits.device_packet_bytes);
+    let admitted = timeout(hub.limits.handshake, admission::admit(&hub, &mut framed));
     let client = tokio::select! {
         admitted = admitted => admitted,
-        () = shared.ended() => return,
+        () = hub.ended() => return,
     };
     let client = match client {
         Ok(Ok(client)) => client,
-        Ok(Err(refusal)) => return refuse(&shared, framed, &refusal, &peer).await,
+        Ok(Err(refusal)) => return refuse(&hub, framed, &refusal, &peer).await,
         Err(_) => {
-            shared.counters.refused_timeout.add(1);
+            hub.counters.refused_timeout.add(1);
             tracing::info!(%peer, "refused: no complete CONNECT in time");
             return;
         }
@@ -53,14 +49,14 @@ pub(crate) async fn run<S>(
     drop(handshake);
     let span =
         tracing::info_span!("client", role = %client.role.username(), id = %client.connect.client_id, %peer);
-    Box::pin(admitted_client(shared, framed, client)).instrument(span).await;
+    Box::pin(admitted_client(hub, framed, client)).instrument(span).await;
 }
 
-async fn refuse<S>(shared: &Shared, mut framed: Framed<S>, refusal: &Refusal, peer: &impl fmt::Display)
+async fn refuse<S>(hub: &Hub, mut framed: Framed<S>, refusal: &Refusal, peer: &impl fmt::Display)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    refusal.counter(&shared.counters).add(1);
+    refusal.counter(&hub.counters).add(1);
     match refusal {
         Refusal::Silent(error) => tracing::debug!(%peer, %error, "gone before CONNECT"),
         Refusal::Violation(violation) => {
@@ -78,30 +74,29 @@ where
     }
 }
 
-async fn admitted_client<S>(shared: Arc<Shared>, mut framed: Framed<S>, client: Client)
+async fn admitted_client<S>(hub: Arc<Hub>, mut framed: Framed<S>, client: Client)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let Client { role, assigned, connect } = client;
     let key = (role, connect.client_id.clone());
     let busy = |reason, what| Refusal::Refused { version: connect.version, reason, what };
-    let place = shared.places.clone().try_acquire_owned().ok();
+    let place = hub.places.clone().try_acquire_owned().ok();
     // Whoever comes back gets the place of the connection it replaces.
-    if place.is_none() && !shared.sessions.is_held(&key) {
+    if place.is_none() && !hub.sessions.is_held(&key) {
         let refusal = busy(reason::SERVER_BUSY, "too many clients");
-        return refuse(&shared, framed, &refusal, &"too many clients").await;
+        return refuse(&hub, framed, &refusal, &"too many clients").await;
     }
-    let Ok((seat, resumed)) = shared.sessions.claim(key, !connect.clean_start).await else {
+    let Ok((seat, resumed)) = hub.sessions.claim(key, !connect.clean_start).await else {
         let refusal = busy(reason::SERVER_UNAVAILABLE, "its previous connection does not end");
-        return refuse(&shared, framed, &refusal, &"stuck").await;
+        return refuse(&hub, framed, &refusal, &"stuck").await;
     };
-    let Some(place) = place.or_else(|| shared.places.clone().try_acquire_owned().ok()) else {
+    let Some(place) = place.or_else(|| hub.places.clone().try_acquire_owned().ok()) else {
         let refusal = busy(reason::SERVER_BUSY, "too many clients");
-        return refuse(&shared, framed, &refusal, &"too many clients").await;
+        return refuse(&hub, framed, &refusal, &"too many clients").await;
     };
 
-    let packet_bytes =
-        if role.is_small() { shared.limits.device_packet_bytes } else { shared.limits.packet_bytes };
+    let packet_bytes = if role.is_small() { hub.limits.device_packet_bytes } else { hub.limits.packet_bytes };
     framed.admit(packet_bytes);
     let welcome = Welcome {
         session_present: resumed.is_some(),
@@ -113,21 +108,21 @@ where
     write::welcome(&mut framed.output, connect.version, &welcome);
     let terms = Terms {
         version: connect.version,
-        window: usize::from(connect.receive_maximum.min(shared.limits.inflight)),
+        window: usize::from(connect.receive_maximum.min(hub.limits.inflight)),
         packet_bytes: connect.maximum_packet_bytes.map_or(usize::MAX, |bytes| bytes as usize),
     };
     let mut session = resumed.unwrap_or_else(|| Session::new(role, seat.ticket()));
     session.outbox.repeat();
 
-    shared.counters.accepted.add(1);
+    hub.counters.accepted.add(1);
     tracing::info!(version = ?connect.version, session_present = welcome.session_present, "connected");
-    let held = Held { shared: shared.clone(), seat, session, will: connect.will.clone(), publisher: role };
+    let held = Held { hub: hub.clone(), seat, session, will: connect.will.clone(), publisher: role };
     held.connected(framed, terms, &connect, place).await;
 }
 
 /// A session in the hands of its one holder.
 struct Held {
-    shared: Arc<Shared>,
+    hub: Arc<Hub>,
     seat: Seat,
     session: Session,
     will: Option<Will>,
@@ -144,13 +139,13 @@ impl Held {
     ) where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        let shared = self.shared.clone();
-        let present = shared.counters.connections.present();
-        let mut serve = Serve::new(&shared, self.publisher, terms, connect);
+        let hub = self.hub.clone();
+        let present = hub.counters.connections.present();
+        let mut serve = Serve::new(&hub, self.publisher, terms, connect);
         let end = tokio::select! {
             end = serve.run(&mut framed, &mut self.session) => end,
             Some(request) = self.seat.requests.recv() => End::TakenOver(request),
-            () = shared.ended() => End::Ending,
+            () = hub.ended() => End::Ending,
         };
         let expiry_s = serve.session_expiry_s;
         tracing::info!(reason = %end, "disconnected");
@@ -159,7 +154,7 @@ impl Held {
         {
             write::disconnect(&mut framed.output, terms.version, reason);
         }
-        if let Some(counter) = end.counter(&shared.counters) {
+        if let Some(counter) = end.counter(&hub.counters) {
             counter.add(1);
         }
         let goodbye = framed.close(GOODBYE);
@@ -183,13 +178,13 @@ impl Held {
         if delay_s == 0 {
             self.publish_will().await;
         }
-        let place = self.shared.kept_places.clone().try_acquire_owned();
+        let place = self.hub.kept_places.clone().try_acquire_owned();
         let (true, Ok(place)) = (expiry_s > 0, place) else {
             self.publish_will().await;
-            return self.session.close().await;
+            return self.session.close(&self.hub).await;
         };
-        let shared = self.shared.clone();
-        let present = shared.counters.kept_sessions.present();
+        let hub = self.hub.clone();
+        let present = hub.counters.kept_sessions.present();
         let now = Instant::now();
         let (will_at, end_at) = (now + seconds(delay_s), now + seconds(expiry_s));
         loop {
@@ -200,7 +195,7 @@ impl Held {
                     drop((present, place));
                     return self.hand_over(request, resume).await;
                 }
-                () = shared.ended() => {
+                () = hub.ended() => {
                     self.will = None;
                     break;
                 }
@@ -210,11 +205,11 @@ impl Held {
                 }
                 arrival = self.session.next() => {
                     let Ok(arrival) = arrival else { break };
-                    let taken = arrival.map_or(Ok(()), |arrival| self.session.take(arrival, false, &shared.counters));
+                    let taken = arrival.map_or(Ok(()), |arrival| self.session.take(arrival, false, &hub.counters));
                     let outbox = &self.session.outbox;
-                    let queue = shared.limits.queue;
+                    let queue = hub.limits.queue;
                     if taken.is_err() || outbox.queued() > queue.messages || outbox.queued_bytes() > queue.bytes {
-                        shared.counters.lost_slow.add(1);
+                        hub.counters.lost_slow.add(1);
                         tracing::info!("its session ends: too many messages while it was away");
                         break;
                     }
@@ -222,7 +217,7 @@ impl Held {
             }
         }
         self.publish_will().await;
-        self.session.close().await;
+        self.session.close(&self.hub).await;
     }
 
     /// Gives the session, if it goes on, to the connection that asked for it.
@@ -232,11 +227,11 @@ impl Held {
             self.will = None;
         }
         self.publish_will().await;
-        let Held { seat, session, .. } = self;
+        let Held { hub, seat, session, .. } = self;
         let session = if resume {
             Some(session)
         } else {
-            session.close().await;
+            session.close(&hub).await;
             None
         };
         drop(seat);
@@ -245,10 +240,10 @@ impl Held {
 
     async fn publish_will(&mut self) {
         let Some(will) = self.will.take() else { return };
-        let message = message(&self.shared, &will.publish, self.session.origin);
-        match self.shared.router.publish(self.publisher, &message).await {
-            Ok(()) => self.shared.counters.messages_in.add(1),
-            Err(PublishError::Full(_)) => self.shared.counters.retain_refused.add(1),
+        let message = message(&self.hub, &will.publish, self.session.origin);
+        match self.hub.router.publish(self.publisher, &message).await {
+            Ok(()) => self.hub.counters.messages_in.add(1),
+            Err(PublishError::Full(_)) => self.hub.counters.retain_refused.add(1),
             // The broker is ending; everybody is told by that.
             Err(PublishError::Stopped(_)) => {}
         }
@@ -256,8 +251,8 @@ impl Held {
 }
 
 /// The message of a PUBLISH or a will, published now.
-pub(crate) fn message(shared: &Shared, publish: &Publish, origin: u64) -> Message {
-    let deadline = |seconds: u32| shared.router.now_ms() + u64::from(seconds) * 1000;
+pub(crate) fn message(hub: &Hub, publish: &Publish, origin: u64) -> Message {
+    let deadline = |seconds: u32| hub.router.now_ms() + u64::from(seconds) * 1000;
     Message::new(&Parts {
         topic: &publish.topic,
         payload: &publish.payload,

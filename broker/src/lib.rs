@@ -12,7 +12,7 @@
 //! - the router's death ends [`Broker::run`] with an error within seconds.
 //!
 //! Who owns what: `connection` the life of one connection, `admission` CONNECT, `serve` the packets after it, `session`
-//! and `outbox` what is kept for a client, `sessions` who holds it, `retained` the retained messages, `router` the link
+//! and `outbox` what is kept for a client, `sessions` who holds it, `shares` shared subscriptions, `retained` the retained messages, `router` the link
 //! to rumqttd, `packet` the wire format.
 //!
 //! # What stands between clients and rumqttd 0.20
@@ -21,7 +21,7 @@
 //! |---|---|
 //! | a client id with `/ + # $` panics with a lock held; so does one client too many | its server is not used; ids are checked; links are few and named by us |
 //! | handshakes block the accept loop | each connection is a task with a time limit |
-//! | a persistent sole member of a shared subscription kills the router | links are never persistent, never acknowledge; shared subscriptions are refused |
+//! | a persistent sole member of a shared subscription kills the router | links are never persistent and never acknowledge; groups are ours (`shares`) and not for sessions that are kept |
 //! | waking a link that has left kills the router | links are reused and do not leave |
 //! | retained messages are cut at 100 or 200; an empty payload deletes one | `retained` |
 //! | quality of service of the subscription; no receive maximum, No Local, retain options | `outbox`, `session` |
@@ -34,8 +34,8 @@
 //!
 //! # What is not here
 //!
-//! TLS and WebSocket (the stream is generic), persistence (nothing may depend on a broker's memory), shared
-//! subscriptions, topic aliases, authentication exchanges (AUTH), clusters. The router's memory for one distinct
+//! TLS and WebSocket (the stream is generic), persistence (nothing may depend on a broker's memory), topic aliases,
+//! authentication exchanges (AUTH), clusters. The router's memory for one distinct
 //! folded topic is some hundred bytes and is never given back.
 #![forbid(unsafe_code)]
 
@@ -44,6 +44,7 @@ mod broker;
 mod connection;
 mod counters;
 pub mod credentials;
+mod hub;
 mod message;
 mod outbox;
 mod packet;
@@ -53,7 +54,7 @@ mod serve;
 mod session;
 mod sessions;
 mod settings;
-mod shared;
+mod shares;
 mod topic;
 
 pub use broker::{Broker, Error, Meter};

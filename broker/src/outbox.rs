@@ -4,6 +4,7 @@
 //! handled here; nothing here waits or does I/O.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::BytesMut;
 
@@ -11,6 +12,7 @@ use crate::counters::Counters;
 use crate::message::Message;
 use crate::packet::write::{self, Outgoing};
 use crate::packet::{Ack, Qos, Version, reason};
+use crate::shares::Group;
 
 /// Encoded bytes beyond which [`Outbox::pump`] stops for the time being.
 const ENCODE_BYTES: usize = 64 * 1024;
@@ -24,6 +26,8 @@ pub(crate) struct Delivery {
     pub(crate) retain: bool,
     /// The client's own identifier of the subscription.
     pub(crate) identifier: Option<u32>,
+    /// The group that gets it back if this client does not take it.
+    pub(crate) group: Option<Arc<Group>>,
 }
 
 /// What one connection of the client allows.
@@ -195,6 +199,17 @@ impl Outbox {
         }
     }
 
+    /// Takes out what groups have to deliver to others: all but messages of exactly once that were sent.
+    pub(crate) fn take_dealt(&mut self) -> Vec<(Arc<Group>, Message)> {
+        let sent = self.in_flight.drain(..).filter_map(|flight| match flight.stage {
+            Stage::Publish(delivery) if delivery.qos == Qos::AtLeastOnce => Some(delivery),
+            _ => None,
+        });
+        self.queue_bytes = 0;
+        let deliveries = sent.chain(self.queue.drain(..));
+        deliveries.filter_map(|delivery| Some((delivery.group?, delivery.message))).collect()
+    }
+
     fn finish(&mut self, id: u16, qos: Qos) {
         if let Some(at) = self.find(id)
             && matches!(&self.in_flight[at].stage, Stage::Publish(delivery) if delivery.qos == qos)
@@ -239,7 +254,7 @@ mod tests {
             origin: 1,
             deadline_ms: Some(1000),
         });
-        Delivery { message, qos, retain: false, identifier: None }
+        Delivery { message, qos, retain: false, identifier: None, group: None }
     }
 
     fn outbox(deliveries: &[(&str, Qos)]) -> Outbox {

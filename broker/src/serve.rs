@@ -11,13 +11,13 @@ use tokio::time::{Instant, sleep_until};
 use crate::connection::message;
 use crate::counters::{Counter, Counters};
 use crate::credentials::Role;
+use crate::hub::Hub;
 use crate::outbox::Terms;
 use crate::packet::frame::{Frame, Framed, ReadError, WriteError};
 use crate::packet::{self, Ack, Connect, Packet, Publish, Qos, Request, Version, Violation, reason, write};
 use crate::router::{PublishError, RouterStopped};
 use crate::session::Session;
 use crate::sessions;
-use crate::shared::Shared;
 
 /// Messages of [`Qos::ExactlyOnce`] that one client may have under way to us.
 pub(crate) const RECEIVE_MAXIMUM: u16 = 64;
@@ -87,7 +87,7 @@ impl From<Violation> for End {
 /// One connected client.
 #[derive(Debug)]
 pub(crate) struct Serve {
-    shared: Arc<Shared>,
+    hub: Arc<Hub>,
     role: Role,
     terms: Terms,
     keep_alive: Option<Duration>,
@@ -97,10 +97,10 @@ pub(crate) struct Serve {
 }
 
 impl Serve {
-    pub(crate) fn new(shared: &Arc<Shared>, role: Role, terms: Terms, connect: &Connect) -> Self {
+    pub(crate) fn new(hub: &Arc<Hub>, role: Role, terms: Terms, connect: &Connect) -> Self {
         let keep_alive = Duration::from_secs(u64::from(connect.keep_alive_s)) * 3 / 2;
         Serve {
-            shared: shared.clone(),
+            hub: hub.clone(),
             role,
             terms,
             keep_alive: (!keep_alive.is_zero()).then_some(keep_alive),
@@ -130,14 +130,10 @@ impl Serve {
     {
         let mut heard = Instant::now();
         loop {
-            let shared = &self.shared;
-            let more = session.outbox.pump(
-                &mut framed.output,
-                &self.terms,
-                shared.router.now_ms(),
-                &shared.counters,
-            );
-            framed.flush(shared.limits.write).await.map_err(|error| match error {
+            let hub = &self.hub;
+            let more =
+                session.outbox.pump(&mut framed.output, &self.terms, hub.router.now_ms(), &hub.counters);
+            framed.flush(hub.limits.write).await.map_err(|error| match error {
                 WriteError::Slow => End::Slow,
                 WriteError::Io(_) => End::Lost,
             })?;
@@ -152,7 +148,7 @@ impl Serve {
                 }
                 arrival = session.next(), if session.has_room() => {
                     if let Some(arrival) = arrival? {
-                        session.take(arrival, true, &self.shared.counters).map_err(|_| End::Overrun)?;
+                        session.take(arrival, true, &self.hub.counters).map_err(|_| End::Overrun)?;
                     }
                     self.take_ready(session)?;
                 }
@@ -166,7 +162,7 @@ impl Serve {
         while session.has_room() {
             let Some(arrival) = session.next().now_or_never() else { break };
             if let Some(arrival) = arrival? {
-                session.take(arrival, true, &self.shared.counters).map_err(|_| End::Overrun)?;
+                session.take(arrival, true, &self.hub.counters).map_err(|_| End::Overrun)?;
             }
         }
         Ok(())
@@ -223,7 +219,7 @@ impl Serve {
             Packet::Unsubscribe { id, filters } => {
                 let mut reasons = Vec::with_capacity(filters.len());
                 for filter in &filters {
-                    reasons.push(session.unsubscribe(filter).await?);
+                    reasons.push(session.unsubscribe(&self.hub, filter).await?);
                 }
                 write::unsuback(out, version, id, &reasons);
             }
@@ -241,9 +237,10 @@ impl Serve {
         identifier: Option<u32>,
         session: &mut Session,
     ) -> Result<Vec<u8>, End> {
+        let kept = self.session_expiry_s > 0;
         let mut reasons = Vec::with_capacity(requests.len());
         for request in requests {
-            reasons.push(session.subscribe(&self.shared, request, identifier).await?);
+            reasons.push(session.subscribe(&self.hub, request, identifier, kept).await?);
         }
         Ok(reasons)
     }
@@ -254,7 +251,7 @@ impl Serve {
                 return Violation::protocol("a session that ends with the connection cannot be prolonged")
                     .into();
             }
-            self.session_expiry_s = wanted.min(self.shared.limits.session_expiry_s);
+            self.session_expiry_s = wanted.min(self.hub.limits.session_expiry_s);
         }
         End::Left { with_will: reason >= reason::DISCONNECT_WITH_WILL }
     }
@@ -293,19 +290,19 @@ impl Serve {
 
     /// Passes a publication on, or says why not; MQTT 3.1.1 has no way to tell the client and drops it.
     async fn accept(&mut self, publish: &Publish, origin: u64) -> Result<u8, End> {
-        if !self.role.may_publish(&self.shared.prefix, &publish.topic) {
-            self.shared.counters.publish_refused.add(1);
+        if !self.role.may_publish(&self.hub.prefix, &publish.topic) {
+            self.hub.counters.publish_refused.add(1);
             self.log_refusal(&publish.topic, "the topic is not this client's");
             return Ok(reason::NOT_AUTHORIZED);
         }
-        let message = message(&self.shared, publish, origin);
-        match self.shared.router.publish(self.role, &message).await {
+        let message = message(&self.hub, publish, origin);
+        match self.hub.router.publish(self.role, &message).await {
             Ok(()) => {
-                self.shared.counters.messages_in.add(1);
+                self.hub.counters.messages_in.add(1);
                 Ok(reason::SUCCESS)
             }
             Err(PublishError::Full(_)) => {
-                self.shared.counters.retain_refused.add(1);
+                self.hub.counters.retain_refused.add(1);
                 self.log_refusal(&publish.topic, "too many retained messages");
                 Ok(reason::QUOTA_EXCEEDED)
             }

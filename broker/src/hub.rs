@@ -9,14 +9,16 @@ use crate::credentials::Secret;
 use crate::router::Router;
 use crate::sessions::Sessions;
 use crate::settings::Limits;
+use crate::shares::Shares;
 
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct Hub {
     pub(crate) prefix: String,
     pub(crate) limits: Limits,
     pub(crate) secret: Secret,
     pub(crate) router: Arc<Router>,
     pub(crate) sessions: Arc<Sessions>,
+    pub(crate) shares: Arc<Shares>,
     pub(crate) counters: Arc<Counters>,
     /// Places for connected clients.
     pub(crate) places: Arc<Semaphore>,
@@ -26,7 +28,7 @@ pub(crate) struct Shared {
     pub(crate) ending: watch::Receiver<bool>,
 }
 
-impl Shared {
+impl Hub {
     /// Waits until the broker is ending.
     pub(crate) async fn ended(&self) {
         // The sender only goes away at the end, too.
