@@ -11,6 +11,7 @@ mod samples;
 mod signed;
 mod source;
 mod topics;
+mod topics_md;
 
 use expect_test::expect_file;
 
