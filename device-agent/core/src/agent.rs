@@ -10,6 +10,8 @@ mod effects;
 mod fetch;
 mod restore;
 mod supervise;
+#[cfg(test)]
+mod tests;
 
 use wasmbed_wire::{Seq, limits::HEARTBEAT_MS, message::Setting, topic::Down};
 

@@ -25,6 +25,8 @@ mod platform;
 mod session;
 mod settings;
 mod tables;
+#[cfg(test)]
+mod testing;
 mod time;
 mod trust;
 mod window;

@@ -95,3 +95,64 @@ fn hash<P: Platform>(platform: &mut P, slot: Slot, size: u32) -> Result<Digest, 
     }
     Ok(Digest(hasher.finalize().into()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{self, Bench, SLOT_BYTES, make, manifest};
+    use wasmbed_wire::{RuntimeId, limits::Class, manifest::Classes};
+
+    const PAYLOAD: &[u8] = b"a module";
+
+    fn judge(change: impl FnOnce(&mut Manifest<'_>)) -> Result<Accepted, Reason> {
+        let mut manifest = manifest(PAYLOAD);
+        change(&mut manifest);
+        accept(&Bench::default(), &make(&manifest, PAYLOAD, 1).signed)
+    }
+
+    #[test]
+    fn a_manifest_for_this_device_is_accepted_and_named_by_its_digest() {
+        let made = make(&manifest(PAYLOAD), PAYLOAD, 1);
+        let accepted = accept(&Bench::default(), &made.signed);
+        assert_eq!(accepted.map(|accepted| accepted.module.artifact), Ok(made.id));
+    }
+
+    #[test]
+    fn every_changed_bit_of_a_signed_manifest_is_noticed() {
+        let signed = make(&manifest(PAYLOAD), PAYLOAD, 1).signed;
+        for bit in 0..signed.len() * 8 {
+            let mut changed = signed.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            let judged = accept(&Bench::default(), &changed);
+            assert!(
+                matches!(judged, Err(Reason::BadManifest | Reason::BadSignature)),
+                "bit {bit}: {judged:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_key_nobody_trusts_signs_nothing() {
+        let made = make(&manifest(PAYLOAD), PAYLOAD, 2);
+        assert_eq!(accept(&Bench::default(), &made.signed), Err(Reason::BadSignature));
+    }
+
+    #[test]
+    fn what_was_made_for_others_is_refused() {
+        let riscv = Classes::default().with(Class::Riscv);
+        assert_eq!(judge(|manifest| manifest.classes = riscv), Err(Reason::WrongClass));
+        assert_eq!(judge(|manifest| manifest.runtime = RuntimeId([0; 8])), Err(Reason::WrongRuntime));
+        assert_eq!(judge(|manifest| manifest.size = SLOT_BYTES + 1), Err(Reason::TooLarge));
+        assert_eq!(judge(|manifest| manifest.size = u32::MAX), Err(Reason::TooLarge));
+        assert_eq!(judge(|manifest| manifest.size = 0), Err(Reason::BadManifest));
+        assert_eq!(judge(|manifest| manifest.block_bytes = 0), Err(Reason::BadManifest));
+        assert_eq!(judge(|manifest| manifest.block_bytes = 1024), Err(Reason::TooLarge));
+    }
+
+    #[test]
+    fn a_signature_says_nothing_about_what_it_does_not_cover() {
+        let signed = testing::sign(b"not a manifest", 1);
+        assert_eq!(accept(&Bench::default(), &signed), Err(Reason::BadManifest));
+        assert_eq!(accept(&Bench::default(), b""), Err(Reason::BadManifest));
+    }
+}

@@ -1,0 +1,220 @@
+//! A device and a fleet's signature, for tests of this crate.
+
+use std::{collections::BTreeMap, string::String, vec, vec::Vec};
+
+use ed25519_compact::{KeyPair, Seed};
+use sha2::{Digest as _, Sha256};
+use wasmbed_wire::{
+    ArtifactId, Digest, KeyId, PublicKey, RuntimeId, Seq,
+    limits::{Class, MAX_MANIFEST_BYTES},
+    manifest::{Classes, Kind, Manifest},
+    message::{Block, Crash, Desired, DesiredModule, LinkCounters, ResetCause},
+    sign1::{self, Sign1},
+    topic::Down,
+};
+
+use crate::{Agent, Config, Effect, Facts, Instant, Platform, Slot, Store, StoreError, Vitals};
+
+pub(crate) const BLOCK_BYTES: u16 = 512;
+pub(crate) const SLOT_BYTES: u32 = 4096;
+/// When everything in these helpers happens.
+const NOW: Instant = Instant(1);
+pub(crate) const RUNTIME: RuntimeId = RuntimeId(*b"for-test");
+
+/// A device whose store lasts.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Bench {
+    pub(crate) slots: BTreeMap<Slot, (Vec<u8>, Option<Vec<u8>>)>,
+    pub(crate) desired: Option<Vec<u8>>,
+    pub(crate) firmware: String,
+    pub(crate) crash: Option<String>,
+    pub(crate) boot: u32,
+}
+
+impl Platform for Bench {
+    fn facts(&self) -> Facts<'_> {
+        Facts {
+            board: "a-board-whose-name-has-all-32-by".parse().expect("a name"),
+            class: Class::Mcu,
+            firmware: &self.firmware,
+            runtime: RUNTIME,
+            reset: ResetCause::Power,
+            slot_bytes: SLOT_BYTES,
+            block_bytes: BLOCK_BYTES,
+            heap_bytes: u32::MAX,
+        }
+    }
+
+    fn vitals(&self) -> Vitals {
+        let link = LinkCounters { received: u32::MAX, sent: u32::MAX, resent: u32::MAX, corrupt: u32::MAX };
+        Vitals { heap_used: u32::MAX, heap_peak: u32::MAX, stack_free: u32::MAX, link: Some(link) }
+    }
+
+    fn trusted(&self, nth: usize) -> Option<PublicKey> {
+        // The second one, so that all are looked at.
+        [9, 1].get(nth).map(|seed| PublicKey(*keys(*seed).pk))
+    }
+
+    fn next_boot(&mut self) -> u32 {
+        self.boot += 1;
+        self.boot
+    }
+
+    fn crash(&self) -> Option<Crash<'_>> {
+        let message = self.crash.as_deref()?;
+        Some(Crash { boot: u32::MAX, message, pc: u32::MAX, uptime_ms: u64::MAX })
+    }
+
+    fn clear_crash(&mut self) {
+        self.crash = None;
+    }
+
+    fn random(&mut self) -> u32 {
+        0
+    }
+
+    fn save_desired(&mut self, cbor: &[u8]) {
+        self.desired = Some(cbor.to_vec());
+    }
+
+    fn saved_desired(&self) -> Option<&[u8]> {
+        self.desired.as_deref()
+    }
+}
+
+impl Store for Bench {
+    fn begin(&mut self, slot: Slot, size: u32) -> Result<(), StoreError> {
+        self.slots.insert(slot, (vec![0xff; size as usize], None));
+        Ok(())
+    }
+
+    fn write(&mut self, slot: Slot, offset: u32, bytes: &[u8]) -> Result<(), StoreError> {
+        let (payload, _) = self.slots.get_mut(&slot).ok_or(StoreError)?;
+        let end = offset as usize + bytes.len();
+        payload.get_mut(offset as usize..end).ok_or(StoreError)?.copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn read(&mut self, slot: Slot, offset: u32, out: &mut [u8]) -> Result<(), StoreError> {
+        let (payload, _) = self.slots.get(&slot).ok_or(StoreError)?;
+        let end = offset as usize + out.len();
+        out.copy_from_slice(payload.get(offset as usize..end).ok_or(StoreError)?);
+        Ok(())
+    }
+
+    fn commit(&mut self, slot: Slot, manifest: &[u8]) -> Result<(), StoreError> {
+        self.slots.get_mut(&slot).ok_or(StoreError)?.1 = Some(manifest.to_vec());
+        Ok(())
+    }
+
+    fn discard(&mut self, slot: Slot) {
+        self.slots.remove(&slot);
+    }
+
+    fn committed(&mut self, slot: Slot, out: &mut [u8]) -> Option<usize> {
+        let (_, manifest) = self.slots.get(&slot)?;
+        let manifest = manifest.as_ref()?;
+        out.get_mut(..manifest.len())?.copy_from_slice(manifest);
+        Some(manifest.len())
+    }
+}
+
+/// An artifact, signed by the key of this number; 1 is trusted.
+pub(crate) struct Made {
+    pub(crate) id: ArtifactId,
+    pub(crate) signed: Vec<u8>,
+    pub(crate) payload: Vec<u8>,
+}
+
+pub(crate) fn manifest(payload: &[u8]) -> Manifest<'static> {
+    Manifest {
+        kind: Kind::Module,
+        name: "flow".parse().expect("a name"),
+        version: "1.0.0",
+        classes: Classes::default().with(Class::Mcu),
+        runtime: RUNTIME,
+        size: payload.len() as u32,
+        digest: Digest(Sha256::digest(payload).into()),
+        block_bytes: BLOCK_BYTES,
+    }
+}
+
+pub(crate) fn make(manifest: &Manifest<'_>, payload: &[u8], key: u8) -> Made {
+    let manifest = encoded(manifest);
+    let id = ArtifactId::from_manifest_digest(&Sha256::digest(&manifest).into());
+    Made { id, signed: sign(&manifest, key), payload: payload.to_vec() }
+}
+
+pub(crate) fn sign(manifest: &[u8], key: u8) -> Vec<u8> {
+    let keys = keys(key);
+    let mut id = [0; 8];
+    id.copy_from_slice(&Sha256::digest(keys.pk.as_ref())[..8]);
+    let signature = keys.sk.sign(sign1::signed_bytes(manifest).expect("it fits"), None);
+    let mut out = vec![0; MAX_MANIFEST_BYTES];
+    let signed = Sign1 { key: KeyId(id), payload: manifest, signature: &signature };
+    let len = signed.encode(&mut out).expect("it fits");
+    out.truncate(len);
+    out
+}
+
+fn keys(seed: u8) -> KeyPair {
+    KeyPair::from_seed(Seed::new([seed; 32]))
+}
+
+pub(crate) fn encoded(message: &impl minicbor::Encode<()>) -> Vec<u8> {
+    let mut buffer = vec![0; 64 * 1024];
+    let mut rest = &mut buffer[..];
+    minicbor::encode(message, &mut rest).expect("it fits");
+    let left = rest.len();
+    buffer.truncate(buffer.len() - left);
+    buffer
+}
+
+/// A desired state with one module, `flow`.
+pub(crate) fn desired(revision: u64, artifact: ArtifactId) -> Vec<u8> {
+    let name = "flow".parse().expect("a name");
+    let modules = [DesiredModule { name, artifact, settings: Seq::default(), generation: 0 }];
+    encoded(&Desired { revision, modules: Seq::new(&modules), heartbeat_ms: None })
+}
+
+/// An agent that is online, with everything it had to say acknowledged.
+pub(crate) fn online<const SLOTS: usize>(bench: Bench) -> Agent<Bench, SLOTS> {
+    let mut agent = Agent::new(bench, Config::default());
+    agent.on_deadline(Instant(0));
+    settle(&mut agent);
+    agent.on_connected(Instant(0));
+    settle(&mut agent);
+    agent
+}
+
+/// Takes all effects and acknowledges what is to be acknowledged. Returns topics and payloads.
+pub(crate) fn settle<const SLOTS: usize>(agent: &mut Agent<Bench, SLOTS>) -> Vec<(String, Vec<u8>)> {
+    use std::string::ToString;
+    let mut said = Vec::new();
+    for _ in 0..1_000 {
+        match agent.poll_effect() {
+            Some(Effect::Publish { topic, payload, token }) => {
+                said.push((topic.to_string(), payload.to_vec()));
+                let now = NOW;
+                agent.on_acked(now, token);
+            }
+            Some(_) => {}
+            None => return said,
+        }
+    }
+    panic!("effects without an end");
+}
+
+/// Delivers all blocks of an artifact, settling after each.
+pub(crate) fn serve<const SLOTS: usize>(agent: &mut Agent<Bench, SLOTS>, made: &Made) {
+    let topic = std::format!("{}", Down::Block(made.id));
+    let blocks = core::iter::once(&made.signed[..]).chain(made.payload.chunks(BLOCK_BYTES.into()));
+    for (index, bytes) in blocks.enumerate() {
+        settle(agent);
+        let block = Block { index: index as u32, bytes };
+        let now = NOW;
+        // Refusals are part of what is tested.
+        let _ = agent.on_message(now, &topic, &encoded(&block));
+    }
+    settle(agent);
+}
