@@ -3,6 +3,9 @@
 
 pub mod api;
 pub mod artifacts;
+pub mod cli;
+pub mod client;
+pub mod config;
 pub mod connection;
 pub mod host;
 pub mod host_api;

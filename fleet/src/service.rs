@@ -23,6 +23,7 @@ mod run;
 mod uploads;
 mod worker;
 
+pub(crate) use devices::reason_text;
 pub use fleet::{Fleet, Options};
 pub use publish::Publish;
 pub use run::{ServiceConfig, run};

@@ -59,7 +59,9 @@ impl fmt::Display for Reason {
             Reason::PoweredOff => f.write_str("it should not run"),
             Reason::PoweredOn => f.write_str("it should run"),
             Reason::Alive => f.write_str("it gave a sign of life"),
-            Reason::Silent { ms } => write!(f, "no sign of life for {}; asked to answer", Seconds(ms)),
+            Reason::Silent { ms } => {
+                write!(f, "no heartbeat or other sign of life for {}; asked to answer", Seconds(ms))
+            }
             Reason::NeverCame { ms } => write!(f, "no sign of life within {} of its start", Seconds(ms)),
             Reason::Disconnected => f.write_str("its connection to the broker ended"),
             Reason::NoAnswer { attempt, budget } => {

@@ -147,7 +147,7 @@ fn a_silent_emulated_device_is_pinged_then_power_cycled_and_comes_back() {
     let pump = world.device("pump", Some(host));
     world.run(6_000);
     world.says(&[
-        "2500 pump suspect [ping]: no sign of life for 2.5 s; asked to answer",
+        "2500 pump suspect [ping]: no heartbeat or other sign of life for 2.5 s; asked to answer",
         "5500 pump recovering [cycle]: it did not answer; restart 1 of 5",
         "5500 h publish 2",
     ]);
@@ -165,7 +165,7 @@ fn an_answered_ping_ends_the_suspicion() {
     world.alive(&pump);
     world.settle();
     world.says(&[
-        "2500 pump suspect [ping]: no sign of life for 2.5 s; asked to answer",
+        "2500 pump suspect [ping]: no heartbeat or other sign of life for 2.5 s; asked to answer",
         "3000 pump healthy: it gave a sign of life",
     ]);
 }
@@ -176,7 +176,7 @@ fn real_hardware_is_asked_to_restart_itself() {
     world.device("pump", None);
     world.run(5_500);
     world.says(&[
-        "2500 pump suspect [ping]: no sign of life for 2.5 s; asked to answer",
+        "2500 pump suspect [ping]: no heartbeat or other sign of life for 2.5 s; asked to answer",
         "5500 pump recovering [restart]: it did not answer; restart 1 of 5",
     ]);
 }
@@ -189,7 +189,7 @@ fn restarts_that_do_not_help_are_paused_ever_longer_and_end_in_quarantine() {
     let pump = world.device("pump", Some(host));
     world.run(3_600_000);
     world.says(&[
-        "2500 pump suspect [ping]: no sign of life for 2.5 s; asked to answer",
+        "2500 pump suspect [ping]: no heartbeat or other sign of life for 2.5 s; asked to answer",
         "5500 pump recovering [cycle]: it did not answer; restart 1 of 3",
         "5500 h publish 2",
         "25500 pump backoff: the restart did not help; trying again in 2.0 s",

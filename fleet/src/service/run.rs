@@ -293,7 +293,8 @@ impl LinkTask {
         Reply { topic, correlation: properties.correlation_data.clone() }
     }
 
-    async fn send(&self, input: Input) -> anyhow::Result<()> {
+    // Exclusive, because the connection cannot be shared between threads.
+    async fn send(&mut self, input: Input) -> anyhow::Result<()> {
         self.input.send(input).await.map_err(|_| anyhow::anyhow!("the fleet's thread has ended"))
     }
 

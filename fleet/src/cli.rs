@@ -1,0 +1,106 @@
+//! The command line `wasmbed`.
+//!
+//! Commands about devices, modules and events only speak to the service over MQTT ([`crate::client`]).
+//! `serve`, `host` and `up` run roles in this process.
+
+mod context;
+mod deploy;
+mod device;
+mod events;
+mod live;
+mod module;
+mod output;
+mod roles;
+mod table;
+mod up;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::connection::Address;
+pub(crate) use context::Context;
+
+/// Runs and manages fleets of devices that run signed WebAssembly, over MQTT.
+#[derive(Debug, Parser)]
+#[command(name = "wasmbed", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Common {
+    /// The broker, mqtt://HOST:PORT [default: that of `wasmbed up` with the same data directory]
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) broker: Option<Address>,
+    /// MQTT user name [default: that of the role]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) user: Option<String>,
+    /// File with the MQTT password
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// File with the secret that passwords are derived from [default: broker.secret in the data directory]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) secret_file: Option<PathBuf>,
+    /// First level or levels of every topic [default: wasmbed]
+    #[arg(long, global = true, value_name = "TEXT")]
+    pub(crate) prefix: Option<String>,
+    /// Where data is kept [default: ~/.local/state/wasmbed]
+    #[arg(long, global = true, value_name = "DIR", env = "WASMBED_DATA_DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Configuration file (TOML); WASMBED__SECTION__KEY variables and options go over it
+    #[arg(long, global = true, value_name = "FILE", env = "WASMBED_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start broker, service and emulated devices in one process tree, and show them live
+    Up(up::Up),
+    /// Run the fleet service
+    Serve(roles::Serve),
+    /// Run the host role: emulated devices and their serial links
+    Host(roles::Host),
+    /// Look at and change devices
+    #[command(subcommand)]
+    Device(device::Device),
+    /// Push, check, list and remove modules
+    #[command(subcommand)]
+    Module(module::Module),
+    /// Have devices run a module
+    Deploy(deploy::Deploy),
+    /// Have devices no longer run a module
+    Undeploy(deploy::Undeploy),
+    /// Show what happened
+    Events(events::Events),
+}
+
+/// Runs one command.
+pub async fn run(cli: Cli) -> ExitCode {
+    let Cli { common, command } = cli;
+    let done = match command {
+        Command::Up(up) => up.run(&common).await,
+        Command::Serve(serve) => serve.run(&common).await,
+        Command::Host(host) => host.run(&common).await,
+        Command::Device(device) => device.run(&common).await,
+        Command::Module(module) => module.run(&common).await,
+        Command::Deploy(deploy) => deploy.run(&common).await,
+        Command::Undeploy(undeploy) => undeploy.run(&common).await,
+        Command::Events(events) => events.run(&common).await,
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("wasmbed: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! `wasmbed device …`.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use wasmbed_wire::{BoardName, DeviceId, HostId};
+
+use super::{
+    Common,
+    live::{self, Live, REFRESH},
+    output,
+    table::Table,
+};
+use crate::{
+    api::{self, DeviceAdd, DeviceList, LogLine, Selector, Targets},
+    client::{Client, random_name},
+};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Device {
+    /// List devices
+    List {
+        #[command(flatten)]
+        to: Optional,
+    },
+    /// Show everything about one device
+    Show {
+        /// The device
+        id: DeviceId,
+    },
+    /// List devices again and again
+    Watch {
+        #[command(flatten)]
+        to: Optional,
+    },
+    /// Take devices off power and on again, or ask real ones to restart
+    Restart(Required),
+    /// Switch emulated devices off
+    Stop(Required),
+    /// Switch emulated devices on
+    Start(Required),
+    /// End the quarantine of devices and try again
+    Clear(Required),
+    /// Show what a device said on its console and log
+    Logs(Logs),
+    /// Register a device
+    Add(Add),
+    /// Stop and forget a device
+    Remove {
+        /// The device
+        id: DeviceId,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Optional {
+    /// Which devices: all, ID, board=NAME, class=NAME, label=KEY:VALUE; + joins, , separates
+    #[arg(long = "to", value_name = "SELECTOR")]
+    to: Option<Selector>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Required {
+    /// Which devices: all, ID, board=NAME, class=NAME, label=KEY:VALUE; + joins, , separates
+    #[arg(value_name = "SELECTOR", required = true)]
+    to: Vec<Selector>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Logs {
+    /// The device
+    id: DeviceId,
+    /// How many of the last lines
+    #[arg(short = 'n', long, default_value_t = 100)]
+    lines: u32,
+    /// Go on with new lines until interrupted
+    #[arg(short, long)]
+    follow: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Add {
+    /// Its id
+    id: DeviceId,
+    /// Its board
+    #[arg(long)]
+    board: BoardName,
+    /// Who runs it, if it is emulated
+    #[arg(long)]
+    host: Option<HostId>,
+    /// A word to select it by; may be repeated
+    #[arg(long = "label", value_name = "KEY:VALUE", value_parser = label)]
+    labels: Vec<(String, String)>,
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once(':').ok_or("a label is KEY:VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+impl Device {
+    pub(super) async fn run(self, common: &Common) -> Result<()> {
+        let mut client = common.client().await?;
+        match self {
+            Device::List { to } => list(&mut client, common, to.to).await,
+            Device::Show { id } => show(&mut client, common, id).await,
+            Device::Watch { to } => watch(&mut client, common, to.to).await,
+            Device::Restart(to) => act(&mut client, common, "restart", to).await,
+            Device::Stop(to) => act(&mut client, common, "stop", to).await,
+            Device::Start(to) => act(&mut client, common, "start", to).await,
+            Device::Clear(to) => act(&mut client, common, "clear", to).await,
+            Device::Logs(logs) => logs.run(&mut client, common).await,
+            Device::Add(add) => add.run(&mut client, common).await,
+            Device::Remove { id } => {
+                let removed: Value = client.request("device-remove", &once(json!({ "device": id }))).await?;
+                if common.json { output::json(&removed) } else { output::line(format_args!("{id} removed")) }
+            }
+        }
+    }
+}
+
+/// A request that is carried out once, whatever happens on the way.
+pub(super) fn once(fields: impl serde::Serialize) -> Value {
+    let mut fields = serde_json::to_value(fields).unwrap_or_default();
+    if let Value::Object(map) = &mut fields {
+        map.insert("id".into(), random_name().into());
+    }
+    fields
+}
+
+async fn list(client: &mut Client, common: &Common, to: Option<Selector>) -> Result<()> {
+    let devices: Vec<api::Device> = client.request("device-list", &DeviceList { to }).await?;
+    if common.json {
+        return output::json(&devices);
+    }
+    if devices.is_empty() {
+        return output::line("no devices; register one with `wasmbed device add ID --board BOARD`");
+    }
+    output::text(live::table(&devices))
+}
+
+async fn watch(client: &mut Client, common: &Common, to: Option<Selector>) -> Result<()> {
+    let list = DeviceList { to };
+    let mut live = Live::new();
+    loop {
+        let devices: Vec<api::Device> = client.request("device-list", &list).await?;
+        if common.json {
+            output::line(serde_json::to_string(&devices)?)?;
+        } else {
+            live.show(live::table(&devices).to_string())?;
+        }
+        tokio::time::sleep(REFRESH).await;
+    }
+}
+
+async fn show(client: &mut Client, common: &Common, id: DeviceId) -> Result<()> {
+    let device: api::Device = client.request("device-show", &json!({ "device": id })).await?;
+    if common.json {
+        return output::json(&device);
+    }
+    let mut table = Table::new(["DEVICE", device.id.as_str()]);
+    let mut row = |name: &str, value: String| table.row([name.to_owned(), value]);
+    row("status", output::status(&device).to_owned());
+    let restarts = match device.health.attempts {
+        0 => String::new(),
+        n => format!(", {n} restarts"),
+    };
+    let since = output::ago(device.health.since_ms);
+    row("health", format!("{} since {since}{restarts}", device.health.stage.name()));
+    row("board", format!("{} (class {})", device.board, device.class));
+    row("host", device.host.map_or("none: real hardware".into(), |host| host.to_string()));
+    let labels: Vec<String> = device.labels.iter().map(|(key, value)| format!("{key}:{value}")).collect();
+    row("labels", if labels.is_empty() { "-".into() } else { labels.join(" ") });
+    row("seen", device.seen_ms.map_or("never".into(), output::ago));
+    if let Some(info) = &device.info {
+        row("firmware", info.firmware.clone());
+        row("slots", format!("{} of {}", info.slots, output::bytes(info.slot_bytes.into())));
+    }
+    if let Some(beat) = &device.heartbeat {
+        row("uptime", format!("{} ms, connect {}", beat.uptime_ms, beat.boot));
+        row("heap", format!("{} B in use, {} B at most", beat.heap_used, beat.heap_peak));
+        row("stack", format!("{} B never used", beat.stack_free));
+        row("slowest call", format!("{} us", beat.slowest_call_us));
+        if let Some(link) = beat.link {
+            row(
+                "link",
+                format!(
+                    "{} in, {} out, {} again, {} broken",
+                    link.received, link.sent, link.resent, link.corrupt
+                ),
+            );
+        }
+    }
+    if let Some(process) = &device.process {
+        let pid = process.pid.map_or("-".into(), |pid| pid.to_string());
+        let reason = process.reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
+        row("process", format!("{:?} (pid {pid}){reason}", process.status).to_lowercase());
+    }
+    let reported = device.revision.reported.map_or("-".into(), |revision| revision.to_string());
+    row("revision", format!("{} wanted, {reported} reached", device.revision.desired));
+    for module in &device.modules {
+        let reason = module
+            .reason
+            .map_or(String::new(), |reason| format!(": {}", crate::service::reason_text(reason)));
+        row("module", format!("{}{reason}", output::module(module)));
+    }
+    output::text(table)
+}
+
+async fn act(client: &mut Client, common: &Common, verb: &str, to: Required) -> Result<()> {
+    let targets = Targets { to: Selector::any(to.to) };
+    let done: Value = client.request(&format!("device-{verb}"), &once(targets)).await?;
+    if common.json {
+        return output::json(&done);
+    }
+    let ids = done["devices"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let ids: Vec<&str> = ids.iter().filter_map(Value::as_str).collect();
+    output::line(format_args!("{verb}: {}", ids.join(", ")))
+}
+
+impl Add {
+    async fn run(self, client: &mut Client, common: &Common) -> Result<()> {
+        let labels: BTreeMap<String, String> = self.labels.into_iter().collect();
+        let add = DeviceAdd { device: self.id, board: self.board, host: self.host, labels };
+        let device: api::Device = client.request("device-add", &once(add)).await?;
+        if common.json {
+            return output::json(&device);
+        }
+        output::line(format_args!("{} registered: board {}, class {}", device.id, device.board, device.class))
+    }
+}
+
+impl Logs {
+    async fn run(self, client: &mut Client, common: &Common) -> Result<()> {
+        let Logs { id, lines, follow } = self;
+        if follow {
+            // Before the old lines are read, so that none is missed in between.
+            client.subscribe(&[format!("{id}/up/log/+"), format!("_host/+/up/console/{id}")]).await?;
+        }
+        let fields = api::DeviceLogs { device: id, limit: Some(lines) };
+        let known: Vec<LogLine> = client.request("device-logs", &fields).await?;
+        if common.json && !follow {
+            return output::json(&known);
+        }
+        for line in &known {
+            print(common, line)?;
+        }
+        if !follow {
+            return Ok(());
+        }
+        loop {
+            let message = client.next().await?;
+            let Some(source) = source(&message.topic) else { continue };
+            let now = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH);
+            let at_ms = u64::try_from(now.unwrap_or_default().as_millis()).unwrap_or(u64::MAX);
+            let text = String::from_utf8_lossy(&message.payload).trim_end().to_owned();
+            print(common, &LogLine { at_ms, source: source.to_owned(), text })?;
+        }
+    }
+}
+
+/// Which kind of line a topic carries.
+fn source(topic: &str) -> Option<&str> {
+    if topic.contains("/up/console/") {
+        return Some("console");
+    }
+    topic.rsplit_once("/up/log/").map(|(_, level)| level)
+}
+
+fn print(common: &Common, line: &LogLine) -> Result<()> {
+    if common.json {
+        return output::line(serde_json::to_string(line)?);
+    }
+    output::line(format_args!("{} {:<7} {}", output::utc(line.at_ms), line.source, line.text))
+}

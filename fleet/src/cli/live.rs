@@ -1,0 +1,68 @@
+//! A table of devices that is refreshed in place.
+
+use std::{
+    io::{IsTerminal, stdout},
+    time::Duration,
+};
+
+use anyhow::Result;
+
+use super::{output, table::Table};
+use crate::api::Device;
+
+/// Time between two looks at the fleet.
+pub(super) const REFRESH: Duration = Duration::from_millis(500);
+
+/// The devices as a table.
+pub(super) fn table(devices: &[Device]) -> Table<7> {
+    let mut table = Table::new(["DEVICE", "BOARD", "STATUS", "FIRMWARE", "UPTIME", "HEAP", "MODULES"]);
+    for device in devices {
+        let none = || "-".to_owned();
+        let heartbeat = device.heartbeat.as_ref();
+        let total = device.info.as_ref().map_or(0, |info| info.heap_bytes);
+        let heap = heartbeat.map(|beat| match total {
+            0 => output::bytes(beat.heap_used.into()),
+            total => format!("{} of {}", output::bytes(beat.heap_used.into()), output::bytes(total.into())),
+        });
+        table.row([
+            device.id.to_string(),
+            device.board.to_string(),
+            output::status(device).to_owned(),
+            device.info.as_ref().map_or_else(none, |info| info.firmware.clone()),
+            heartbeat.map_or_else(none, |beat| output::length(Duration::from_millis(beat.uptime_ms))),
+            heap.unwrap_or_else(none),
+            output::modules(device),
+        ]);
+    }
+    table
+}
+
+/// Prints a text again and again in the same place; where there is no terminal, only when it changed.
+pub(super) struct Live {
+    in_place: bool,
+    last: String,
+}
+
+impl Live {
+    pub(super) fn new() -> Self {
+        Live { in_place: stdout().is_terminal(), last: String::new() }
+    }
+
+    pub(super) fn show(&mut self, text: String) -> Result<()> {
+        if text == self.last {
+            return Ok(());
+        }
+        if self.in_place && !self.last.is_empty() {
+            // Up to the first line of what was printed before, and clear from there.
+            output::text(format_args!("\x1b[{}A\x1b[J", self.last.lines().count()))?;
+        }
+        output::text(&text)?;
+        self.last = text;
+        Ok(())
+    }
+
+    /// Whether it refreshes in place.
+    pub(super) fn is_terminal(&self) -> bool {
+        self.in_place
+    }
+}

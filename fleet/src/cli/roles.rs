@@ -1,0 +1,96 @@
+//! `wasmbed serve` and `wasmbed host`: one role in the foreground.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+use wasmbed_broker::credentials::Role;
+use wasmbed_wire::HostId;
+
+use super::Common;
+use crate::{
+    host, service,
+    shutdown::{self, Shutdown},
+};
+
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    /// Time between heartbeats of devices, in milliseconds [default: 10000]
+    #[arg(long, value_name = "MS")]
+    heartbeat_ms: Option<u32>,
+    /// Register unknown devices of known boards when they first speak
+    #[arg(long)]
+    auto_register: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Host {
+    /// Its id
+    #[arg(long)]
+    id: Option<HostId>,
+    /// Folder of firmware images, as `cargo xtask fw` builds them
+    #[arg(long, value_name = "DIR")]
+    images: Option<PathBuf>,
+    /// The program wasmbed-agent [default: the one beside this program]
+    #[arg(long, value_name = "FILE")]
+    agent: Option<PathBuf>,
+}
+
+impl Serve {
+    pub(super) async fn run(self, common: &Common) -> Result<()> {
+        log_to_stderr();
+        let mut config = common.load()?;
+        config.service.heartbeat_ms = self.heartbeat_ms.or(config.service.heartbeat_ms);
+        config.service.auto_register |= self.auto_register;
+        config.check()?;
+        let connection = config.connection(&Role::Service)?;
+        service::run(config.service(connection)?, on_signal()?).await
+    }
+}
+
+impl Host {
+    pub(super) async fn run(self, common: &Common) -> Result<()> {
+        log_to_stderr();
+        let mut config = common.load()?;
+        config.host.images = self.images.or(config.host.images);
+        config.host.agent = self.agent.or(config.host.agent);
+        let id = self.id.or(config.host.id).context(
+            "no host id is configured; use --id ID, host.id in the configuration, or WASMBED__HOST__ID",
+        )?;
+        let connection = config.connection(&Role::Host(id))?;
+        let host = config.host(id, connection, config.data_dir())?;
+        host::run(host, on_signal()?).await
+    }
+}
+
+/// A shutdown that SIGINT or SIGTERM gives; a second one ends the process at once.
+pub(super) fn on_signal() -> Result<Shutdown> {
+    let (trigger, shutdown) = shutdown::channel();
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for signals")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot watch for signals")?;
+    tokio::spawn(async move {
+        for exit_code in [None, Some(130)] {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            if let Some(code) = exit_code {
+                std::process::exit(code);
+            }
+            trigger.fire();
+        }
+    });
+    Ok(shutdown)
+}
+
+/// Logs to standard error; `WASMBED_LOG` chooses what (`info` by default).
+fn log_to_stderr() {
+    tracing_subscriber::fmt().with_env_filter(filter()).with_writer(std::io::stderr).init();
+}
+
+/// What to log.
+pub(super) fn filter() -> tracing_subscriber::EnvFilter {
+    tracing_subscriber::EnvFilter::try_from_env("WASMBED_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"))
+}

@@ -1,0 +1,331 @@
+//! `wasmbed up`: a whole fleet in one process tree.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::Mutex,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use clap::Args;
+use tokio::{task::JoinHandle, time::Instant};
+use wasmbed_broker::{Broker, credentials::Role};
+use wasmbed_wire::{BoardName, DeviceId, HostId};
+
+use super::{
+    Common, Context,
+    live::{self, Live, REFRESH},
+    output,
+    roles::{filter, on_signal},
+};
+use crate::{
+    api::{Device, DeviceAdd, DeviceList},
+    client::{Client, ClientError},
+    config::Config,
+    connection::{Address, Connection},
+    host, service,
+    shutdown::{self, Shutdown, Trigger},
+};
+
+/// The id of the only host.
+const HOST: &str = "local";
+/// How long the service may take to answer for the first time.
+const START: Duration = Duration::from_secs(30);
+
+#[derive(Debug, Args)]
+pub(super) struct Up {
+    /// Devices to have: BOARD=COUNT, separated by commas
+    #[arg(long, default_value = "netduino2=2,rv32-virt=1,linux=1")]
+    devices: Devices,
+    /// Where the embedded broker listens; port 0 lets the system choose
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0")]
+    listen: String,
+    /// Folder of firmware images, as `cargo xtask fw` builds them
+    #[arg(long, value_name = "DIR")]
+    images: Option<PathBuf>,
+    /// The program wasmbed-agent [default: the one beside this program]
+    #[arg(long, value_name = "FILE")]
+    agent: Option<PathBuf>,
+    /// Time between heartbeats of devices, in milliseconds [default: 10000]
+    #[arg(long, value_name = "MS")]
+    heartbeat_ms: Option<u32>,
+    /// Print the devices once all are online, stop everything and exit; fails if one does not come up
+    #[arg(long)]
+    once: bool,
+    /// How long --once waits, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    timeout: u64,
+}
+
+/// How many devices of which boards.
+#[derive(Debug, Clone)]
+struct Devices(Vec<(BoardName, u32)>);
+
+impl FromStr for Devices {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parse = |part: &str| {
+            let (board, count) = part.split_once('=').unwrap_or((part, "1"));
+            let board = board.parse().map_err(|error| format!("{board:?}: {error}"))?;
+            let count = count.parse().map_err(|error| format!("{count:?} is no number: {error}"))?;
+            Ok((board, count))
+        };
+        text.split(',').filter(|part| !part.is_empty()).map(parse).collect::<Result<_, String>>().map(Devices)
+    }
+}
+
+impl Devices {
+    fn ids(&self) -> Result<Vec<(DeviceId, BoardName)>> {
+        let mut ids = Vec::new();
+        for (board, count) in &self.0 {
+            for number in 1..=*count {
+                let id = format!("{board}-{number}");
+                ids.push((id.parse().with_context(|| format!("{id:?} cannot be a device's id"))?, *board));
+            }
+        }
+        Ok(ids)
+    }
+}
+
+impl Up {
+    pub(super) async fn run(self, common: &Common) -> Result<()> {
+        let mut config = common.load()?;
+        config.host.images = self.images.clone().or(config.host.images);
+        config.host.agent = self.agent.clone().or(config.host.agent);
+        config.service.heartbeat_ms = self.heartbeat_ms.or(config.service.heartbeat_ms);
+        config.check()?;
+        let data_dir = config.data_dir();
+        make_private(&data_dir)?;
+        log_to_file(&data_dir.join("wasmbed.log"))?;
+        let mut stop = on_signal()?;
+        let mut roles = Roles::default();
+        let done = tokio::select! {
+            done = self.drive(common, &config, &mut roles) => done,
+            () = stop.wait() => Ok(()),
+        };
+        let ended = roles.stop().await;
+        done.and(ended)
+    }
+
+    /// Starts everything and shows it; returns by itself with `--once`, or when a role fails.
+    async fn drive(&self, common: &Common, config: &Config, roles: &mut Roles) -> Result<()> {
+        let address = match &config.broker.url {
+            Some(address) => address.clone(),
+            None => roles.start_broker(config, &self.listen).await?,
+        };
+        let id: HostId = HOST.parse().context("the host's own id")?;
+        let connect = |role: &Role| config.connection_to(address.clone(), role);
+        roles.start("the service", |stop| {
+            Ok(tokio::spawn(service::run(config.service(connect(&Role::Service)?)?, stop)))
+        })?;
+        roles.start("the host", |stop| {
+            let host = config.host(id, connect(&Role::Host(id))?, config.data_dir().join("host"))?;
+            Ok(tokio::spawn(host::run(host, stop)))
+        })?;
+        let operator = connect(&Role::Operator)?;
+        Context::write(&config.data_dir(), &operator)?;
+        let wanted = self.devices.ids()?;
+        let show = async {
+            let mut client = reach(&operator).await?;
+            register(&mut client, id, &wanted).await?;
+            if self.once {
+                self.show_once(common, &mut client, &wanted).await
+            } else {
+                self.show_live(common, config, &mut client, &operator).await
+            }
+        };
+        tokio::select! {
+            shown = show => shown,
+            failed = roles.failed() => Err(failed),
+        }
+    }
+
+    async fn show_once(
+        &self,
+        common: &Common,
+        client: &mut Client,
+        wanted: &[(DeviceId, BoardName)],
+    ) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(self.timeout);
+        loop {
+            let devices: Vec<Device> = client.request("device-list", &DeviceList::default()).await?;
+            let is_wanted = |device: &&Device| wanted.iter().any(|(id, _)| *id == device.id);
+            let missing: Vec<&Device> =
+                devices.iter().filter(is_wanted).filter(|device| !is_up(device)).collect();
+            if !missing.is_empty() && Instant::now() < deadline {
+                tokio::time::sleep(REFRESH).await;
+                continue;
+            }
+            if common.json {
+                output::json(&devices)?
+            } else {
+                output::text(live::table(&devices))?
+            }
+            if missing.is_empty() {
+                return Ok(());
+            }
+            let why: Vec<String> = missing.into_iter().map(why_not).collect();
+            bail!("not online after {} s\n  {}", self.timeout, why.join("\n  "));
+        }
+    }
+
+    async fn show_live(
+        &self,
+        common: &Common,
+        config: &Config,
+        client: &mut Client,
+        operator: &Connection,
+    ) -> Result<()> {
+        let mut live = Live::new();
+        if !common.json {
+            output::text(how_to(config, operator, live.is_terminal()))?;
+        }
+        loop {
+            match client.request::<Vec<Device>>("device-list", &DeviceList::default()).await {
+                Ok(devices) if common.json => output::line(serde_json::to_string(&devices)?)?,
+                Ok(devices) => live.show(live::table(&devices).to_string())?,
+                // An external broker may come and go; the fleet does not end with it.
+                Err(ClientError::Broker { .. } | ClientError::ServiceOffline | ClientError::NoAnswer(_)) => {
+                    *client = reach(operator).await?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+            tokio::time::sleep(REFRESH).await;
+        }
+    }
+}
+
+/// Whether a device is online and has told how it is.
+fn is_up(device: &Device) -> bool {
+    device.is_online() && device.heartbeat.is_some()
+}
+
+fn why_not(device: &Device) -> String {
+    let process = device.process.as_ref().and_then(|process| process.reason.as_deref());
+    let process = process.map_or(String::new(), |reason| format!(": {reason}"));
+    format!("{} is {}{process}", device.id, output::status(device))
+}
+
+fn how_to(config: &Config, operator: &Connection, is_terminal: bool) -> String {
+    let Address { host, port } = &operator.address;
+    let dir = config.data_dir();
+    let (dir, stop) = (dir.display(), if is_terminal { "Ctrl-C" } else { "SIGTERM" });
+    format!(
+        "The fleet runs on {}; {stop} stops it. Its log is {dir}/wasmbed.log. In another terminal:\n  \
+         wasmbed --data-dir {dir} device list\n  \
+         mosquitto_sub -V 5 -h {host} -p {port} -u {} -P {} -v -t '{}/v1/+/up/tm/#'\n\n",
+        operator.address, operator.username, operator.password, operator.prefix
+    )
+}
+
+/// Connects and waits for the service to answer.
+async fn reach(operator: &Connection) -> Result<Client> {
+    let deadline = Instant::now() + START;
+    loop {
+        let asked = async {
+            let mut client = Client::connect(operator.clone()).await?;
+            client.request::<Vec<Device>>("device-list", &DeviceList::default()).await?;
+            Ok(client)
+        };
+        // A message sent before the service subscribed is lost: do not wait long for its answer.
+        match tokio::time::timeout(Duration::from_secs(2), asked).await {
+            Ok(Ok(client)) => return Ok(client),
+            Ok(Err(error @ ClientError::Refused(_))) => return Err(error.into()),
+            Ok(Err(error)) if Instant::now() >= deadline => return Err(error.into()),
+            Err(_) if Instant::now() >= deadline => bail!("the service does not answer"),
+            Ok(Err(_)) | Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+async fn register(client: &mut Client, host: HostId, wanted: &[(DeviceId, BoardName)]) -> Result<()> {
+    let known: Vec<Device> = client.request("device-list", &DeviceList::default()).await?;
+    for (device, board) in wanted.iter().filter(|(id, _)| known.iter().all(|known| known.id != *id)) {
+        let add = DeviceAdd { device: *device, board: *board, host: Some(host), labels: Default::default() };
+        client.request::<Device>("device-add", &add).await?;
+    }
+    Ok(())
+}
+
+fn make_private(dir: &Path) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.with_context(|| format!("cannot create the data directory {}", dir.display()))
+}
+
+fn log_to_file(path: &Path) -> Result<()> {
+    let file = File::options().create(true).append(true).open(path);
+    let file = file.with_context(|| format!("cannot write the log {}", path.display()))?;
+    tracing_subscriber::fmt().with_env_filter(filter()).with_ansi(false).with_writer(Mutex::new(file)).init();
+    Ok(())
+}
+
+/// What runs beside the display, in the order in which it was started.
+#[derive(Default)]
+struct Roles(Vec<Running>);
+
+struct Running {
+    name: &'static str,
+    trigger: Trigger,
+    task: JoinHandle<Result<()>>,
+}
+
+impl Roles {
+    async fn start_broker(&mut self, config: &Config, listen: &str) -> Result<Address> {
+        let settings = wasmbed_broker::Config {
+            listen: listen.to_owned(),
+            prefix: config.prefix().to_owned(),
+            ..wasmbed_broker::Config::default()
+        };
+        let broker = Broker::bind(settings.with_secret(config.secret()?)?).await?;
+        let bound = broker.local_addr();
+        self.start("the broker", |mut stop| {
+            Ok(tokio::spawn(async move { Ok(broker.run(async move { stop.wait().await }).await?) }))
+        })?;
+        let host = if bound.ip().is_unspecified() { "127.0.0.1".to_owned() } else { bound.ip().to_string() };
+        Ok(Address { host, port: bound.port() })
+    }
+
+    fn start(
+        &mut self,
+        name: &'static str,
+        spawn: impl FnOnce(Shutdown) -> Result<JoinHandle<Result<()>>>,
+    ) -> Result<()> {
+        let (trigger, stop) = shutdown::channel();
+        let task = spawn(stop).with_context(|| format!("cannot start {name}"))?;
+        self.0.push(Running { name, trigger, task });
+        Ok(())
+    }
+
+    /// Returns when a role ended that should not have.
+    async fn failed(&mut self) -> anyhow::Error {
+        loop {
+            if let Some(at) = self.0.iter().position(|role| role.task.is_finished()) {
+                let role = self.0.remove(at);
+                return match role.task.await {
+                    Ok(Ok(())) => anyhow!("{} ended", role.name),
+                    Ok(Err(error)) => error.context(format!("{} failed", role.name)),
+                    Err(error) => anyhow!("{} failed: {error}", role.name),
+                };
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Stops everything, what was started last first: devices end before what they report to.
+    async fn stop(mut self) -> Result<()> {
+        let mut first = Ok(());
+        while let Some(role) = self.0.pop() {
+            role.trigger.fire();
+            let ended = match role.task.await {
+                Ok(ended) => ended.with_context(|| format!("{} failed", role.name)),
+                Err(error) => Err(anyhow!("{} failed: {error}", role.name)),
+            };
+            first = first.and(ended);
+        }
+        first
+    }
+}

@@ -1,0 +1,291 @@
+//! A client of the service: asks on the control topics and waits for answers, as any MQTT program could.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use rumqttc::v5::{
+    AsyncClient, ConnectionError, Event, EventLoop,
+    mqttbytes::{
+        QoS,
+        v5::{Filter, Packet, PublishProperties, SubscribeReasonCode},
+    },
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use tokio::{
+    sync::mpsc,
+    task::JoinHandle,
+    time::{Instant, timeout_at},
+};
+
+use crate::{
+    api::{Answer, Problem, ServiceState},
+    connection::Connection,
+    service::fleet_topic,
+};
+
+/// How long an answer may take.
+const ANSWER: Duration = Duration::from_secs(20);
+/// How long compiling an upload may take.
+const UPLOAD: Duration = Duration::from_secs(300);
+/// How long connecting may take.
+const CONNECT: Duration = Duration::from_secs(10);
+/// Messages that may wait for their reader.
+const MAX_WAITING: usize = 1024;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The broker cannot be reached or does not let us in.
+    #[error("cannot use the broker {address}: {reason}")]
+    Broker {
+        /// Its address.
+        address: String,
+        /// What went wrong, and what to do.
+        reason: String,
+    },
+    /// The service said that it is not running.
+    #[error("the fleet service is not running; start it with `wasmbed up` or `wasmbed serve`")]
+    ServiceOffline,
+    /// Nobody answered.
+    #[error(
+        "no answer within {} s; is a fleet service (`wasmbed serve`) connected to this broker, with the \
+         same prefix?", .0.as_secs()
+    )]
+    NoAnswer(Duration),
+    /// The service answered that it cannot be done.
+    #[error("{}", Explained(.0))]
+    Refused(Box<Problem>),
+    /// The answer is not what was expected.
+    #[error("the service's answer cannot be read; are both of the same version?")]
+    Unreadable(#[source] serde_json::Error),
+}
+
+struct Explained<'p>(&'p Problem);
+
+impl std::fmt::Display for Explained<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0.message)?;
+        match &self.0.hint {
+            Some(hint) => write!(f, "\n  hint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A message that was subscribed to.
+#[derive(Debug, Clone)]
+pub struct Message {
+    /// The whole topic.
+    pub topic: String,
+    /// The message.
+    pub payload: Bytes,
+    /// Whether the broker had kept it.
+    pub retained: bool,
+}
+
+/// A connection to the fleet's control topics.
+pub struct Client {
+    mqtt: AsyncClient,
+    connection: Connection,
+    answers: String,
+    messages: mpsc::Receiver<Message>,
+    requests: u64,
+    poll: JoinHandle<()>,
+    failure: mpsc::Receiver<String>,
+}
+
+impl Client {
+    /// Connects and subscribes to answers.
+    ///
+    /// # Errors
+    /// If the broker cannot be reached or refuses.
+    pub async fn connect(connection: Connection) -> Result<Self, ClientError> {
+        let name = random_name();
+        let (mqtt, events) = AsyncClient::new(connection.options(format!("wasmbed-cli-{name}")), 16);
+        let (sender, messages) = mpsc::channel(MAX_WAITING);
+        let (fail, failure) = mpsc::channel(1);
+        let (ready, mut is_ready) = mpsc::channel(1);
+        let answers = fleet_topic(&connection.prefix, format_args!("res/{name}"));
+        let filters = vec![
+            Filter::new(format!("{answers}/+"), QoS::AtLeastOnce),
+            Filter::new(fleet_topic(&connection.prefix, "state"), QoS::AtLeastOnce),
+        ];
+        let poll = tokio::spawn(poll(events, mqtt.clone(), filters, sender, ready, fail));
+        let mut client = Client { mqtt, connection, answers, messages, requests: 0, poll, failure };
+        let deadline = Instant::now() + CONNECT;
+        tokio::select! {
+            Ok(Some(())) = timeout_at(deadline, is_ready.recv()) => Ok(client),
+            Some(reason) = client.failure.recv() => Err(client.broken(reason)),
+            else => Err(client.broken("no answer to the connection attempt".into())),
+        }
+    }
+
+    /// Asks the service; a request with the same fields and `id` is carried out once.
+    ///
+    /// # Errors
+    /// If there is no answer, or it is a refusal.
+    pub async fn request<T: DeserializeOwned>(
+        &mut self,
+        verb: &str,
+        fields: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        let payload = serde_json::to_vec(fields).map_err(ClientError::Unreadable)?;
+        self.ask(&format!("cmd/{verb}"), payload, ANSWER).await
+    }
+
+    /// Uploads a module.
+    ///
+    /// # Errors
+    /// If there is no answer, or it is a refusal.
+    pub async fn put_module<T: DeserializeOwned>(
+        &mut self,
+        name: &str,
+        version: &str,
+        file: Vec<u8>,
+    ) -> Result<T, ClientError> {
+        self.ask(&format!("put/module/{name}/{version}"), file, UPLOAD).await
+    }
+
+    /// Subscribes to further topics below `{prefix}/v1/`; read them with [`Client::next`].
+    ///
+    /// # Errors
+    /// If the connection is gone.
+    pub async fn subscribe(&mut self, rest: &[String]) -> Result<(), ClientError> {
+        let filters = rest.iter().map(|rest| {
+            let topic = format!("{}/{}/{rest}", self.connection.prefix, wasmbed_wire::topic::VERSION);
+            Filter::new(topic, QoS::AtLeastOnce)
+        });
+        let sent = self.mqtt.subscribe_many(filters.collect::<Vec<_>>()).await;
+        sent.map_err(|error| self.broken(error.to_string()))
+    }
+
+    /// The next message that was subscribed to.
+    ///
+    /// # Errors
+    /// If the connection is gone.
+    pub async fn next(&mut self) -> Result<Message, ClientError> {
+        tokio::select! {
+            Some(message) = self.messages.recv() => Ok(message),
+            Some(reason) = self.failure.recv() => Err(self.broken(reason)),
+            else => Err(self.broken("the connection ended".into())),
+        }
+    }
+
+    async fn ask<T: DeserializeOwned>(
+        &mut self,
+        topic: &str,
+        payload: Vec<u8>,
+        patience: Duration,
+    ) -> Result<T, ClientError> {
+        self.requests += 1;
+        let correlation = Bytes::copy_from_slice(&self.requests.to_be_bytes());
+        let properties = PublishProperties {
+            response_topic: Some(format!("{}/{}", self.answers, self.requests)),
+            correlation_data: Some(correlation),
+            ..PublishProperties::default()
+        };
+        let topic = fleet_topic(&self.connection.prefix, topic);
+        let sent =
+            self.mqtt.publish_with_properties(topic, QoS::AtLeastOnce, false, payload, properties).await;
+        sent.map_err(|error| self.broken(error.to_string()))?;
+        self.answer(patience).await
+    }
+
+    async fn answer<T: DeserializeOwned>(&mut self, patience: Duration) -> Result<T, ClientError> {
+        let wanted = format!("{}/{}", self.answers, self.requests);
+        let state = fleet_topic(&self.connection.prefix, "state");
+        let deadline = Instant::now() + patience;
+        loop {
+            let Ok(message) = timeout_at(deadline, self.next()).await else {
+                return Err(ClientError::NoAnswer(patience));
+            };
+            let message = message?;
+            if message.topic == state {
+                let offline = |state: ServiceState| !state.online;
+                if serde_json::from_slice(&message.payload).is_ok_and(offline) {
+                    return Err(ClientError::ServiceOffline);
+                }
+            }
+            if message.topic == wanted {
+                return read(&message.payload);
+            }
+        }
+    }
+
+    fn broken(&self, reason: String) -> ClientError {
+        ClientError::Broker { address: self.connection.address.to_string(), reason }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.poll.abort();
+    }
+}
+
+fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, ClientError> {
+    let answer: Answer = serde_json::from_slice(payload).map_err(ClientError::Unreadable)?;
+    match answer.error {
+        Some(problem) => Err(ClientError::Refused(Box::new(problem))),
+        None => serde_json::from_value(answer.result.unwrap_or(Value::Null)).map_err(ClientError::Unreadable),
+    }
+}
+
+/// Polls one connection; a client of people does not connect again, it says what happened.
+async fn poll(
+    mut events: EventLoop,
+    mqtt: AsyncClient,
+    mut filters: Vec<Filter>,
+    messages: mpsc::Sender<Message>,
+    ready: mpsc::Sender<()>,
+    failure: mpsc::Sender<String>,
+) {
+    loop {
+        let reason = match events.poll().await {
+            Ok(Event::Incoming(Packet::ConnAck(_))) => {
+                // The queue is empty: this is the first thing anybody sends.
+                mqtt.try_subscribe_many(std::mem::take(&mut filters)).err().map(|error| error.to_string())
+            }
+            Ok(Event::Incoming(Packet::SubAck(ack))) => {
+                let refused = |code: &SubscribeReasonCode| !matches!(code, SubscribeReasonCode::Success(_));
+                let is_refused = ack.return_codes.iter().any(refused);
+                let _ = ready.try_send(());
+                is_refused.then(|| format!("it refuses the subscription ({:?})", ack.return_codes))
+            }
+            Ok(Event::Incoming(Packet::Publish(message))) => {
+                let topic = String::from_utf8_lossy(&message.topic).into_owned();
+                let message = Message { topic, payload: message.payload, retained: message.retain };
+                // A reader that is too slow misses lines rather than answers stopping.
+                let _ = messages.try_send(message);
+                None
+            }
+            Ok(_) => None,
+            Err(error) => Some(explain(&error)),
+        };
+        if let Some(reason) = reason {
+            // Nobody waits for it when the client is gone.
+            let _ = failure.send(reason).await;
+            return;
+        }
+    }
+}
+
+fn explain(error: &ConnectionError) -> String {
+    match error {
+        ConnectionError::ConnectionRefused(code) => {
+            format!("it refuses us ({code:?}); check --user and --password-file")
+        }
+        other => format!("{other}; check --broker, and that the broker is running"),
+    }
+}
+
+/// A name no other client has.
+pub(crate) fn random_name() -> String {
+    let mut bytes = [0; 8];
+    // Without random numbers the process id has to do: names only have to differ.
+    if getrandom::fill(&mut bytes).is_err() {
+        bytes = u64::from(std::process::id()).to_be_bytes();
+    }
+    format!("{:016x}", u64::from_be_bytes(bytes))
+}

@@ -1,0 +1,281 @@
+//! Configuration of the roles: a TOML file, then the environment, then command line options.
+//!
+//! Environment variables are `WASMBED__` and the path of a key, `__` between levels:
+//! `WASMBED__BROKER__URL`. Unknown keys are refused, so that a misspelt one is not ignored.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use serde::Deserialize;
+use wasmbed_broker::credentials::{Role, Secret};
+use wasmbed_plan::Policy;
+use wasmbed_wire::{HostId, limits::HEARTBEAT_MS, topic::DEFAULT_PREFIX};
+
+use crate::{
+    connection::{Address, Connection},
+    host_api::HostConfig,
+    service::ServiceConfig,
+};
+
+/// Name of the file passwords are derived from, in the data directory.
+pub const SECRET_FILE: &str = "broker.secret";
+/// Shortest and longest time between heartbeats.
+const HEARTBEATS: std::ops::RangeInclusive<u32> = 100..=3_600_000;
+
+/// Everything that can be configured, as written.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where data is kept.
+    pub data_dir: Option<PathBuf>,
+    /// First level or levels of every topic; `wasmbed` if absent.
+    pub prefix: Option<String>,
+    /// The broker and how to log in.
+    pub broker: BrokerConfig,
+    /// The fleet service.
+    pub service: ServiceSection,
+    /// How patient the service is with devices.
+    pub health: Policy,
+    /// The host role.
+    pub host: HostSection,
+}
+
+/// The broker and how to log in.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BrokerConfig {
+    /// `mqtt://HOST:PORT`.
+    pub url: Option<Address>,
+    /// User name, if not that of the role.
+    pub user: Option<String>,
+    /// File with the password, if it is not derived from the secret.
+    pub password_file: Option<PathBuf>,
+    /// File with the secret passwords are derived from; `broker.secret` in the data directory if absent.
+    pub secret_file: Option<PathBuf>,
+}
+
+/// The fleet service.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServiceSection {
+    /// Time between heartbeats, in milliseconds.
+    pub heartbeat_ms: Option<u32>,
+    /// Whether unknown devices of known boards are registered when they first speak.
+    pub auto_register: bool,
+    /// A folder of further boards, `NAME/board.toml` each.
+    pub boards_dir: Option<PathBuf>,
+}
+
+/// The host role.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HostSection {
+    /// Its id.
+    pub id: Option<HostId>,
+    /// Folder of firmware images.
+    pub images: Option<PathBuf>,
+    /// The program `wasmbed-agent`; the one beside this program if absent.
+    pub agent: Option<PathBuf>,
+}
+
+impl Config {
+    /// Reads the file, if one is given, and the environment.
+    ///
+    /// # Errors
+    /// If the file cannot be read, a key is unknown, or a value cannot be understood.
+    pub fn load(file: Option<&Path>) -> anyhow::Result<Self> {
+        let mut builder = config::Config::builder();
+        if let Some(file) = file {
+            builder = builder.add_source(config::File::from(file).format(config::FileFormat::Toml));
+        }
+        let environment = config::Environment::with_prefix("WASMBED")
+            .prefix_separator("__")
+            .separator("__")
+            .try_parsing(true);
+        let loaded: Config = builder
+            .add_source(environment)
+            .build()
+            .and_then(config::Config::try_deserialize)
+            .with_context(|| match file {
+                Some(file) => format!("cannot use the configuration in {} and WASMBED__…", file.display()),
+                None => "cannot use the configuration in WASMBED__… variables".to_owned(),
+            })?;
+        loaded.check()?;
+        Ok(loaded)
+    }
+
+    /// Refuses values that cannot work.
+    ///
+    /// # Errors
+    /// The first one, with what may be written instead.
+    pub fn check(&self) -> anyhow::Result<()> {
+        if let Some(found) = self.service.heartbeat_ms.filter(|ms| !HEARTBEATS.contains(ms)) {
+            bail!(
+                "service.heartbeat_ms is {found}; it must be between {} and {}",
+                HEARTBEATS.start(),
+                HEARTBEATS.end()
+            );
+        }
+        if self.health.overdue_tenths < 10 {
+            bail!(
+                "health.overdue_tenths is {}; below 10 every device would be overdue between two heartbeats",
+                self.health.overdue_tenths
+            );
+        }
+        let prefix = self.prefix();
+        let is_level = |level: &str| {
+            !level.is_empty() && level.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+        };
+        if prefix.len() > 64 || !prefix.split('/').all(is_level) {
+            bail!("prefix is {prefix:?}; use 1 to 64 of a-z, A-Z, 0-9, - and _ with / between levels");
+        }
+        Ok(())
+    }
+
+    /// First level or levels of every topic.
+    pub fn prefix(&self) -> &str {
+        self.prefix.as_deref().unwrap_or(DEFAULT_PREFIX)
+    }
+
+    /// Where data is kept.
+    pub fn data_dir(&self) -> PathBuf {
+        self.data_dir.clone().unwrap_or_else(default_data_dir)
+    }
+
+    /// The secret passwords are derived from; made if there is none.
+    ///
+    /// # Errors
+    /// If its file cannot be used.
+    pub fn secret(&self) -> anyhow::Result<Secret> {
+        let path = match &self.broker.secret_file {
+            Some(path) => path.clone(),
+            None => {
+                let dir = self.data_dir();
+                std::fs::create_dir_all(&dir)
+                    .with_context(|| format!("cannot create the data directory {}", dir.display()))?;
+                dir.join(SECRET_FILE)
+            }
+        };
+        Ok(Secret::load_or_create(&path)?)
+    }
+
+    /// The connection of a role to the configured broker.
+    ///
+    /// # Errors
+    /// If no broker is configured, or the password cannot be read.
+    pub fn connection(&self, role: &Role) -> anyhow::Result<Connection> {
+        let Some(address) = self.broker.url.clone() else {
+            bail!(
+                "no broker is configured; use --broker mqtt://HOST:PORT, broker.url in the configuration, \
+                 or WASMBED__BROKER__URL"
+            );
+        };
+        self.connection_to(address, role)
+    }
+
+    /// The connection of a role to this broker.
+    ///
+    /// # Errors
+    /// If the password cannot be read.
+    pub fn connection_to(&self, address: Address, role: &Role) -> anyhow::Result<Connection> {
+        let password = match &self.broker.password_file {
+            Some(path) => read_password(path)?,
+            None => self.secret()?.password(role),
+        };
+        let username = self.broker.user.clone().unwrap_or_else(|| role.username());
+        Ok(Connection { address, username, password, prefix: self.prefix().to_owned() })
+    }
+
+    /// What the service runs with.
+    ///
+    /// # Errors
+    /// If the secret cannot be used.
+    pub fn service(&self, connection: Connection) -> anyhow::Result<ServiceConfig> {
+        Ok(ServiceConfig {
+            connection,
+            data_dir: self.data_dir(),
+            boards_dir: self.service.boards_dir.clone(),
+            secret: self.secret()?,
+            policy: self.health,
+            heartbeat_ms: self.service.heartbeat_ms.unwrap_or(HEARTBEAT_MS),
+            auto_register: self.service.auto_register,
+        })
+    }
+
+    /// What the host role runs with, its data in `data_dir`.
+    ///
+    /// # Errors
+    /// If no images are configured, or this program cannot be found beside its agent.
+    pub fn host(&self, id: HostId, connection: Connection, data_dir: PathBuf) -> anyhow::Result<HostConfig> {
+        let Some(firmware_dir) = self.host.images.clone() else {
+            bail!(
+                "no firmware images are configured; use --images DIR (`cargo xtask fw` builds them), \
+                 host.images in the configuration, or WASMBED__HOST__IMAGES"
+            );
+        };
+        let agent = match &self.host.agent {
+            Some(agent) => agent.clone(),
+            None => std::env::current_exe()
+                .context("cannot find this program's folder")?
+                .with_file_name("wasmbed-agent"),
+        };
+        Ok(HostConfig { id, connection, data_dir, firmware_dir, agent })
+    }
+}
+
+/// Reads a password from a file; the line end does not belong to it.
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn read_password(path: &Path) -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read the password file {}", path.display()))?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+/// `$XDG_STATE_HOME/wasmbed`, which is most often `~/.local/state/wasmbed`.
+fn default_data_dir() -> PathBuf {
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    absolute("XDG_STATE_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
+        .unwrap_or_else(|| PathBuf::from("."))
+        .join("wasmbed")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> anyhow::Result<Config> {
+        let dir = tempfile::tempdir()?;
+        let path = dir.path().join("wasmbed.toml");
+        std::fs::write(&path, text)?;
+        Config::load(Some(&path))
+    }
+
+    #[test]
+    fn a_file_sets_what_it_names() {
+        let config = load(
+            "prefix = \"lab\"\n[broker]\nurl = \"mqtt://10.0.0.1:1884\"\n[health]\nping_ms = 50\n\
+             [service]\nheartbeat_ms = 500\n",
+        )
+        .expect("a configuration");
+        assert_eq!(config.prefix(), "lab");
+        assert_eq!(config.broker.url.map(|url| url.port), Some(1884));
+        assert_eq!(config.health, Policy { ping_ms: 50, ..Policy::default() });
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (text, named) in [
+            ("prefx = \"lab\"", "prefx"),
+            ("[health]\nping = 50", "ping"),
+            ("[broker]\nurl = \"http://x\"", "http://x"),
+            ("prefix = \"a//b\"", "a//b"),
+            ("[service]\nheartbeat_ms = 1", "heartbeat_ms"),
+        ] {
+            let error = format!("{:#}", load(text).expect_err(text));
+            assert!(error.contains(named), "{error}");
+        }
+    }
+}
