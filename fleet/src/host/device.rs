@@ -334,7 +334,11 @@ impl Observer for Attendant<'_> {
     }
 
     fn console(&mut self, text: &[u8]) {
+        // One frame is one line, whether or not it says so.
         self.printer.print(text);
+        if !text.ends_with(b"\n") {
+            self.printer.print(b"\n");
+        }
     }
 
     fn counters(&mut self, counters: LinkCounters) {

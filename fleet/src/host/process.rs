@@ -86,10 +86,20 @@ impl fmt::Display for Exit {
             Some((None, Some(code))) => write!(f, "exit code {code}")?,
             _ => f.write_str("ended in an unknown way")?,
         }
-        if !self.last_line.is_empty() {
+        if self.is_its_own_doing() && !self.last_line.is_empty() {
             write!(f, ": {}", self.last_line)?;
         }
         Ok(())
+    }
+}
+
+impl Exit {
+    /// Whether what the process said last may be the reason: nothing it said explains a signal that
+    /// somebody else sent.
+    fn is_its_own_doing(&self) -> bool {
+        let signal =
+            self.status.and_then(|status| status.signal()).and_then(|signal| Signal::try_from(signal).ok());
+        !matches!(signal, Some(Signal::SIGKILL | Signal::SIGTERM | Signal::SIGINT | Signal::SIGHUP))
     }
 }
 

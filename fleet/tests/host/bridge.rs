@@ -113,8 +113,8 @@ async fn a_lost_broker_is_told_and_each_open_is_one_attempt() {
 async fn what_a_board_prints_is_logged_and_published() {
     let mut world = world().await;
     let mut board = online(&world, 1).await;
-    board.print("hello ").await;
-    board.print("world\n").await;
+    board.print("hello world").await;
+    board.print("again\n").await;
     let line = world
         .service
         .until("a line", |topic, message| {
@@ -123,7 +123,7 @@ async fn what_a_board_prints_is_logged_and_published() {
         .await;
     assert_eq!(line, "hello world");
     let log = world.data.path().join("devices/pump-1/console.log");
-    assert!(std::fs::read_to_string(log).expect("a log").contains("hello world\n"));
+    assert!(std::fs::read_to_string(log).expect("a log").contains("hello world\nagain\n"));
 }
 
 #[tokio::test]

@@ -24,7 +24,6 @@ struct Config<'a> {
     password: &'a str,
     trusted: &'a [PublicKey],
     data_dir: PathBuf,
-    simulate: bool,
 }
 
 /// Writes the agent's configuration, readable for this user only, and returns its path.
@@ -40,8 +39,6 @@ pub(super) fn write_config(
         password: &device.password,
         trusted: &device.trusted,
         data_dir: dir.join("data"),
-        // It stands for a board with sensors; this machine's are not its own.
-        simulate: true,
     };
     let text = toml::to_string(&config).map_err(io::Error::other)?;
     let path = dir.join("agent.toml");
