@@ -8,7 +8,7 @@
 
 use std::{
     convert::Infallible,
-    fs, io,
+    io,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -115,13 +115,7 @@ impl Device {
     }
 
     async fn forget(&mut self) -> Disturbance {
-        let dir = self.launcher.device_dir(&self.id);
-        match fs::remove_dir_all(&dir) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(device = %self.id, dir = %dir.display(), %error, "could not remove the files of a device");
-            }
-            _ => {}
-        }
+        self.launcher.forget(&self.id);
         match self.wanted.changed().await {
             Ok(()) => Disturbance::Changed,
             Err(_) => Disturbance::Ending,

@@ -101,6 +101,25 @@ impl Launcher {
         self.devices.join(device.as_str())
     }
 
+    /// Removes everything a device had.
+    pub(super) fn forget(&self, device: &DeviceId) {
+        let dir = self.device_dir(device);
+        match fs::remove_dir_all(&dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(%device, dir = %dir.display(), %error, "could not remove the files of a device");
+            }
+            _ => {}
+        }
+    }
+
+    /// Removes what devices had that went while the host did not run.
+    pub(super) fn forget_all_but(&self, is_wanted: impl Fn(&DeviceId) -> bool) {
+        let entries = fs::read_dir(&self.devices).into_iter().flatten().flatten();
+        // What has no device's name was not made by a host.
+        let known = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<DeviceId>().ok());
+        known.filter(|device| !is_wanted(device)).for_each(|device| self.forget(&device));
+    }
+
     /// The boards whose emulator and image, or whose program, are there.
     pub(super) fn startable(&self) -> Vec<BoardName> {
         self.boards.iter().filter(|board| self.is_startable(board)).map(|board| board.name).collect()

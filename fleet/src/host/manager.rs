@@ -63,6 +63,9 @@ impl Manager {
             );
             return;
         }
+        if self.revision.is_none() {
+            self.launcher.forget_all_but(|id| desired.devices.iter().any(|device| device.id == *id));
+        }
         self.revision = Some(desired.revision);
         self.reporter.accept(desired.revision, desired.devices.iter().map(|device| device.id));
         let wanted: BTreeMap<DeviceId, DesiredDevice> =

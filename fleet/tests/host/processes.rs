@@ -155,9 +155,12 @@ async fn the_end_of_the_host_is_the_end_of_its_processes() {
     assert_eq!(pids.len(), 2);
     world.stop_host().await;
     assert!(!pids.into_iter().any(exists));
-    // And the folder is free for the next one, which goes by the retained desired state.
+    // And the folder is free for the next one, which goes by what is desired then.
+    world.desire(&[device("pump-1", "quiet")]).await;
     world.start_host();
     assert!(exists(world.running(0).await.pid));
+    let has_folder = |id: &str| world.data.path().join("devices").join(id).exists();
+    assert!(has_folder("pump-1") && !has_folder("pump-2"));
 }
 
 #[tokio::test]

@@ -21,16 +21,26 @@ pub(super) struct Inbox {
 
 #[derive(Debug, Default)]
 struct State {
-    up: bool,
+    up: Up,
     acked: VecDeque<u16>,
     messages: VecDeque<Message>,
     bytes: usize,
     closed: Option<String>,
 }
 
+/// A broker may send what it retains before it confirms the subscription; the reader hears of the
+/// session first.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Up {
+    #[default]
+    NotYet,
+    ToTell,
+    Told,
+}
+
 impl Inbox {
     pub(super) fn up(&self) {
-        self.change(|state| state.up = true);
+        self.change(|state| state.up = Up::ToTell);
     }
 
     pub(super) fn acked(&self, token: u16) {
@@ -92,17 +102,22 @@ impl State {
     }
 
     fn pop(&mut self) -> Option<Event> {
-        if std::mem::take(&mut self.up) {
-            return Some(Event::Up);
+        if self.closed.is_some() {
+            // Kept, so that a reader that asks again is told again.
+            return self.closed.clone().map(Event::Closed);
         }
-        if let Some(token) = self.acked.pop_front() {
-            return Some(Event::Acked(token));
+        match self.up {
+            Up::NotYet => return None,
+            Up::ToTell => {
+                self.up = Up::Told;
+                return Some(Event::Up);
+            }
+            Up::Told => {}
         }
-        if let Some(message) = self.remove(0) {
-            return Some(Event::Message(message));
+        match self.acked.pop_front() {
+            Some(token) => Some(Event::Acked(token)),
+            None => self.remove(0).map(Event::Message),
         }
-        // Kept, so that a reader that asks again is told again.
-        self.closed.clone().map(Event::Closed)
     }
 }
 
@@ -115,13 +130,17 @@ mod tests {
         Message { topic: topic.to_owned(), payload: Bytes::from(vec![0; size]) }
     }
 
+    fn told() -> State {
+        State { up: Up::Told, ..State::default() }
+    }
+
     fn drain(state: &mut State) -> Vec<Event> {
         std::iter::from_fn(|| state.pop()).collect()
     }
 
     #[test]
     fn only_the_last_level_of_a_topic_is_kept() {
-        let mut state = State::default();
+        let mut state = told();
         state.push(Policy::Latest, message("dn/desired", 1));
         state.push(Policy::Wanted, message("dn/cmd/a", 1));
         state.push(Policy::Latest, message("dn/desired", 2));
@@ -133,7 +152,7 @@ mod tests {
 
     #[test]
     fn blocks_give_way_before_commands_and_nothing_grows_without_end() {
-        let mut state = State::default();
+        let mut state = told();
         for _ in 0..1000 {
             state.push(Policy::Droppable, message("dn/blk/0011223344556677", 16 * 1024));
         }
@@ -146,6 +165,15 @@ mod tests {
         state.push(Policy::Latest, message("dn/desired", 10));
         assert_eq!(state.messages.len(), MOST_MESSAGES + 1);
         assert!(drain(&mut state).len() > blocks);
+    }
+
+    #[test]
+    fn nothing_is_read_before_the_session_is_up() {
+        let mut state = State::default();
+        state.push(Policy::Latest, message("dn/desired", 1));
+        assert_eq!(state.pop(), None);
+        state.up = Up::ToTell;
+        assert_eq!(drain(&mut state), [Event::Up, Event::Message(message("dn/desired", 1))]);
     }
 
     #[tokio::test]
