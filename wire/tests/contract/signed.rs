@@ -11,7 +11,10 @@ use wasmbed_wire::{
     sign1::{Malformed, SIGNATURE_BYTES, Sign1, TooLarge, signed_bytes},
 };
 
-use super::samples::{parsed, samples};
+use super::{
+    samples::{parsed, samples},
+    source::{self, Field, Shape},
+};
 
 const KEY: KeyId = KeyId([0xc0, 1, 2, 3, 4, 5, 6, 7]);
 
@@ -81,6 +84,17 @@ fn an_independent_reader_finds_a_cose_sign1() {
     assert_eq!(*unprotected, Value::Map(key_id));
     assert_eq!(*payload, manifest_bytes());
     assert_eq!(signature.len(), SIGNATURE_BYTES);
+}
+
+#[test]
+fn the_schema_for_other_tools_has_the_same_fields() {
+    let cddl = include_str!("../../manifest.cddl");
+    let listed = cddl.lines().skip_while(|line| *line != "manifest = {").skip(1);
+    let listed: Vec<_> = listed.take_while(|line| !line.contains('*')).map(str::trim).collect();
+    let manifest = source::declared("manifest.rs").into_iter().find(|declared| declared.name == "Manifest");
+    let Some(Shape::Map(fields)) = manifest.map(|manifest| manifest.kind) else { panic!("a map") };
+    let line = |field: &Field| format!("{} => {},", field.number, field.name.replace('_', "-"));
+    assert_eq!(listed, fields.iter().map(line).collect::<Vec<_>>());
 }
 
 #[test]
