@@ -132,12 +132,13 @@ impl Device {
     async fn keep_running(&mut self, wanted: &DesiredDevice) -> Disturbance {
         // Everything is started afresh, which is what a cycle is.
         self.cycle = wanted.cycle;
+        let mut wanted = wanted.clone();
         loop {
-            let why = match self.run_once(wanted).await {
+            let why = match self.run_once(&wanted).await {
                 Ended::Disturbed(disturbance) => return disturbance,
                 Ended::Failed(why) => {
                     self.event(EventKind::StartFailed, &why);
-                    return self.give_up(wanted, why).await;
+                    return self.give_up(&wanted, why).await;
                 }
                 Ended::Died(why) => why,
             };
@@ -149,14 +150,18 @@ impl Device {
                         "restarted {budget} times in {seconds} s, restart budget used up; last: {why}"
                     );
                     self.event(EventKind::BudgetExhausted, &why);
-                    return self.give_up(wanted, why).await;
+                    return self.give_up(&wanted, why).await;
                 }
                 Verdict::After(pause) => {
                     self.reason = Some(why);
-                    if let Some(disturbance) = self.pause(wanted, pause).await {
+                    if let Some(disturbance) = self.pause(&wanted, pause).await {
                         return disturbance;
                     }
                     self.restarted += 1;
+                    // What did not disturb the last start still counts for the next one.
+                    if let Some(now) = self.wanted.borrow().clone() {
+                        wanted.trusted = now.trusted;
+                    }
                 }
             }
         }

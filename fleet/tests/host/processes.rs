@@ -9,6 +9,7 @@ use wasmbed_fleet::{
     host_api::{EventKind, Power, ProcessStatus, Reported},
     shutdown,
 };
+use wasmbed_wire::{PublicKey, provision::Provision};
 
 use crate::{
     board::Board,
@@ -107,6 +108,34 @@ async fn power_off_and_removal_end_the_process_even_one_that_does_not_listen() {
     })
     .await
     .expect("the device's folder to go");
+}
+
+#[tokio::test]
+async fn each_start_is_provisioned_with_the_keys_of_now_and_higher_numbers() {
+    let (name, text) = script("provisioned", "exec sleep 1000");
+    let text = text.replace("files = []", "files = [{ holds = 'provision', name = 'p.bin' }]");
+    let mut world = World::new(&[(name, text)]).await;
+    let mut desired = device("pump-1", "provisioned");
+    world.desire(&[desired.clone()]).await;
+    let first = world.running(0).await;
+    let path = world.data.path().join("devices/pump-1/p.bin");
+    let before = std::fs::read(&path).expect("a blob");
+    let before = Provision::read(&before).expect("a blob");
+    assert!(before.device == desired.id && before.trusted.is_empty() && before.boot_floor > 0);
+
+    desired.trusted = vec![PublicKey([7; 32])];
+    let revision = world.desire(&[desired.clone()]).await;
+    let accepted = |topic: &str, publish: &_| {
+        let reported: Reported = json("up/reported", topic, publish)?;
+        (reported.revision == revision).then(|| reported.devices[0].pid)
+    };
+    assert_eq!(world.service.until("the revision", accepted).await, first.pid, "new keys stop nothing");
+    signal(first.pid, Signal::SIGKILL);
+    world.event(EventKind::Restarted).await;
+    let after = std::fs::read(&path).expect("a blob");
+    let after = Provision::read(&after).expect("a blob");
+    assert!(after.trusted.iter().eq(desired.trusted));
+    assert!(after.boot_floor > before.boot_floor);
 }
 
 #[tokio::test]
