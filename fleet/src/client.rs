@@ -147,6 +147,21 @@ impl Client {
         self.ask(&format!("put/module/{name}/{version}"), file, UPLOAD).await
     }
 
+    /// Waits until the service says that it is connected.
+    ///
+    /// # Errors
+    /// If the connection is gone.
+    pub async fn wait_for_service(&mut self) -> Result<(), ClientError> {
+        let state = fleet_topic(&self.connection.prefix, "state");
+        loop {
+            let message = self.next().await?;
+            let online = |state: ServiceState| state.online;
+            if message.topic == state && serde_json::from_slice(&message.payload).is_ok_and(online) {
+                return Ok(());
+            }
+        }
+    }
+
     /// Subscribes to further topics below `{prefix}/v1/`; read them with [`Client::next`].
     ///
     /// # Errors

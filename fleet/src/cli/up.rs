@@ -10,7 +10,10 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
-use tokio::{task::JoinHandle, time::Instant};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, timeout_at},
+};
 use wasmbed_broker::{Broker, credentials::Role};
 use wasmbed_wire::{BoardName, DeviceId, HostId};
 
@@ -221,23 +224,25 @@ fn how_to(config: &Config, operator: &Connection, is_terminal: bool) -> String {
     )
 }
 
-/// Connects and waits for the service to answer.
+/// Connects, again and again if need be, and waits for the service.
 async fn reach(operator: &Connection) -> Result<Client> {
     let deadline = Instant::now() + START;
-    loop {
-        let asked = async {
-            let mut client = Client::connect(operator.clone()).await?;
-            client.request::<Vec<Device>>("device-list", &DeviceList::default()).await?;
-            Ok(client)
-        };
-        // A message sent before the service subscribed is lost: do not wait long for its answer.
-        match tokio::time::timeout(Duration::from_secs(2), asked).await {
-            Ok(Ok(client)) => return Ok(client),
-            Ok(Err(error @ ClientError::Refused(_))) => return Err(error.into()),
-            Ok(Err(error)) if Instant::now() >= deadline => return Err(error.into()),
-            Err(_) if Instant::now() >= deadline => bail!("the service does not answer"),
-            Ok(Err(_)) | Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+    let connected = async {
+        loop {
+            match Client::connect(operator.clone()).await {
+                Ok(client) => break client,
+                Err(error) => tracing::info!(%error, "cannot connect to the broker yet"),
+            }
+            tokio::time::sleep(REFRESH).await;
         }
+    };
+    let reached = async {
+        let mut client = connected.await;
+        client.wait_for_service().await.map(|()| client)
+    };
+    match timeout_at(deadline, reached).await {
+        Ok(client) => Ok(client?),
+        Err(_) => bail!("the service did not connect to {} within {} s", operator.address, START.as_secs()),
     }
 }
 

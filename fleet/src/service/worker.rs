@@ -97,7 +97,8 @@ fn work(
     loop {
         let now = clock.now();
         let pause = fleet.next_deadline().map_or(MAX_PAUSE, |at| Duration::from_millis(at.ms_since(now)));
-        match runtime.block_on(timeout(pause.min(MAX_PAUSE), inputs.recv())) {
+        // The timer has to be made inside the runtime.
+        match runtime.block_on(async { timeout(pause.min(MAX_PAUSE), inputs.recv()).await }) {
             Ok(Some(input)) => step(clock.now(), &mut fleet, input),
             Ok(None) => break,
             Err(_) => fleet.on_tick(clock.now()),
