@@ -65,6 +65,8 @@ impl Window {
     /// Takes note of how many blocks there are.
     pub(crate) fn set_total(&mut self, total: u32) {
         self.total = Some(total);
+        // The first request is made before this is known and may name blocks that do not exist.
+        self.asked &= self.existing();
     }
 
     /// Whether all blocks are here.
@@ -180,6 +182,17 @@ mod tests {
         assert!(!window.expects(2) && !window.expects(u32::MAX));
         window.take(Instant(1), 1);
         assert!(!window.expects(1));
+    }
+
+    #[test]
+    fn a_block_beyond_the_end_is_never_expected() {
+        let mut window = Window::new(8);
+        ask(&mut window, 0);
+        window.set_total(3);
+        assert!(window.expects(2) && !window.expects(3));
+        (0..3).for_each(|index| window.take(Instant(1), index));
+        assert!(window.is_complete());
+        assert_eq!(window.deadline(), None);
     }
 
     #[test]

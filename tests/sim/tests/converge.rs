@@ -109,6 +109,8 @@ fn changing_ones_mind_during_a_transfer_is_fine() {
     world.converge(pump, 10_000);
     let trace = world.take_trace();
     assert!(!trace.contains("stop slot"), "the first version never had to stop:\n{trace}");
+    let (_, after) = trace.split_once("desired r3").expect("the last change");
+    assert!(!after.contains("get"), "nobody wants the second version any more:\n{trace}");
 }
 
 #[test]

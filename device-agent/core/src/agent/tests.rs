@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use wasmbed_wire::{
     ArtifactId, Seq,
     message::{
-        Command, CommandResult, Crash, Desired, DesiredModule, Info, ModuleState, Outcome, Reason, Reported,
-        Setting, Verb,
+        Block, Command, CommandResult, Crash, Desired, DesiredModule, Info, ModuleState, Outcome, Reason,
+        Reported, Setting, Verb,
     },
 };
 
@@ -153,6 +153,23 @@ fn strange_messages_are_turned_down_with_a_reason() {
 }
 
 #[test]
+fn a_block_that_is_too_short_or_too_long_is_turned_down() {
+    let payload = [7; 600];
+    let made = make(&manifest(&payload), &payload, 1);
+    let mut agent: Agent<_, 2> = online(Bench::default());
+    assert_eq!(agent.on_message(Instant(1), "dn/desired", &desired(1, made.id)), Ok(()));
+    settle(&mut agent);
+    let topic = std::format!("dn/blk/{}", made.id);
+    let mut send =
+        |index, bytes: &[u8]| agent.on_message(Instant(1), &topic, &encoded(&Block { index, bytes }));
+    assert_eq!(send(0, &made.signed), Ok(()));
+    assert_eq!(send(1, &payload[..511]), Err(Rejected::WrongLength { expected: 512 }));
+    assert_eq!(send(2, &payload[..512]), Err(Rejected::WrongLength { expected: 88 }));
+    assert_eq!(send(3, &payload[..1]), Err(Rejected::Unasked));
+    assert_eq!(send(2, &payload[..88]), Ok(()));
+}
+
+#[test]
 fn an_unknown_command_is_answered_too() {
     let mut agent: Agent<_, 2> = online(Bench::default());
     // A verb that a later version may have.
@@ -207,7 +224,7 @@ fn inputs() -> impl Strategy<Value = Input> {
     let blocks: Vec<Vec<u8>> = core::iter::once(&made.signed[..])
         .chain(payload.chunks(512))
         .enumerate()
-        .map(|(index, bytes)| encoded(&wasmbed_wire::message::Block { index: index as u32, bytes }))
+        .map(|(index, bytes)| encoded(&Block { index: index as u32, bytes }))
         .collect();
     let block_topic = std::format!("dn/blk/{}", made.id);
     let topics = prop::sample::select(vec![
