@@ -44,6 +44,23 @@ pub struct Start {
     pub crash: Option<LastCrash>,
 }
 
+impl fmt::Display for Start {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Start { starts, cause, crash, .. } = self;
+        let cause = match cause {
+            ResetCause::Power => "power came on",
+            ResetCause::Command => "restarted on request",
+            ResetCause::Crash => "crashed",
+            ResetCause::Watchdog => "reset from outside",
+        };
+        write!(f, "start {starts}, {cause}")?;
+        match crash {
+            Some(crash) => write!(f, " after {} ms at {:#010x}: {}", crash.uptime_ms, crash.pc, crash.text()),
+            None => Ok(()),
+        }
+    }
+}
+
 /// A crash, as kept across the reset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LastCrash {

@@ -1,6 +1,6 @@
 //! The loop: link to agent, agent to link and modules, sleep.
 
-use alloc::rc::Rc;
+use alloc::{boxed::Box, rc::Rc};
 use core::{cell::RefCell, fmt};
 
 use heapless::Vec;
@@ -44,9 +44,8 @@ pub fn run<B: Board, const SLOTS: usize>(
     keep_boot: fn(u32),
 ) -> ! {
     let session = (start.starts as u16).rotate_left(8) ^ board.now_us() as u16;
-    let window = sheet.window_blocks.saturating_add(1);
-    let port = Rc::new(Port::new(board, session, window, SLOTS * MESSAGE_BYTES));
-    port.say(format_args!("wasmbed {} on {}, {:?}", env!("CARGO_PKG_VERSION"), sheet.name, start));
+    let port = open_port(board, sheet, session, SLOTS * MESSAGE_BYTES);
+    port.say(format_args!("wasmbed {} on {}: {start}", env!("CARGO_PKG_VERSION"), sheet.name));
     match Provision::read(provision) {
         Ok(provision) => match sheet.name.parse() {
             Ok(name) => Driver::<B, SLOTS>::new(port, sheet, name, provision, start, keep_boot).run(),
@@ -59,6 +58,15 @@ pub fn run<B: Board, const SLOTS: usize>(
             complain(&port, format_args!("the provisioning is damaged; write it again"))
         }
     }
+}
+
+/// Not inlined, like everything here that needs much of the stack for a moment: modules start on top of
+/// the loop's own frame, which therefore has to be small.
+#[inline(never)]
+fn open_port<B: Board>(board: B, sheet: &Sheet, session: u16, message_bytes: usize) -> Rc<Port<B>> {
+    // The blocks under way, and whatever else is said meanwhile.
+    let window = sheet.window_blocks.saturating_add(1);
+    Rc::new(Port::new(board, session, window, message_bytes))
 }
 
 /// Says over and over why the device does nothing.
@@ -77,10 +85,19 @@ fn complain<B: Board>(port: &Port<B>, why: fmt::Arguments<'_>) -> ! {
 
 struct Driver<B: Board, const SLOTS: usize> {
     port: Rc<Port<B>>,
-    agent: Agent<Device<B, SLOTS>, SLOTS>,
+    agent: Box<Agent<Device<B, SLOTS>, SLOTS>>,
     modules: Modules<B, SLOTS>,
     /// What the agent wants to be opened as soon as the link is up.
     opening: Option<Opening>,
+}
+
+/// Not inlined: see [`open_port`].
+#[inline(never)]
+fn wake<B: Board, const SLOTS: usize>(
+    device: Device<B, SLOTS>,
+    config: Config,
+) -> Box<Agent<Device<B, SLOTS>, SLOTS>> {
+    Box::new(Agent::new(device, config))
 }
 
 struct Opening {
@@ -96,6 +113,7 @@ enum Then {
 }
 
 impl<B: Board, const SLOTS: usize> Driver<B, SLOTS> {
+    #[inline(never)]
     fn new(
         port: Rc<Port<B>>,
         sheet: &Sheet,
@@ -110,7 +128,7 @@ impl<B: Board, const SLOTS: usize> Driver<B, SLOTS> {
         let device = Device::new(Rc::clone(&port), slots, sheet, board, provision, start, keep_boot);
         let config =
             Config { keep_alive_s: KEEP_ALIVE_S, window_blocks: sheet.window_blocks, ..Config::default() };
-        Driver { agent: Agent::new(device, config), port, modules, opening: None }
+        Driver { agent: wake(device, config), port, modules, opening: None }
     }
 
     fn run(mut self) -> ! {
@@ -119,8 +137,10 @@ impl<B: Board, const SLOTS: usize> Driver<B, SLOTS> {
             self.agent.on_deadline(self.now());
             let then = self.act();
             self.port.transmit();
-            if then == Then::Sleep {
-                self.sleep();
+            match then {
+                Then::GoOn => {}
+                Then::Sleep if self.prepares() => self.modules.prepare(),
+                Then::Sleep => self.sleep(),
             }
         }
     }
@@ -130,6 +150,7 @@ impl<B: Board, const SLOTS: usize> Driver<B, SLOTS> {
     }
 
     /// Takes in what has arrived.
+    #[inline(never)]
     fn receive(&mut self) {
         let mut bytes = [0; READ_BYTES];
         loop {
@@ -160,6 +181,7 @@ impl<B: Board, const SLOTS: usize> Driver<B, SLOTS> {
         }
     }
 
+    #[inline(never)]
     fn on_datagram(&mut self, bytes: &[u8]) {
         let now = self.now();
         match ToBoard::decode(bytes) {
@@ -218,6 +240,11 @@ impl<B: Board, const SLOTS: usize> Driver<B, SLOTS> {
             }
         }
         Then::Sleep
+    }
+
+    /// Whether this is the moment to set the engine up: connected, and nothing else to do.
+    fn prepares(&self) -> bool {
+        self.agent.is_connected() && !self.modules.is_prepared()
     }
 
     /// Without a link the agent has no messages; with one they need room.

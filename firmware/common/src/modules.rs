@@ -30,6 +30,7 @@ pub(crate) struct Modules<B: Board, const SLOTS: usize> {
     slots: SharedSlots<SLOTS>,
     class: Class,
     runtime: Option<Runtime>,
+    prepared: bool,
     running: [Option<Instance<ModuleHost<B>>>; SLOTS],
 }
 
@@ -46,7 +47,20 @@ enum NotStarted {
 
 impl<B: Board, const SLOTS: usize> Modules<B, SLOTS> {
     pub(crate) fn new(port: Rc<Port<B>>, slots: SharedSlots<SLOTS>, class: Class) -> Self {
-        Modules { port, slots, class, runtime: None, running: [const { None }; SLOTS] }
+        Modules { port, slots, class, runtime: None, prepared: false, running: [const { None }; SLOTS] }
+    }
+
+    /// Whether the engine is set up, or could not be.
+    pub(crate) fn is_prepared(&self) -> bool {
+        self.prepared
+    }
+
+    /// Sets the engine up, so that the first module starts without delay.
+    pub(crate) fn prepare(&mut self) {
+        self.prepared = true;
+        if let Err(error) = self.runtime() {
+            self.port.say(format_args!("{error}"));
+        }
     }
 
     /// Starts the module in `slot`; its signature and digest have been verified.

@@ -80,6 +80,7 @@ impl<B: Board> Port<B> {
     }
 
     /// Queues a datagram.
+    #[inline(never)]
     pub(crate) fn send(&self, datagram: &FromBoard<'_>) -> Result<(), Full> {
         let mut bytes = [0; DATAGRAM_BYTES];
         let len = datagram.encode(&mut bytes).map_err(|_| Full)?;
@@ -87,6 +88,7 @@ impl<B: Board> Port<B> {
     }
 
     /// Says a line on the console; it is lost if the line has no room for it.
+    #[inline(never)]
     pub(crate) fn say(&self, text: fmt::Arguments<'_>) {
         let line = Line::new(text);
         let mut board = self.board.borrow_mut();
@@ -96,6 +98,7 @@ impl<B: Board> Port<B> {
     }
 
     /// Moves frames from the link to the line while there is room for the largest one.
+    #[inline(never)]
     pub(crate) fn transmit(&self) {
         let mut board = self.board.borrow_mut();
         let mut link = self.link.borrow_mut();
