@@ -40,7 +40,7 @@ async fn a_killed_process_is_reported_with_its_signal_and_started_again_at_once(
     signal(first.pid, Signal::SIGKILL);
     assert_eq!(world.event(EventKind::Exited).await.reason, "killed by SIGKILL");
     let again = world.running(0).await;
-    assert!(killed.elapsed() < Duration::from_secs(1), "{:?}", killed.elapsed());
+    assert!(killed.elapsed() < Duration::from_secs(2), "{:?}", killed.elapsed());
     assert_eq!((again.restarts, again.reason.as_deref()), (1, Some("killed by SIGKILL")));
     assert!(exists(again.pid));
 }
@@ -71,7 +71,7 @@ async fn a_suspended_process_is_cycled_hard() {
     let asked = Instant::now();
     world.desire(&[desired.clone()]).await;
     let second = world.running(1).await;
-    assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
     assert!(!exists(first.pid) && exists(second.pid));
     // The same demand again is no new demand.
     let revision = world.desire(&[desired]).await;
