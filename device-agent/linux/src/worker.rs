@@ -8,13 +8,13 @@ use std::{
         atomic::{AtomicBool, Ordering},
         mpsc as std_mpsc,
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::mpsc;
 use wasmbed_abi::{Capabilities, Errno, Sensor};
 use wasmbed_core::{ModuleEvent, ModuleInfo, Slot};
-use wasmbed_runtime::{Host, Instance, Runtime, Settings, Stopped};
+use wasmbed_runtime::{Host, Instance, Runtime, Settings, StartError, Stopped};
 use wasmbed_wire::{
     Channel, ModuleName,
     message::Reason,
@@ -23,6 +23,8 @@ use wasmbed_wire::{
 
 use crate::{device::CLASS, sensors::Peripherals};
 
+/// Time between two questions for a module's health.
+const HEALTH_EVERY: Duration = Duration::from_secs(10);
 /// Messages of all modules on their way to the broker.
 pub(crate) const OUTBOX: usize = 128;
 
@@ -103,9 +105,14 @@ impl Job {
     fn run(&self, payload: &PathBuf, host: ModuleHost) -> Result<(), Reason> {
         let mut instance = self.instantiate(payload, host)?;
         self.tell(ModuleEvent::Started { period_ms: instance.interval_ms() });
+        let mut asked = Instant::now();
         while self.due.recv().is_ok() {
             let start = Instant::now();
             instance.tick().map_err(|stopped| self.stopped(stopped))?;
+            if asked.elapsed() >= HEALTH_EVERY {
+                self.check("health", instance.health())?;
+                asked = Instant::now();
+            }
             let took_us = u32::try_from(start.elapsed().as_micros()).unwrap_or(u32::MAX);
             self.tell(ModuleEvent::Ran { period_ms: instance.interval_ms(), took_us });
         }
@@ -118,17 +125,22 @@ impl Job {
         let module = runtime.load_wasm(&wasm).map_err(|error| self.failed(&error, Reason::LoadFailed))?;
         let settings = Settings { capabilities: Capabilities::all(CLASS) };
         let mut instance = runtime.instantiate(&module, host, settings).map_err(|error| match error {
-            wasmbed_runtime::StartError::Denied(_) => self.failed(&error, Reason::LoadFailed),
-            wasmbed_runtime::StartError::Stopped(stopped) => self.stopped(stopped),
+            StartError::Denied(_) => self.failed(&error, Reason::LoadFailed),
+            StartError::Stopped(stopped) => self.stopped(stopped),
         })?;
-        for (step, status) in [("init", Instance::init as Step), ("health", Instance::health)] {
-            let status = status(&mut instance).map_err(|stopped| self.stopped(stopped))?;
-            if status != 0 {
+        self.check("init", instance.init())?;
+        self.check("health", instance.health())?;
+        Ok(instance)
+    }
+
+    fn check(&self, step: &str, answer: Result<i32, Stopped>) -> Result<(), Reason> {
+        match answer.map_err(|stopped| self.stopped(stopped))? {
+            0 => Ok(()),
+            status => {
                 tracing::warn!(module = %self.name, "{step} answered {status}");
-                return Err(Reason::Unhealthy);
+                Err(Reason::Unhealthy)
             }
         }
-        Ok(instance)
     }
 
     fn failed(&self, error: &dyn std::error::Error, reason: Reason) -> Reason {
@@ -145,8 +157,6 @@ impl Job {
         let _ = self.news.blocking_send(News::Event(self.slot, event));
     }
 }
-
-type Step = fn(&mut Instance<ModuleHost>) -> Result<i32, Stopped>;
 
 /// What this device offers one module.
 struct ModuleHost {
