@@ -113,6 +113,10 @@ impl Case<'_> {
             (Power::On, Stage::Off) => return self.fresh(Stage::Starting, Reason::PoweredOn),
             _ => {}
         }
+        let crashes = self.device.crashes.count;
+        if crashes > self.view.policy.crash_budget {
+            return self.quarantine(Reason::CrashLoop { crashes });
+        }
         match (self.host, stage) {
             (HostState::Gone, Stage::Unknown) => return Verdict::Stay,
             (HostState::Gone, _) => return self.go(Stage::Unknown, Reason::HostVanished),
@@ -203,10 +207,17 @@ impl Case<'_> {
     fn restart(&self, reason: Reason) -> Verdict {
         let restarts = self.device.health.attempts;
         if restarts >= self.view.policy.restart_budget {
-            return self.go(Stage::Quarantined, Reason::BudgetExhausted { restarts });
+            return self.quarantine(Reason::BudgetExhausted { restarts });
         }
         let effect = if self.is_hosted() { Effect::PowerCycle } else { Effect::Restart };
         Verdict::Move { stage: Stage::Recovering, attempts: restarts + 1, reason, effect: Some(effect) }
+    }
+
+    fn quarantine(&self, reason: Reason) -> Verdict {
+        let attempts = self.device.health.attempts;
+        // Off power, a device that cannot be helped does no harm either.
+        let effect = self.device.host.is_some().then_some(Effect::PowerOff);
+        Verdict::Move { stage: Stage::Quarantined, attempts, reason, effect }
     }
 
     fn after(&self, at: Time, then: impl FnOnce(&Self) -> Verdict) -> Verdict {

@@ -7,7 +7,8 @@
 //!
 //! Two concerns are planned. *Convergence*: retained desired states are published until the broker
 //! has them and the device reports them. *Health*: a silent device is pinged, restarted, backed off
-//! and finally quarantined, each step with its [`Reason`]. While the broker is out of reach nobody is
+//! and finally quarantined, and so is one
+//! that keeps crashing; each step comes with its [`Reason`]. While the broker is out of reach nobody is
 //! judged, and devices of a host that vanished are unknown, not dead.
 //!
 //! Not here: sockets, clocks, the store, and what a desired state consists of.
@@ -24,7 +25,7 @@ pub use health::{Health, Stage};
 pub use policy::Policy;
 pub use reason::Reason;
 pub use time::Time;
-pub use view::{Device, Host, Link, Power, Presence, Sent, View};
+pub use view::{Crashes, Device, Host, Link, Power, Presence, Sent, View};
 
 use wasmbed_wire::{DeviceId, HostId};
 
@@ -69,6 +70,8 @@ pub enum Effect {
     Ping,
     /// Raise the number that makes its host take it off power and on again.
     PowerCycle,
+    /// Have its host keep it off power.
+    PowerOff,
     /// Ask the device to restart itself: nobody else can.
     Restart,
 }

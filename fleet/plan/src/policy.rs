@@ -18,6 +18,10 @@ pub struct Policy {
     pub restart_budget: u32,
     /// A device that was healthy for this long has its restarts forgotten.
     pub settle_ms: u64,
+    /// Restarts by crashes of its own before the device is quarantined.
+    pub crash_budget: u32,
+    /// A device that did not crash for this long has its crashes forgotten.
+    pub crash_window_ms: u64,
     /// How long an online device may lag behind its desired state before that is published again.
     pub resend_ms: u64,
 }
@@ -32,6 +36,8 @@ impl Default for Policy {
             backoff_max_ms: 300_000,
             restart_budget: 5,
             settle_ms: 600_000,
+            crash_budget: 10,
+            crash_window_ms: 60_000,
             resend_ms: 30_000,
         }
     }

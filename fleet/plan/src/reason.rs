@@ -45,6 +45,11 @@ pub enum Reason {
         /// How many restarts were tried.
         restarts: u32,
     },
+    /// It crashes again and again.
+    CrashLoop {
+        /// How often it crashed with little time between.
+        crashes: u32,
+    },
     /// Its host is not connected, so nothing is known about it.
     HostVanished,
     /// Its host is connected again.
@@ -74,7 +79,10 @@ impl fmt::Display for Reason {
                 write!(f, "the restart did not help; trying again in {}", Seconds(pause_ms))
             }
             Reason::BudgetExhausted { restarts } => {
-                write!(f, "{restarts} restarts did not help; left alone until `wasmbed device clear`")
+                write!(f, "{restarts} restarts did not help; quarantined until `wasmbed device clear`")
+            }
+            Reason::CrashLoop { crashes } => {
+                write!(f, "{crashes} crashes in a row; quarantined until `wasmbed device clear`")
             }
             Reason::HostVanished => f.write_str("its host is not connected"),
             Reason::HostReturned => f.write_str("its host is connected again"),

@@ -83,6 +83,24 @@ impl Host {
     }
 }
 
+/// Crashes of one device with little time between.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Crashes {
+    /// How many.
+    pub count: u32,
+    /// The last one.
+    pub last: Time,
+}
+
+impl Crashes {
+    /// Counts a crash; those before a long time without one are forgotten.
+    pub fn add(&mut self, now: Time, policy: &Policy) {
+        let is_next = now.ms_since(self.last) < policy.crash_window_ms;
+        self.count = if is_next { self.count.saturating_add(1) } else { 1 };
+        self.last = now;
+    }
+}
+
 /// A registered device.
 #[derive(Debug, Clone, Copy)]
 pub struct Device {
@@ -100,6 +118,8 @@ pub struct Device {
     pub seen: Option<Time>,
     /// When its process was last started, as its host says.
     pub started: Option<Time>,
+    /// How often it crashed of late.
+    pub crashes: Crashes,
     /// The revision it should reach.
     pub desired: u64,
     /// The revision it says it reached.
@@ -121,6 +141,7 @@ impl Device {
             presence: Presence::Unknown,
             seen: None,
             started: None,
+            crashes: Crashes { count: 0, last: Time(0) },
             desired: 1,
             reported: None,
             sent: None,
@@ -157,7 +178,10 @@ impl View {
             Action::Move { device, to, effect, .. } => {
                 let Some(device) = self.devices.get_mut(&device) else { return };
                 device.health = to;
-                if effect == Some(Effect::PowerCycle)
+                if to.stage == Stage::Quarantined {
+                    device.crashes = Crashes::default();
+                }
+                if matches!(effect, Some(Effect::PowerCycle | Effect::PowerOff))
                     && let Some(host) = device.host.and_then(|host| self.hosts.get_mut(&host))
                 {
                     host.desired = host.desired.saturating_add(1);

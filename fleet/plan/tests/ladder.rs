@@ -112,6 +112,7 @@ impl World {
                     None => "",
                     Some(Effect::Ping) => " [ping]",
                     Some(Effect::PowerCycle) => " [cycle]",
+                    Some(Effect::PowerOff) => " [off]",
                     Some(Effect::Restart) => " [restart]",
                 };
                 format!("{at} {device} {}{effect}: {reason}", to.stage.name())
@@ -199,7 +200,8 @@ fn restarts_that_do_not_help_are_paused_ever_longer_and_end_in_quarantine() {
         "51500 pump recovering [cycle]: still no sign of life; restart 3 of 3",
         "51500 h publish 4",
         "71500 pump backoff: the restart did not help; trying again in 8.0 s",
-        "79500 pump quarantined: 3 restarts did not help; left alone until `wasmbed device clear`",
+        "79500 pump quarantined [off]: 3 restarts did not help; quarantined until `wasmbed device clear`",
+        "79500 h publish 5",
     ]);
     world.alive(&pump);
     world.run(60_000);
@@ -218,6 +220,36 @@ fn earlier_restarts_are_forgotten_only_after_a_long_healthy_time() {
     assert_eq!(world.view.devices[&pump].health.attempts, 1);
     world.beat_for(&pump, 2_000);
     assert_eq!(world.view.devices[&pump].health.attempts, 0);
+}
+
+#[test]
+fn a_device_that_keeps_crashing_is_quarantined_although_it_always_comes_back() {
+    let mut world = World::new();
+    let host = world.host("h");
+    let pump = world.device("pump", Some(host));
+    for _ in 0..11 {
+        world.run(2_000);
+        let (now, policy) = (world.now, world.view.policy);
+        world.edit(&pump).crashes.add(now, &policy);
+        world.alive(&pump);
+    }
+    world.settle();
+    world.says(&[
+        "22000 pump quarantined [off]: 11 crashes in a row; quarantined until `wasmbed device clear`",
+        "22000 h publish 2",
+    ]);
+}
+
+#[test]
+fn crashes_far_apart_are_not_a_loop() {
+    let mut world = World::new();
+    let pump = world.device("pump", None);
+    for _ in 0..30 {
+        let (now, policy) = (world.now, world.view.policy);
+        world.edit(&pump).crashes.add(now, &policy);
+        world.beat_for(&pump, 60_000);
+    }
+    world.says(&[]);
 }
 
 #[test]

@@ -104,7 +104,8 @@ impl Wait {
             let is_over = stages.iter().all(|(_, stage)| !matches!(stage, Stage::Pending(_)));
             let late = Instant::now() >= deadline;
             if !common.json {
-                live.show(progress(&stages))?;
+                let text = progress(&stages);
+                live.show(text.clone(), text)?;
             } else if is_over || late {
                 output::json(&devices)?;
             }
@@ -133,6 +134,9 @@ fn announce(common: &Common, deployed: &Deployed) -> Result<()> {
 
 /// How far a device is with what was deployed.
 fn stage(deployed: &Deployed, device: &api::Device) -> Stage {
+    if device.health.stage == wasmbed_plan::Stage::Quarantined {
+        return Stage::Failed("quarantined; end that with `wasmbed device clear`".into());
+    }
     let wanted = deployed.devices.iter().find(|wanted| wanted.id == device.id);
     let revision = wanted.map_or(0, |wanted| wanted.revision);
     if device.revision.reported.is_none_or(|reported| reported < revision) {

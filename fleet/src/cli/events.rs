@@ -40,7 +40,10 @@ impl Events {
             last = event.id;
             print(common, event)?;
         }
-        while self.follow {
+        if !self.follow {
+            return Ok(());
+        }
+        loop {
             let message = client.next().await?;
             let Ok(event) = serde_json::from_slice::<Event>(&message.payload) else { continue };
             let is_wanted = self.device.is_none() || event.device == self.device;
@@ -49,7 +52,6 @@ impl Events {
                 print(common, &event)?;
             }
         }
-        Ok(())
     }
 }
 

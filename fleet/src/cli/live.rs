@@ -37,21 +37,33 @@ pub(super) fn table(devices: &[Device]) -> Table<7> {
     table
 }
 
-/// Prints a text again and again in the same place; where there is no terminal, only when it changed.
+/// What of the devices changes seldom.
+pub(super) fn gist(devices: &[Device]) -> String {
+    let line =
+        |device: &Device| format!("{} {} {}", device.id, output::status(device), output::modules(device));
+    devices.iter().map(line).collect()
+}
+
+/// Prints a text again and again in the same place; where there is no terminal, only when its gist changed.
 pub(super) struct Live {
     in_place: bool,
     last: String,
+    gist: String,
 }
 
 impl Live {
     pub(super) fn new() -> Self {
-        Live { in_place: stdout().is_terminal(), last: String::new() }
+        Live { in_place: stdout().is_terminal(), last: String::new(), gist: String::new() }
     }
 
-    pub(super) fn show(&mut self, text: String) -> Result<()> {
-        if text == self.last {
+    /// Shows a text. `gist` is what has to change for it to be worth a new print where there is no
+    /// terminal.
+    pub(super) fn show(&mut self, text: String, gist: String) -> Result<()> {
+        let is_news = if self.in_place { text != self.last } else { gist != self.gist };
+        if !is_news {
             return Ok(());
         }
+        self.gist = gist;
         if self.in_place && !self.last.is_empty() {
             // Up to the first line of what was printed before, and clear from there.
             output::text(format_args!("\x1b[{}A\x1b[J", self.last.lines().count()))?;

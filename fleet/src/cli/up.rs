@@ -189,7 +189,7 @@ impl Up {
         loop {
             match client.request::<Vec<Device>>("device-list", &DeviceList::default()).await {
                 Ok(devices) if common.json => output::line(serde_json::to_string(&devices)?)?,
-                Ok(devices) => live.show(live::table(&devices).to_string())?,
+                Ok(devices) => live.show(live::table(&devices).to_string(), live::gist(&devices))?,
                 // An external broker may come and go; the fleet does not end with it.
                 Err(ClientError::Broker { .. } | ClientError::ServiceOffline | ClientError::NoAnswer(_)) => {
                     *client = reach(operator).await?;

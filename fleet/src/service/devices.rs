@@ -8,7 +8,10 @@ use wasmbed_wire::{
     topic::Up,
 };
 
-use super::{change::Change, fleet::Fleet};
+use super::{
+    change::Change,
+    fleet::{Fleet, Record},
+};
 use crate::{
     api,
     store::{DeviceRow, Memory, NewEvent, Severity},
@@ -96,6 +99,10 @@ impl Fleet {
         }
         let mut change = Change::default();
         if is_new_connect {
+            let is_crash = matches!(info.reset, ResetCause::Crash | ResetCause::Watchdog);
+            if let Some(device) = self.view.devices.get_mut(id).filter(|_| is_crash) {
+                device.crashes.add(now, &self.options.policy);
+            }
             let reason = format!("connect {} after {}", info.boot, cause(info.reset));
             let severity = match info.reset {
                 ResetCause::Power | ResetCause::Command => Severity::Info,
@@ -129,7 +136,7 @@ impl Fleet {
         if known.revision == Some(reported.revision) && known.modules == modules {
             return;
         }
-        let events: Vec<NewEvent> = transitions(id, &known.modules, &modules);
+        let events = transitions(record, &modules);
         let memory = Memory { revision: Some(reported.revision), modules, ..known.clone() };
         let row = DeviceRow { memory, ..record.row.clone() };
         if events.is_empty() {
@@ -228,18 +235,22 @@ const fn cause(reset: ResetCause) -> &'static str {
 }
 
 /// What became of modules between two reports.
-fn transitions(id: &DeviceId, before: &[api::ModuleReport], after: &[api::ModuleReport]) -> Vec<NewEvent> {
+fn transitions(record: &Record, after: &[api::ModuleReport]) -> Vec<NewEvent> {
+    let (id, before) = (record.row.id, &record.row.memory.modules);
     let mut events = Vec::new();
     for module in after {
         let old = before.iter().find(|old| old.name == module.name && old.artifact == module.artifact);
         let is_same = old.is_some_and(|old| old.state == module.state && old.restarts == module.restarts);
         if let Some((severity, kind)) = told(module.state).filter(|_| !is_same) {
-            events.push(NewEvent::new(severity, kind, why(module)).device(*id).module(module.name));
+            events.push(NewEvent::new(severity, kind, why(module)).device(id).module(module.name));
         }
     }
-    for old in before.iter().filter(|old| after.iter().all(|module| module.name != old.name)) {
+    // A board forgets its modules when it restarts and fetches them again: that is no removal.
+    let is_gone =
+        |name| after.iter().all(|module| module.name != name) && !record.modules.contains_key(&name);
+    for old in before.iter().filter(|old| is_gone(old.name)) {
         let event = NewEvent::new(Severity::Info, "module-removed", "it is no longer on the device");
-        events.push(event.device(*id).module(old.name));
+        events.push(event.device(id).module(old.name));
     }
     events
 }

@@ -1,5 +1,6 @@
 //! Desired states as devices and hosts read them.
 
+use wasmbed_plan::Stage;
 use wasmbed_wire::{
     DeviceId, HostId, Seq,
     message::{Desired, DesiredModule, Setting},
@@ -30,10 +31,11 @@ impl Fleet {
     }
 
     fn desired_device(&self, row: &DeviceRow) -> DesiredDevice {
+        let is_on = row.power && row.health.stage != Stage::Quarantined;
         DesiredDevice {
             id: row.id,
             board: row.board,
-            power: if row.power { Power::On } else { Power::Off },
+            power: if is_on { Power::On } else { Power::Off },
             cycle: row.cycle,
             password: self.password(&row.id),
             trusted: vec![self.options.trusted],

@@ -94,6 +94,7 @@ impl Fleet {
                 row.cycle = row.cycle.saturating_add(1);
                 change.raise_host(row.host);
             }
+            Some(Effect::PowerOff) => change.raise_host(row.host),
             Some(Effect::Ping) => change.commands.push((id, Verb::Ping)),
             Some(Effect::Restart) => change.commands.push((id, Verb::Restart)),
             None => {}

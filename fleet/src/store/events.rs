@@ -148,7 +148,7 @@ impl Write<'_> {
                 new.reason,
             ])?;
         let id = self.tx.last_insert_rowid().unsigned_abs();
-        if id % PRUNE_EVERY == 0 {
+        if id.is_multiple_of(PRUNE_EVERY) {
             self.tx.execute("DELETE FROM events WHERE id <= ?1", [id.saturating_sub(KEPT)])?;
         }
         let NewEvent { severity, kind, device, host, module, reason } = new;
