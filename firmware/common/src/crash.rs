@@ -250,7 +250,7 @@ pub fn with_record<R>(f: impl FnOnce(&mut Record) -> R) -> R {
     critical_section::with(|_| {
         // SAFETY: the symbol names memory reserved for a `Record`, of which every bit pattern is
         // valid; the critical section keeps interrupt handlers out, and `f` does not come back.
-        f(unsafe { &mut *&raw mut __crash_record })
+        f(unsafe { &mut *core::ptr::addr_of_mut!(__crash_record) })
     })
 }
 

@@ -3,7 +3,10 @@
 //! The 24-bit counter runs freely in its longest period; asking to be woken earlier shortens the
 //! period that is running. Each change of period costs less than one tick of drift.
 
-use core::cell::RefCell;
+use core::{
+    cell::RefCell,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use cortex_m::peripheral::{SCB, SYST, syst::SystClkSource};
 use critical_section::{CriticalSection, Mutex};
@@ -13,6 +16,8 @@ const LONGEST_RELOAD: u32 = 0x00ff_ffff;
 const SHORTEST_RELOAD: u32 = 100;
 
 static CLOCK: Mutex<RefCell<Option<Clock>>> = Mutex::new(RefCell::new(None));
+
+static TICKED: AtomicBool = AtomicBool::new(false);
 
 struct Clock {
     syst: SYST,
@@ -50,8 +55,14 @@ pub fn wake_at(cs: CriticalSection<'_>, deadline_ms: u64) {
     }
 }
 
+/// Whether the SysTick interrupt came since the last call.
+pub fn take_tick() -> bool {
+    TICKED.swap(false, Ordering::Relaxed)
+}
+
 /// To be called by the SysTick handler.
 pub fn on_interrupt() {
+    TICKED.store(true, Ordering::Relaxed);
     with(|clock| clock.before += u64::from(clock.reload) + 1);
 }
 

@@ -84,14 +84,21 @@ impl Board for Netduino2 {
     }
 
     fn sleep(&mut self, deadline_ms: Option<u64>) {
-        critical_section::with(|cs| {
-            let due = deadline_ms.is_some_and(|deadline| clock::now_ms() >= deadline);
-            if !due && !usart1::has_received() {
-                clock::wake_at(cs, deadline_ms.unwrap_or(u64::MAX));
-                // An interrupt that is pending ends this at once, also while it is masked.
-                cortex_m::asm::wfi();
-            }
+        let mut awake = critical_section::with(|cs| {
+            clock::take_tick();
+            clock::wake_at(cs, deadline_ms.unwrap_or(u64::MAX));
+            deadline_ms.is_some_and(|deadline_ms| clock::now_ms() >= deadline_ms)
         });
+        while !awake {
+            awake = critical_section::with(|_| {
+                let awake = usart1::take_attention() || clock::take_tick();
+                if !awake {
+                    // An interrupt that is pending ends this at once, also while it is masked.
+                    cortex_m::asm::wfi();
+                }
+                awake
+            });
+        }
     }
 
     fn reset(&mut self) -> ! {

@@ -3,6 +3,8 @@
 //! Received bytes are put away by the interrupt handler. Bytes to send go straight out while the
 //! transmitter takes them; only when it is busy does its interrupt fetch the rest.
 
+use core::sync::atomic::{AtomicBool, Ordering};
+
 use stm32f2::stm32f215::{Interrupt, NVIC, USART1};
 use wasmbed_firmware_common::ring::Ring;
 
@@ -11,8 +13,12 @@ const RX_BYTES: usize = 4608;
 /// Holds one frame.
 const TX_BYTES: usize = 1280;
 
+/// What ends a frame of the link.
+const FRAME_END: u8 = 0;
+
 static RX: Ring<RX_BYTES> = Ring::new();
 static TX: Ring<TX_BYTES> = Ring::new();
+static ATTENTION: AtomicBool = AtomicBool::new(false);
 
 /// Looks at the transmitter before waiting for it is given up.
 const PATIENCE: u32 = 100_000;
@@ -20,7 +26,7 @@ const PATIENCE: u32 = 100_000;
 /// Switches transmitter, receiver and receive interrupt on.
 pub fn start(usart: &USART1, baud_divisor: u16) {
     // SAFETY: every value of 16 bits is a divisor.
-    usart.brr().write(|w| unsafe { w.bits(baud_divisor.into()) });
+    usart.brr().write(|w| unsafe { w.bits(baud_divisor) });
     usart.cr1().write(|w| w.ue().set_bit().te().set_bit().re().set_bit().rxneie().set_bit());
     // SAFETY: the handler and its rings are static and ready.
     unsafe { NVIC::unmask(Interrupt::USART1) };
@@ -31,9 +37,10 @@ pub fn read(out: &mut [u8]) -> usize {
     RX.read(out)
 }
 
-/// Whether received bytes are waiting.
-pub fn has_received() -> bool {
-    !RX.is_empty()
+/// Whether something worth waking up for was received since the last call: the end of a frame, or more
+/// than half of the ring.
+pub fn take_attention() -> bool {
+    ATTENTION.swap(false, Ordering::Relaxed)
 }
 
 /// How many bytes [`write`] takes now.
@@ -56,10 +63,18 @@ pub fn flush() {
 /// To be called by the USART1 interrupt handler.
 pub fn on_interrupt() {
     let usart = usart();
-    while usart.sr().read().rxne().bit_is_set() {
-        RX.push(usart.dr().read().dr().bits() as u8);
+    // Each look at the registers costs an emulator dear, so there is one for each byte.
+    let status = usart.sr().read();
+    if status.rxne().bit_is_set() {
+        let byte = usart.dr().read().dr().bits() as u8;
+        RX.push(byte);
+        if byte == FRAME_END || RX.room() < RX_BYTES / 2 {
+            ATTENTION.store(true, Ordering::Relaxed);
+        }
     }
-    pump(&usart);
+    if status.txe().bit_is_set() && !TX.is_empty() {
+        pump(&usart);
+    }
 }
 
 /// Sends `bytes` by polling, past the ring; for a firmware that is about to reset.

@@ -2,7 +2,12 @@
 #![no_std]
 #![no_main]
 
-use core::{fmt, panic::PanicInfo, slice};
+use core::{
+    fmt,
+    panic::PanicInfo,
+    slice,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use riscv::interrupt::Interrupt;
 use riscv_rt::{TrapFrame, core_interrupt, entry};
@@ -17,6 +22,9 @@ use wasmbed_firmware_riscv32::{
 };
 
 include!(concat!(env!("OUT_DIR"), "/rv32-virt/board.rs"));
+
+/// Set by the timer's interrupt.
+static TIME_IS_UP: AtomicBool = AtomicBool::new(false);
 
 #[global_allocator]
 static HEAP: Heap = Heap::new();
@@ -60,14 +68,19 @@ impl Board for Virt {
     }
 
     fn sleep(&mut self, deadline_ms: Option<u64>) {
-        critical_section::with(|_| {
-            if !uart::has_received() {
-                // A deadline that has passed makes the interrupt pending at once.
-                CLOCK.wake_at(deadline_ms.unwrap_or(u64::MAX));
-                // An interrupt that is pending ends this at once, also while it is masked.
-                riscv::asm::wfi();
-            }
-        });
+        // A deadline that has passed makes the interrupt pending at once.
+        CLOCK.wake_at(deadline_ms.unwrap_or(u64::MAX));
+        let mut awake = false;
+        while !awake {
+            awake = critical_section::with(|_| {
+                let awake = uart::take_attention() || TIME_IS_UP.swap(false, Ordering::Relaxed);
+                if !awake {
+                    // An interrupt that is pending ends this at once, also while it is masked.
+                    riscv::asm::wfi();
+                }
+                awake
+            });
+        }
     }
 
     fn reset(&mut self) -> ! {
@@ -113,6 +126,7 @@ extern "C" fn stack_overflow() -> ! {
 
 #[core_interrupt(Interrupt::MachineTimer)]
 fn machine_timer() {
+    TIME_IS_UP.store(true, Ordering::Relaxed);
     CLOCK.stop();
 }
 

@@ -1,5 +1,7 @@
 //! The serial port, a 16550, with a ring in each direction.
 
+use core::sync::atomic::{AtomicBool, Ordering};
+
 use riscv_peripheral::common::{RO, RW, Reg};
 use wasmbed_firmware_common::ring::Ring;
 
@@ -11,8 +13,14 @@ const TX_BYTES: usize = 4096;
 /// Bytes the transmitter takes at once when it is empty.
 const FIFO_BYTES: usize = 16;
 
+/// What ends a frame of the link.
+const FRAME_END: u8 = 0;
+
 static RX: Ring<RX_BYTES> = Ring::new();
 static TX: Ring<TX_BYTES> = Ring::new();
+static ATTENTION: AtomicBool = AtomicBool::new(false);
+/// Whether the transmitter's interrupt is on.
+static SENDING: AtomicBool = AtomicBool::new(false);
 
 /// Looks at the transmitter before waiting for it is given up.
 const PATIENCE: u32 = 1_000_000;
@@ -74,9 +82,10 @@ pub fn read(out: &mut [u8]) -> usize {
     RX.read(out)
 }
 
-/// Whether received bytes are waiting.
-pub fn has_received() -> bool {
-    !RX.is_empty()
+/// Whether something worth waking up for was received since the last call: the end of a frame, or more
+/// than half of the ring.
+pub fn take_attention() -> bool {
+    ATTENTION.swap(false, Ordering::Relaxed)
 }
 
 /// How many bytes [`write`] takes now.
@@ -98,13 +107,19 @@ pub fn flush() {
 /// To be called by the handler of external interrupts.
 pub fn on_interrupt() {
     let claim = Plic::new().ctx0().claim();
-    while let Some(source) = claim.claim::<Interrupt>() {
-        while PORT.status.read() & STATUS_RECEIVED != 0 {
-            RX.push(PORT.data.read());
+    let Some(source) = claim.claim::<Interrupt>() else { return };
+    // Each look at the registers costs an emulator dear, so there are no more than needed.
+    while PORT.status.read() & STATUS_RECEIVED != 0 {
+        let byte = PORT.data.read();
+        RX.push(byte);
+        if byte == FRAME_END || RX.room() < RX_BYTES / 2 {
+            ATTENTION.store(true, Ordering::Relaxed);
         }
-        pump();
-        claim.complete(source);
     }
+    if SENDING.load(Ordering::Relaxed) {
+        pump();
+    }
+    claim.complete(source);
 }
 
 /// Sends `bytes` by polling, past the ring; for a firmware that is about to reset.
@@ -122,6 +137,7 @@ fn pump() {
             PORT.data.write(byte);
         }
     }
-    let more = if TX.is_empty() { 0 } else { SENDER_EMPTY };
-    PORT.interrupts.write(RECEIVED | more);
+    let more = !TX.is_empty();
+    SENDING.store(more, Ordering::Relaxed);
+    PORT.interrupts.write(if more { RECEIVED | SENDER_EMPTY } else { RECEIVED });
 }
