@@ -45,7 +45,10 @@ pub enum ClientError {
         reason: String,
     },
     /// The service said that it is not running.
-    #[error("the fleet service is not running; start it with `wasmbed up` or `wasmbed serve`")]
+    #[error(
+        "the fleet service is not running, or uses another broker or topic prefix; start it with `wasmbed up` \
+         or `wasmbed serve`"
+    )]
     ServiceOffline,
     /// Nobody answered.
     #[error(

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 
 use crate::{
     paths,
-    run::{output, run, step},
+    run::{host_target, output, run, step},
 };
 
 /// What the smallest class accepts; `.cargo/config.toml` of the guest workspace says the same for Rust.
@@ -84,10 +84,6 @@ fn build_c(guest: &Path, source: &Path, wasm: &Path) -> Result<()> {
 
 /// The linker that comes with Rust.
 fn rust_lld() -> Result<PathBuf> {
-    let rustc = |arguments: &[&str]| output(Command::new("rustc").args(arguments).current_dir(paths::root()));
-    let version = rustc(&["-vV"])?;
-    let host =
-        version.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc -vV names no host")?;
-    let sysroot = rustc(&["--print", "sysroot"])?;
-    Ok(Path::new(sysroot.trim()).join("lib/rustlib").join(host).join("bin/rust-lld"))
+    let sysroot = output(Command::new("rustc").args(["--print", "sysroot"]).current_dir(paths::root()))?;
+    Ok(Path::new(sysroot.trim()).join("lib/rustlib").join(host_target()?).join("bin/rust-lld"))
 }

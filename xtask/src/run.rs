@@ -4,6 +4,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use crate::paths;
+
 /// Runs a command to its end; its output is the user's to see.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let shown = show(command);
@@ -23,6 +25,13 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
         bail!("`{shown}` ended with {}", output.status);
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The target triple of this machine.
+pub(crate) fn host_target() -> Result<String> {
+    let version = output(Command::new("rustc").arg("-vV").current_dir(paths::root()))?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("`rustc -vV` names no host")?.to_owned())
 }
 
 /// Whether a program can be started.

@@ -10,7 +10,7 @@ use clap::Args;
 
 use crate::{
     firmware, modules, paths,
-    run::{exists, run, step},
+    run::{exists, host_target, run, step},
     setup, up,
 };
 
@@ -33,6 +33,7 @@ pub(crate) fn test(options: &Options) -> Result<()> {
     step("unit and simulation tests");
     let mut units = cargo(&["test", "--workspace", "--no-fail-fast"]);
     counts.add(run_tests(units.args(&options.filter))?);
+    counts.add(test_other_workspaces(options)?);
     if !options.quick {
         modules::build()?;
         firmware::build_all()?;
@@ -50,6 +51,19 @@ pub(crate) fn test(options: &Options) -> Result<()> {
         Counts { failed: 0, .. } => bail!("no test ran"),
         Counts { failed, .. } => bail!("{failed} tests failed"),
     }
+}
+
+/// The parts of firmware and guest SDK that run on any machine.
+fn test_other_workspaces(options: &Options) -> Result<Counts> {
+    let host = host_target()?;
+    let mut counts = Counts::default();
+    for (dir, package) in [("firmware", "wasmbed-firmware-common"), ("device-agent/guest", "wasmbed-guest")] {
+        let mut cargo = Command::new("cargo");
+        cargo.args(["test", "--quiet", "--package", package, "--lib", "--target", &host]);
+        cargo.arg("--target-dir").arg(paths::target().join("other")).args(&options.filter);
+        counts.add(run_tests(cargo.current_dir(paths::root().join(dir)))?);
+    }
+    Ok(counts)
 }
 
 fn check_style() -> Result<()> {

@@ -5,19 +5,23 @@ use std::{
     io::Write,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
 use wasmbed_broker::credentials::Role;
 
 use super::Common;
 use crate::{
-    client::Client,
+    client::{Client, ClientError},
     config::Config,
     connection::{Address, Connection},
 };
 
+/// How long a service may take to start or to come back, before a command gives up.
+const SERVICE: Duration = Duration::from_secs(20);
 /// Name of the file in the data directory.
 const FILE: &str = "context.toml";
 
@@ -78,9 +82,15 @@ impl Common {
         Ok(config)
     }
 
-    /// Connects to the fleet as its operator.
+    /// Connects to the fleet as its operator and waits until the service is there: a request sent to a
+    /// service that is just starting would be lost.
     pub(crate) async fn client(&self) -> Result<Client> {
-        Ok(Client::connect(self.connection()?).await?)
+        let mut client = Client::connect(self.connection()?).await?;
+        match timeout(SERVICE, client.wait_for_service()).await {
+            Ok(ready) => ready?,
+            Err(_) => return Err(ClientError::ServiceOffline.into()),
+        }
+        Ok(client)
     }
 
     fn connection(&self) -> Result<Connection> {

@@ -61,8 +61,8 @@ impl Fleet {
             devices.iter().map(|(id, _)| ((*id).to_owned(), format!("device/{id}"))).collect();
         for (user, role) in [
             (format!("_host.{HOST}"), format!("host/{HOST}")),
-            ("_service".into(), "service/wasmbed".into()),
-            ("_operator".into(), "operator/wasmbed".into()),
+            ("_service".into(), "service/default".into()),
+            ("_operator".into(), "operator/default".into()),
         ] {
             users.push((user, role));
         }
@@ -77,12 +77,11 @@ impl Fleet {
             users,
             dir,
         };
-        fs::create_dir(fleet.dir.path().join("boards"))?;
         if counting {
             fleet.count_instructions()?;
         }
         broker::write_secret(&fleet.dir.path().join("broker.secret"))?;
-        fs::write(fleet.dir.path().join("operator.password"), broker::password("operator/wasmbed")?)?;
+        fs::write(fleet.dir.path().join("operator.password"), broker::password("operator/default")?)?;
         fleet.start_broker()?;
         fleet.start_service()?;
         fleet.start_host()?;
@@ -154,7 +153,6 @@ impl Fleet {
         command.arg("--broker").arg(self.broker_url());
         command.arg("--password-file").arg(password);
         command.arg("--images").arg(images()?);
-        command.arg("--boards").arg(self.dir.path().join("boards"));
         self.host = Some(Process::start("host", self.dir.path(), &mut command)?);
         Ok(())
     }
@@ -169,8 +167,8 @@ impl Fleet {
             let file = boards()?.join(board).join("board.toml");
             let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
             if text.contains("kind = \"qemu\"") {
-                let dir = self.dir.path().join("boards").join(board);
-                fs::create_dir(&dir)?;
+                let dir = self.dir.path().join("host/boards").join(board);
+                fs::create_dir_all(&dir)?;
                 let counting = "arguments = [\n    \"-icount\", \"shift=0,sleep=off\",";
                 fs::write(dir.join("board.toml"), text.replace("arguments = [", counting))?;
             }
@@ -243,7 +241,7 @@ impl Fleet {
     pub fn mosquitto(&self, name: &str) -> Result<Command> {
         let mut command = Command::new(name);
         command.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-u", "_operator", "-P"]);
-        command.arg(broker::password("operator/wasmbed")?);
+        command.arg(broker::password("operator/default")?);
         Ok(command)
     }
 
