@@ -1,0 +1,12 @@
+//! The fleet's decisions without a broker: messages and requests go in, messages come out, and the
+//! service may die at any time.
+#![allow(clippy::unwrap_used, reason = "a test may stop where its script is wrong")]
+
+#[path = "fleet/control.rs"]
+mod control;
+#[path = "fleet/devices.rs"]
+mod devices;
+#[path = "fleet/restart.rs"]
+mod restart;
+#[path = "fleet/world.rs"]
+mod world;

@@ -1,0 +1,160 @@
+//! What follows from what devices and hosts say and do not say.
+
+use serde_json::json;
+use wasmbed_fleet::host_api;
+use wasmbed_wire::{
+    limits::Class,
+    message::{ModuleState, Status},
+};
+
+use crate::world::World;
+
+#[test]
+fn a_registered_device_gets_its_desired_state_and_its_host_its_password() {
+    let mut world = World::new();
+    world.ask("device-add", json!({ "device": "pump", "board": "netduino2", "host": "lab" }));
+    assert_eq!(world.desired("pump"), Some((1, Vec::new())));
+    let host = world.host_desired().unwrap();
+    assert_eq!(host.devices[0].power, host_api::Power::On);
+    assert_eq!(host.devices[0].password.len(), 64);
+    assert_eq!(host.devices[0].trusted.len(), 1);
+}
+
+#[test]
+fn silence_leads_to_a_ping_a_power_cycle_and_back() {
+    let mut world = World::with_devices();
+    world.beat_for(&["pump", "hub"], 10_000);
+    world.sent.clear();
+    world.beat_for(&["hub"], 3_000);
+    assert_eq!(world.stage("pump"), "suspect");
+    assert_eq!(world.sent.iter().filter(|m| m.topic.starts_with("p/v1/pump/dn/cmd/")).count(), 1);
+    world.beat_for(&["hub"], 3_000);
+    assert_eq!(world.stage("pump"), "recovering");
+    assert_eq!(world.host_desired().unwrap().devices[0].cycle, 1);
+    world.device_online("pump", Class::Mcu, "netduino2");
+    assert_eq!(world.stage("pump"), "healthy");
+    let kinds = world.event_kinds();
+    for kind in ["device-suspect", "device-restarted", "device-healthy"] {
+        assert_eq!(kinds.iter().filter(|k| *k == kind).count(), 1, "{kinds:?}");
+    }
+    assert_eq!(world.stage("hub"), "healthy");
+}
+
+#[test]
+fn retained_messages_and_wills_are_no_signs_of_life() {
+    let mut world = World::with_devices();
+    world.beat_for(&["pump", "hub"], 5_000);
+    let heartbeat = world.sent.len();
+    for _ in 0..4 {
+        world.run(1_000);
+        world.heartbeat("hub");
+        world.say("p/v1/pump/up/info", b"\xa0", true);
+        world.state("pump", Status::Offline, 0);
+    }
+    assert_eq!(world.stage("pump"), "suspect", "{heartbeat}");
+}
+
+#[test]
+fn a_will_of_an_earlier_connect_is_ignored() {
+    let mut world = World::with_devices();
+    world.state("pump", Status::Online, 50);
+    world.state("pump", Status::Offline, 49);
+    assert_eq!(world.ask("device-show", json!({ "device": "pump" }))["status"], "online");
+    world.state("pump", Status::Offline, 50);
+    assert_eq!(world.ask("device-show", json!({ "device": "pump" }))["status"], "offline");
+}
+
+#[test]
+fn with_every_connection_all_desired_states_are_published_again() {
+    let mut world = World::with_devices();
+    world.disconnect();
+    world.run(60_000);
+    world.sent.clear();
+    world.connect();
+    assert!(world.desired("pump").is_some() && world.desired("hub").is_some());
+    assert!(world.host_desired().is_some());
+    let topics: Vec<&str> = world.sent.iter().map(|message| message.topic.as_str()).collect();
+    assert!(topics.contains(&"p/v1/_fleet/state"), "{topics:?}");
+    assert_eq!(world.stage("pump"), "healthy", "nobody is judged for an outage");
+}
+
+#[test]
+fn a_device_ahead_of_the_store_is_overtaken() {
+    let mut world = World::with_devices();
+    let reported = wasmbed_wire::message::Reported { boot: 1, revision: 70, modules: Default::default() };
+    world.say("p/v1/hub/up/reported", &minicbor::to_vec(reported).unwrap(), false);
+    assert_eq!(world.desired("hub").unwrap().0, 71);
+    world.die_and_start();
+    assert_eq!(world.desired("hub").unwrap().0, 71);
+}
+
+#[test]
+fn an_impossible_revision_is_ignored() {
+    let mut world = World::with_devices();
+    let reported =
+        wasmbed_wire::message::Reported { boot: 1, revision: u64::MAX, modules: Default::default() };
+    world.say("p/v1/hub/up/reported", &minicbor::to_vec(reported).unwrap(), false);
+    assert!(world.desired("hub").is_none());
+}
+
+#[test]
+fn what_becomes_of_a_module_is_told_once() {
+    let mut world = World::with_devices();
+    world.push("thermo", "1.0.0", "");
+    world.ask("deploy", json!({ "module": "thermo", "to": "pump" }));
+    for _ in 0..3 {
+        world.reach("pump", ModuleState::Running);
+    }
+    world.reach("pump", ModuleState::Refused);
+    let kinds = world.event_kinds();
+    assert_eq!(kinds.iter().filter(|kind| *kind == "module-running").count(), 1);
+    assert_eq!(kinds.iter().filter(|kind| *kind == "module-refused").count(), 1);
+}
+
+#[test]
+fn a_host_speaks_for_its_own_devices_only() {
+    let mut world = World::with_devices();
+    let event = |device: &str| host_api::Event {
+        device: device.parse().unwrap(),
+        kind: host_api::EventKind::Exited,
+        reason: "killed by SIGKILL".into(),
+        at_ms: 7,
+    };
+    for device in ["pump", "hub"] {
+        let payload = serde_json::to_vec(&event(device)).unwrap();
+        world.say("p/v1/_host/lab/up/event", &payload, false);
+        world.say("p/v1/_host/lab/up/event", &payload, false);
+    }
+    assert_eq!(world.event_kinds(), ["process-exited"]);
+}
+
+#[test]
+fn console_and_log_lines_are_kept() {
+    let mut world = World::with_devices();
+    world.say("p/v1/_host/lab/up/console/pump", b"booting\r\n", false);
+    world.say("p/v1/pump/up/log/warn", b"hot", false);
+    let lines = world.ask("device-logs", json!({ "device": "pump" }));
+    assert_eq!(lines[0]["source"], "console");
+    assert_eq!(lines[0]["text"], "booting");
+    assert_eq!(lines[1]["source"], "warn");
+    assert_eq!(
+        world.ask("device-logs", json!({ "device": "pump", "limit": 1 })).as_array().unwrap().len(),
+        1
+    );
+}
+
+#[test]
+fn nonsense_from_devices_and_hosts_changes_nothing() {
+    let mut world = World::with_devices();
+    let before = world.ask("device-list", json!({}));
+    for rest in ["state", "info", "reported", "crash", "get", "res/x", "nope", "tm/ch"] {
+        for payload in [&b""[..], b"\xff\xff\xff", b"{}", &[0x9f; 100]] {
+            world.say(&format!("p/v1/hub/up/{rest}"), payload, true);
+            world.say(&format!("p/v1/_host/lab/up/{rest}"), payload, true);
+        }
+    }
+    for topic in ["p/v1/", "p", "", "p/v1/_host/lab", "p/v1/_host//up/state", "q/v1/hub/up/hb"] {
+        world.say(topic, b"x", false);
+    }
+    assert_eq!(world.ask("device-list", json!({})), before);
+}
