@@ -107,6 +107,7 @@ fn changing_ones_mind_during_a_transfer_is_fine() {
     world.run_for(100);
     world.deploy(pump, "flow", first);
     world.converge(pump, 10_000);
+    world.run_for(5_000);
     let trace = world.take_trace();
     assert!(!trace.contains("stop slot"), "the first version never had to stop:\n{trace}");
     let (_, after) = trace.split_once("desired r3").expect("the last change");

@@ -205,6 +205,44 @@ fn goodbye_is_said_once_and_waits_for_nobody_for_long() {
     assert_eq!(agent.next_deadline(), None);
 }
 
+#[test]
+fn a_restart_waits_until_the_broker_has_the_answer() {
+    let mut agent: Agent<_, 2> = online(Bench::default());
+    let restart = encoded(&Command { verb: Verb::Restart });
+    assert_eq!(agent.on_message(Instant(1), "dn/cmd/r-1", &restart), Ok(()));
+    let tokens = sent(&mut agent);
+    let topics: Vec<&str> = tokens.iter().map(|(_, topic)| topic.as_str()).collect();
+    assert_eq!(topics, ["up/state", "up/res/r-1"]);
+    let (state, answer) = (tokens[0].0, tokens[1].0);
+    agent.on_acked(Instant(2), state);
+    assert_eq!(agent.poll_effect(), None, "the answer could still be lost");
+    agent.on_acked(Instant(3), answer);
+    assert_eq!(agent.poll_effect(), Some(Effect::Restart));
+}
+
+#[test]
+fn what_the_broker_did_not_acknowledge_is_said_again_on_the_next_connection() {
+    let mut agent: Agent<_, 2> = online(Bench::default());
+    let ping = encoded(&Command { verb: Verb::Ping });
+    assert_eq!(agent.on_message(Instant(1), "dn/cmd/p-1", &ping), Ok(()));
+    assert!(sent(&mut agent).iter().any(|(_, topic)| topic == "up/res/p-1"));
+    agent.on_disconnected(Instant(2));
+    agent.on_deadline(Instant(1_000));
+    assert!(matches!(agent.poll_effect(), Some(Effect::Connect { .. })));
+    agent.on_connected(Instant(1_001));
+    let topics: Vec<String> = sent(&mut agent).into_iter().map(|(_, topic)| topic).collect();
+    assert_eq!(topics, ["up/info", "up/state", "up/res/p-1", "up/reported", "up/hb"]);
+}
+
+/// What is published now, not acknowledged.
+fn sent<const SLOTS: usize>(agent: &mut Agent<Bench, SLOTS>) -> Vec<(Token, String)> {
+    let mut sent = Vec::new();
+    while let Some(Effect::Publish { topic, token, .. }) = agent.poll_effect() {
+        sent.push((token, std::format!("{topic}")));
+    }
+    sent
+}
+
 /// An input, possibly nonsense.
 #[derive(Debug, Clone)]
 enum Input {
