@@ -133,15 +133,20 @@ impl<B: Board, const SLOTS: usize> Driver<B, SLOTS> {
 
     fn run(mut self) -> ! {
         loop {
-            self.receive();
-            self.agent.on_deadline(self.now());
-            let then = self.act();
-            self.port.transmit();
-            match then {
-                Then::GoOn => {}
-                Then::Sleep if self.prepares() => self.modules.prepare(),
-                Then::Sleep => self.sleep(),
-            }
+            self.step();
+        }
+    }
+
+    /// Takes in what has arrived, does what there is to do, and sleeps if that was all.
+    fn step(&mut self) {
+        self.receive();
+        self.agent.on_deadline(self.now());
+        let then = self.act();
+        self.port.transmit();
+        match then {
+            Then::GoOn => {}
+            Then::Sleep if self.prepares() => self.modules.prepare(),
+            Then::Sleep => self.sleep(),
         }
     }
 
@@ -281,3 +286,6 @@ impl<B: Board, const SLOTS: usize> Driver<B, SLOTS> {
         self.port.board.borrow_mut().sleep(deadline_ms);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,6 +22,7 @@ mod port;
 pub mod ring;
 mod slots;
 pub mod stack;
+pub mod trace;
 
 pub use board::{Board, Sheet};
 pub use console::Line;

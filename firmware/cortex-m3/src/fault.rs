@@ -8,14 +8,38 @@ use core::{
 
 use cortex_m::peripheral::SCB;
 use cortex_m_rt::ExceptionFrame;
-use wasmbed_firmware_common::crash::{self, Place};
+use wasmbed_firmware_common::{
+    crash::{self, Place},
+    trace::Callers,
+};
 
-use crate::clock;
+use crate::{clock, stack};
 
 static CRASHING: AtomicBool = AtomicBool::new(false);
 
+/// A panic: its message, and the calls that led to it.
+pub fn panic(info: &PanicInfo<'_>, say: impl FnOnce(fmt::Arguments<'_>)) -> ! {
+    let callers = callers();
+    crash(callers.innermost(), format_args!("{}; from{callers}", info.message()), say)
+}
+
+/// A hard fault; the fault status registers say which kind it was.
+pub fn hard_fault(frame: Option<&ExceptionFrame>, say: impl FnOnce(fmt::Arguments<'_>)) -> ! {
+    const CFSR: *const u32 = 0xe000_ed28 as *const u32;
+    const BFAR: *const u32 = 0xe000_ed38 as *const u32;
+    // SAFETY: both registers exist on every ARMv7-M core and may be read at any time.
+    let (status, address) = unsafe { (CFSR.read_volatile(), BFAR.read_volatile()) };
+    let Some(frame) = frame else {
+        // Nothing was left to put the frame on, so that nobody knows where this was.
+        crash(0, format_args!("stack overflow {status:#x}"), say)
+    };
+    let (pc, lr, callers) = (frame.pc(), frame.lr(), callers());
+    let text = format_args!("hard fault {status:#x}, address {address:#x}; from {pc:x} {lr:x}{callers}");
+    crash(pc, text, say)
+}
+
 /// Keeps a crash, tells it to `say` and resets. A crash in here resets without more words.
-pub fn crash(pc: u32, text: fmt::Arguments<'_>, say: impl FnOnce(fmt::Arguments<'_>)) -> ! {
+fn crash(pc: u32, text: fmt::Arguments<'_>, say: impl FnOnce(fmt::Arguments<'_>)) -> ! {
     cortex_m::interrupt::disable();
     if !CRASHING.swap(true, Ordering::Relaxed) {
         let place = Place { pc, uptime_ms: clock::now_ms() };
@@ -25,20 +49,25 @@ pub fn crash(pc: u32, text: fmt::Arguments<'_>, say: impl FnOnce(fmt::Arguments<
     SCB::sys_reset()
 }
 
-/// A panic in words: message and place.
-pub fn panic(info: &PanicInfo<'_>, say: impl FnOnce(fmt::Arguments<'_>)) -> ! {
-    crash(0, format_args!("{info}"), say)
+fn callers() -> Callers {
+    Callers::find(stack::in_use(), follows_call)
 }
 
-/// A hard fault in words: the fault status registers say which kind it was.
-pub fn hard_fault(frame: Option<&ExceptionFrame>, say: impl FnOnce(fmt::Arguments<'_>)) -> ! {
-    const CFSR: *const u32 = 0xe000_ed28 as *const u32;
-    const BFAR: *const u32 = 0xe000_ed38 as *const u32;
-    // SAFETY: both registers exist on every ARMv7-M core and may be read at any time.
-    let (status, address) = unsafe { (CFSR.read_volatile(), BFAR.read_volatile()) };
-    let (pc, lr) = frame.map_or((0, 0), |frame| (frame.pc(), frame.lr()));
-    let text = format_args!(
-        "hard fault at {pc:#010x}, called from {lr:#010x}, CFSR {status:#010x}, address {address:#010x}"
-    );
-    crash(pc, text, say)
+/// Whether code at this address would run after a call: it is odd, in flash, and behind a `bl` (two
+/// halfwords) or a `blx` (one).
+fn follows_call(word: u32) -> bool {
+    unsafe extern "C" {
+        static __stext: u16;
+        static __etext: u16;
+    }
+    let code = &raw const __stext as u32 + 4..&raw const __etext as u32;
+    if word.is_multiple_of(2) || !code.contains(&(word - 1)) {
+        return false;
+    }
+    let after = (word - 1) as *const u16;
+    // SAFETY: the address lies inside the code with at least two halfwords before it.
+    let (first, second) = unsafe { (after.sub(2).read(), after.sub(1).read()) };
+    let is_bl = first & 0xf800 == 0xf000 && second & 0xd000 == 0xd000;
+    let is_blx = second & 0xff87 == 0x4780;
+    is_bl || is_blx
 }

@@ -49,3 +49,14 @@ pub fn untouched_bytes() -> usize {
     let unused = unsafe { slice::from_raw_parts(bottom, words.saturating_sub(MARGIN_WORDS)) };
     stack::untouched_bytes(unused)
 }
+
+/// The thread stack from its innermost word on; empty if it has overflowed.
+pub fn in_use() -> &'static [u32] {
+    let (bottom, top) = (&raw mut __thread_stack_end as usize, &raw mut __thread_stack_start as usize);
+    let innermost = (cortex_m::register::psp::read() as usize).next_multiple_of(size_of::<u32>());
+    if !(bottom..top).contains(&innermost) {
+        return &[];
+    }
+    // SAFETY: the words lie on the thread stack; its owner has crashed and does not come back.
+    unsafe { slice::from_raw_parts(innermost as *const u32, (top - innermost) / size_of::<u32>()) }
+}

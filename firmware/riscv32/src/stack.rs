@@ -15,6 +15,8 @@ use wasmbed_firmware_common::stack;
 unsafe extern "C" {
     /// Lowest word of the thread stack, from the board's `memory.x`.
     static mut __thread_stack_end: u32;
+    /// First word above the thread stack.
+    static mut __thread_stack_start: u32;
 }
 
 /// What a trap handler may need, in bytes.
@@ -64,7 +66,6 @@ pub fn untouched_bytes() -> usize {
 }
 
 /// First word above the guard, and how many from there on are not in use.
-
 fn unused() -> (*mut u32, usize) {
     let sp: usize;
     // SAFETY: reads a register.
@@ -73,4 +74,17 @@ fn unused() -> (*mut u32, usize) {
     let bottom = unsafe { (&raw mut __thread_stack_end).byte_add(GUARD_BYTES) };
     let words = sp.saturating_sub(bottom as usize) / size_of::<u32>();
     (bottom, words.saturating_sub(MARGIN_WORDS))
+}
+
+/// The thread stack from its innermost word on; empty when called on another one, because the thread
+/// stack has overflowed.
+pub fn in_use() -> &'static [u32] {
+    let (bottom, unused_words) = unused();
+    let words = (&raw mut __thread_stack_start as usize).saturating_sub(bottom as usize) / size_of::<u32>();
+    match words.checked_sub(unused_words) {
+        // SAFETY: the words lie on the thread stack, above its guard; its owner has crashed and does not
+        // come back.
+        Some(used) => unsafe { slice::from_raw_parts(bottom.add(unused_words), used) },
+        None => &[],
+    }
 }
