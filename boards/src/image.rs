@@ -28,6 +28,9 @@ pub enum ImageError {
     /// The file cannot be read as a 32-bit ELF file.
     #[error("not a 32-bit ELF file; build the firmware for this board first")]
     Malformed(#[from] object::read::Error),
+    /// The file ends before its contents do.
+    #[error("the ELF file is cut short; build the firmware again")]
+    Truncated,
     /// A part lies outside the flash.
     #[error(
         "{size_bytes} bytes at {address:#010x} lie outside the board's flash; was it linked for another board?"
@@ -56,7 +59,7 @@ impl Image {
             if segment.p_type(endian) != PT_LOAD || segment.p_filesz(endian) == 0 {
                 continue;
             }
-            let contents = segment.data(endian, elf).unwrap_or_default();
+            let contents = segment.data(endian, elf).map_err(|()| ImageError::Truncated)?;
             let (address, size_bytes) = (segment.p_paddr(endian), segment.p_filesz(endian));
             place(&mut bytes, contents, address, memory)
                 .ok_or(ImageError::OutsideFlash { address, size_bytes })?;
@@ -92,4 +95,62 @@ fn static_ram(header: &FileHeader32<Endianness>, endian: Endianness, elf: &[u8])
         }
     }
     Ok(sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Region;
+
+    const MEMORY: Memory = Memory {
+        flash: Region { origin: 0x0800_0000, size_bytes: 64 },
+        provision: Region { origin: 0x0800_1000, size_bytes: 64 },
+        ram: Region { origin: 0x2000_0000, size_bytes: 64 },
+    };
+
+    const HEADER_BYTES: u32 = 52;
+    const SEGMENT_BYTES: u32 = 32;
+
+    /// A little-endian ARM file with these segments: address and contents.
+    fn elf(segments: &[(u32, &[u8])]) -> Vec<u8> {
+        let count = segments.len() as u16;
+        let mut file = b"\x7fELF\x01\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
+        file.extend([2, 0, 40, 0]);
+        file.extend([1, 0, HEADER_BYTES, 0, 0].map(u32::to_le_bytes).concat());
+        let sizes = [HEADER_BYTES as u16, SEGMENT_BYTES as u16, count, 40, 0, 0];
+        file.extend(sizes.map(u16::to_le_bytes).concat());
+        let mut offset = HEADER_BYTES + SEGMENT_BYTES * u32::from(count);
+        for (address, contents) in segments {
+            let len = contents.len() as u32;
+            let fields = [1, offset, *address, *address, len, len, 5, 4];
+            file.extend(fields.map(u32::to_le_bytes).concat());
+            offset += len;
+        }
+        file.extend(segments.iter().flat_map(|(_, contents)| contents.iter()));
+        file
+    }
+
+    #[test]
+    fn segments_lie_where_they_are_addressed_with_erased_flash_between() {
+        let file = elf(&[(0x0800_0008, b"data"), (0x0800_0000, b"code")]);
+        let image = Image::from_elf(&file, &MEMORY).expect("an image");
+        assert_eq!(image.bytes, b"code\xff\xff\xff\xffdata");
+    }
+
+    #[test]
+    fn what_does_not_fit_the_flash_is_refused() {
+        for address in [0x07ff_fffc, 0x0800_003e, 0x2000_0000] {
+            let refused = Image::from_elf(&elf(&[(address, b"code")]), &MEMORY);
+            assert!(matches!(refused, Err(ImageError::OutsideFlash { size_bytes: 4, .. })), "{address:#x}");
+        }
+    }
+
+    #[test]
+    fn other_files_are_refused() {
+        assert!(matches!(Image::from_elf(b"#!/bin/sh", &MEMORY), Err(ImageError::Malformed(_))));
+        assert!(matches!(Image::from_elf(&elf(&[]), &MEMORY), Err(ImageError::Empty)));
+        let mut cut = elf(&[(0x0800_0000, b"code")]);
+        cut.truncate(cut.len() - 1);
+        assert!(Image::from_elf(&cut, &MEMORY).is_err());
+    }
 }
