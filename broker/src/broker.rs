@@ -148,3 +148,23 @@ fn set_up(stream: &TcpStream) {
     // Packets are written whole; waiting to fill segments only adds delay. Without it all works, only slower.
     let _ = stream.set_nodelay(true);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::credentials::Secret;
+    use crate::settings::Config;
+
+    #[tokio::test]
+    async fn the_death_of_the_router_ends_the_broker_with_an_error() {
+        let config = Config { listen: "127.0.0.1:0".to_owned(), ..Config::default() };
+        let broker = Broker::bind(config.with_secret(Secret::new([1; 32])).expect("settings"))
+            .await
+            .expect("a broker");
+        let router = broker.hub.router.clone();
+        let running = tokio::spawn(broker.run(std::future::pending()));
+        router.kill().await;
+        let ended = tokio::time::timeout(Duration::from_secs(20), running).await.expect("in time");
+        assert!(matches!(ended.expect("no panic"), Err(Error::Router(_))));
+    }
+}

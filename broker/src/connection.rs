@@ -1,7 +1,6 @@
 //! The life of one connection, and of the session it leaves behind.
 
 use std::fmt;
-use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,16 +10,17 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::Instrument;
 
 use crate::admission::{self, Client, Refusal};
+use crate::credentials::Role;
 use crate::hub::Hub;
 use crate::message::{Message, Parts};
 use crate::outbox::Terms;
 use crate::packet::frame::Framed;
 use crate::packet::write::{self, Welcome};
-use crate::packet::{Publish, Version, Violation, Will, reason};
+use crate::packet::{Connect, Publish, Version, Violation, Will, reason};
 use crate::router::PublishError;
-use crate::serve::{End, RECEIVE_MAXIMUM, Serve};
+use crate::serve::{End, RECEIVE_MAXIMUM, Serve, sleep_until_some};
 use crate::session::Session;
-use crate::sessions::Seat;
+use crate::sessions::{Request, Seat};
 
 /// How long a client may take to read why it is sent away.
 const GOODBYE: Duration = Duration::from_millis(500);
@@ -49,7 +49,7 @@ where
     drop(handshake);
     let span =
         tracing::info_span!("client", role = %client.role.username(), id = %client.connect.client_id, %peer);
-    Box::pin(admitted_client(hub, framed, client)).instrument(span).await;
+    Box::pin(admitted_client(hub, framed, client, &peer)).instrument(span).await;
 }
 
 async fn refuse<S>(hub: &Hub, mut framed: Framed<S>, refusal: &Refusal, peer: &impl fmt::Display)
@@ -74,7 +74,7 @@ where
     }
 }
 
-async fn admitted_client<S>(hub: Arc<Hub>, mut framed: Framed<S>, client: Client)
+async fn admitted_client<S>(hub: Arc<Hub>, mut framed: Framed<S>, client: Client, peer: &impl fmt::Display)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
@@ -85,22 +85,22 @@ where
     // Whoever comes back gets the place of the connection it replaces.
     if place.is_none() && !hub.sessions.is_held(&key) {
         let refusal = busy(reason::SERVER_BUSY, "too many clients");
-        return refuse(&hub, framed, &refusal, &"too many clients").await;
+        return refuse(&hub, framed, &refusal, peer).await;
     }
     let Ok((seat, resumed)) = hub.sessions.claim(key, !connect.clean_start).await else {
         let refusal = busy(reason::SERVER_UNAVAILABLE, "its previous connection does not end");
-        return refuse(&hub, framed, &refusal, &"stuck").await;
+        return refuse(&hub, framed, &refusal, peer).await;
     };
     let Some(place) = place.or_else(|| hub.places.clone().try_acquire_owned().ok()) else {
         let refusal = busy(reason::SERVER_BUSY, "too many clients");
-        return refuse(&hub, framed, &refusal, &"too many clients").await;
+        return refuse(&hub, framed, &refusal, peer).await;
     };
 
     let packet_bytes = if role.is_small() { hub.limits.device_packet_bytes } else { hub.limits.packet_bytes };
     framed.admit(packet_bytes);
     let welcome = Welcome {
         session_present: resumed.is_some(),
-        session_expiry_s: Some(connect.session_expiry_s),
+        session_expiry_s: connect.session_expiry_s,
         receive_maximum: RECEIVE_MAXIMUM,
         maximum_packet_bytes: packet_bytes as u32,
         client_id: assigned.then_some(connect.client_id.as_str()),
@@ -116,7 +116,7 @@ where
 
     hub.counters.accepted.add(1);
     tracing::info!(version = ?connect.version, session_present = welcome.session_present, "connected");
-    let held = Held { hub: hub.clone(), seat, session, will: connect.will.clone(), publisher: role };
+    let held = Held { hub: hub.clone(), seat, session, will: connect.will.clone(), role };
     held.connected(framed, terms, &connect, place).await;
 }
 
@@ -126,7 +126,7 @@ struct Held {
     seat: Seat,
     session: Session,
     will: Option<Will>,
-    publisher: crate::credentials::Role,
+    role: Role,
 }
 
 impl Held {
@@ -134,21 +134,24 @@ impl Held {
         mut self,
         mut framed: Framed<S>,
         terms: Terms,
-        connect: &crate::packet::Connect,
+        connect: &Connect,
         place: OwnedSemaphorePermit,
     ) where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
         let hub = self.hub.clone();
         let present = hub.counters.connections.present();
-        let mut serve = Serve::new(&hub, self.publisher, terms, connect);
+        let mut serve = Serve::new(&hub, self.role, terms, connect);
         let end = tokio::select! {
             end = serve.run(&mut framed, &mut self.session) => end,
             Some(request) = self.seat.requests.recv() => End::TakenOver(request),
             () = hub.ended() => End::Ending,
         };
         let expiry_s = serve.session_expiry_s;
-        tracing::info!(reason = %end, "disconnected");
+        match end {
+            End::RouterStopped => tracing::error!(reason = %end, "disconnected"),
+            _ => tracing::info!(reason = %end, "disconnected"),
+        }
         if let Some(reason) = end.disconnect_reason()
             && framed.output.is_empty()
         {
@@ -188,7 +191,7 @@ impl Held {
         let now = Instant::now();
         let (will_at, end_at) = (now + seconds(delay_s), now + seconds(expiry_s));
         loop {
-            let will_due = self.will.is_some();
+            let will_at = self.will.as_ref().map(|_| will_at);
             tokio::select! {
                 Some(request) = self.seat.requests.recv() => {
                     let resume = request.resume;
@@ -200,7 +203,7 @@ impl Held {
                     break;
                 }
                 () = sleep_until(end_at) => break,
-                () = async { if will_due { sleep_until(will_at).await } else { pending().await } } => {
+                () = sleep_until_some(will_at) => {
                     self.publish_will().await;
                 }
                 arrival = self.session.next() => {
@@ -221,7 +224,7 @@ impl Held {
     }
 
     /// Gives the session, if it goes on, to the connection that asked for it.
-    async fn hand_over(mut self, request: crate::sessions::Request, resume: bool) {
+    async fn hand_over(mut self, request: Request, resume: bool) {
         let delayed = self.will.as_ref().is_some_and(|will| will.delay_s > 0);
         if resume && delayed {
             self.will = None;
@@ -241,7 +244,7 @@ impl Held {
     async fn publish_will(&mut self) {
         let Some(will) = self.will.take() else { return };
         let message = message(&self.hub, &will.publish, self.session.origin);
-        match self.hub.router.publish(self.publisher, &message).await {
+        match self.hub.router.publish(self.role, &message).await {
             Ok(()) => self.hub.counters.messages_in.add(1),
             Err(PublishError::Full(_)) => self.hub.counters.retain_refused.add(1),
             // The broker is ending; everybody is told by that.

@@ -94,8 +94,8 @@ impl Role {
         matches!(self, Role::Device(_))
     }
 
-    /// Whether shared subscriptions are open to this client.
-    pub(crate) fn may_share(&self) -> bool {
+    /// Whether this client may share subscriptions and retain as much as there is room for.
+    pub(crate) fn is_trusted(&self) -> bool {
         matches!(self, Role::Service | Role::Operator)
     }
 

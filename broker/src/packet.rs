@@ -21,6 +21,7 @@ pub(crate) enum Version {
 }
 
 /// Quality of service; the numbers are those on the wire.
+#[allow(clippy::enum_variant_names, reason = "these are the standard's names")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Qos {
     AtMostOnce = 0,

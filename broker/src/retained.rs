@@ -81,7 +81,7 @@ impl Retained {
             used.messages < room.messages && used.bytes + message.size_bytes() <= room.bytes
         };
         let used = self.used_by.get(&owner).copied().unwrap_or(NOTHING);
-        fits(self.used, self.room) && (owner.may_share() || fits(used, self.room_each))
+        fits(self.used, self.room) && (owner.is_trusted() || fits(used, self.room_each))
     }
 
     fn put(&mut self, owner: Role, message: Message) {

@@ -128,7 +128,6 @@ impl Serve {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let mut heard = Instant::now();
         loop {
             let hub = &self.hub;
             let more =
@@ -140,10 +139,9 @@ impl Serve {
             if more {
                 continue;
             }
-            let silence = silence(heard, self.keep_alive);
+            let silent_at = self.keep_alive.map(|keep_alive| framed.heard() + keep_alive);
             tokio::select! {
                 frame = framed.frame() => {
-                    heard = Instant::now();
                     self.on_frames(frame, framed, session).await?;
                 }
                 arrival = session.next(), if session.has_room() => {
@@ -152,7 +150,11 @@ impl Serve {
                     }
                     self.take_ready(session)?;
                 }
-                () = silence => return Err(End::Silent),
+                () = sleep_until_some(silent_at) => {
+                    if self.keep_alive.is_some_and(|keep_alive| framed.heard().elapsed() >= keep_alive) {
+                        return Err(End::Silent);
+                    }
+                }
             }
         }
     }
@@ -319,9 +321,10 @@ impl Serve {
     }
 }
 
-async fn silence(heard: Instant, keep_alive: Option<Duration>) {
-    match keep_alive {
-        Some(keep_alive) => sleep_until(heard + keep_alive).await,
+/// Sleeps for ever without a time.
+pub(crate) async fn sleep_until_some(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
         None => std::future::pending().await,
     }
 }

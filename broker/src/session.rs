@@ -115,7 +115,7 @@ impl Session {
         let Some(plain) = plain.filter(|plain| topic::is_filter(plain)) else {
             return Some(reason::BAD_FILTER);
         };
-        if is_shared && (kept || !self.role.may_share()) {
+        if is_shared && (kept || !self.role.is_trusted()) {
             Some(reason::NO_SHARED_SUBSCRIPTIONS)
         } else if !self.role.may_subscribe(&hub.prefix, plain) {
             Some(reason::NOT_AUTHORIZED)

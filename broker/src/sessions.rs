@@ -77,7 +77,10 @@ impl Sessions {
                 Err(holder) => holder,
             };
             let (answer, answered) = oneshot::channel();
-            if holder.send(Request { resume, answer }).is_err() {
+            let sent = holder.send(Request { resume, answer });
+            // A request that arrives while the holder leaves is only dropped with the last sender.
+            drop(holder);
+            if sent.is_err() {
                 // It is leaving right now.
                 tokio::task::yield_now().await;
                 continue;
@@ -122,5 +125,48 @@ impl Drop for Seat {
         if holders.by_key.get(&self.key).is_some_and(|holder| holder.ticket == self.ticket) {
             holders.by_key.remove(&self.key);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::task::JoinSet;
+
+    fn key() -> Key {
+        (Role::Service, "fleet".to_owned())
+    }
+
+    #[tokio::test]
+    async fn a_session_goes_to_whoever_resumes_it_and_to_nobody_else() {
+        let sessions = Arc::new(Sessions::default());
+        let (mut seat, none) = sessions.claim(key(), true).await.expect("free");
+        assert!(none.is_none() && sessions.is_held(&key()));
+        let old = tokio::spawn(async move {
+            let request = seat.requests.recv().await.expect("a request");
+            let session = request.resume.then(|| Session::new(Role::Service, seat.ticket()));
+            drop(seat);
+            request.answer(session);
+        });
+        let (seat, resumed) = sessions.claim(key(), true).await.expect("handed over");
+        assert!(resumed.is_some());
+        old.await.expect("no panic");
+        drop(seat);
+        assert!(!sessions.is_held(&key()));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_request_to_one_who_is_leaving_is_not_lost() {
+        let sessions = Arc::new(Sessions::default());
+        let mut claimants = JoinSet::new();
+        for _ in 0..4 {
+            let sessions = sessions.clone();
+            claimants.spawn(async move {
+                for _ in 0..200_000 {
+                    drop(sessions.claim(key(), false).await.expect("nobody is stuck"));
+                }
+            });
+        }
+        claimants.join_all().await;
     }
 }

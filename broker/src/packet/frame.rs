@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::Instant;
 
 use super::{Violation, reason};
 
@@ -52,19 +53,33 @@ pub(crate) struct Framed<S> {
     limit_bytes: usize,
     /// The only first byte accepted until the client is admitted.
     wanted: Option<u8>,
+    heard: Instant,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Framed<S> {
     /// Frames of more than `limit_bytes` are refused from their header on, and so is anything but CONNECT until
     /// [`Framed::admit`].
     pub(crate) fn new(stream: S, limit_bytes: usize) -> Self {
-        Framed { stream, input: BytesMut::new(), output: BytesMut::new(), limit_bytes, wanted: Some(CONNECT) }
+        Framed {
+            stream,
+            input: BytesMut::new(),
+            output: BytesMut::new(),
+            limit_bytes,
+            wanted: Some(CONNECT),
+            heard: Instant::now(),
+        }
     }
 
     /// From now on any packet may come, with another limit.
     pub(crate) fn admit(&mut self, limit_bytes: usize) {
         self.limit_bytes = limit_bytes;
         self.wanted = None;
+    }
+
+    /// When the last byte came. Bytes count as a sign of life, not only whole packets: a large one may take longer than
+    /// the keep-alive.
+    pub(crate) fn heard(&self) -> Instant {
+        self.heard
     }
 
     /// The next frame; may be cancelled at any time without losing bytes.
@@ -104,7 +119,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framed<S> {
         self.input.reserve(READ_STEP_BYTES);
         match self.stream.read_buf(&mut self.input).await {
             Ok(0) => Err(ReadError::Closed),
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                self.heard = Instant::now();
+                Ok(())
+            }
             Err(error) => Err(ReadError::Io(error)),
         }
     }

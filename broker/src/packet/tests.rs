@@ -159,7 +159,7 @@ fn answers_are_compact() {
     );
     let welcome = Welcome { receive_maximum: 64, maximum_packet_bytes: 65536, ..Welcome::default() };
     let bytes = written(|out| write::welcome(out, Version::V5, &welcome));
-    assert_eq!(bytes, b"\x20\x0B\x00\x00\x08\x21\x00\x40\x27\x00\x01\x00\x00");
+    assert_eq!(bytes, b"\x20\x10\x00\x00\x0D\x11\x00\x00\x00\x00\x21\x00\x40\x27\x00\x01\x00\x00");
 }
 
 proptest! {

@@ -8,8 +8,8 @@ use super::{Ack, Qos, Version, reason};
 #[derive(Debug, Default)]
 pub(crate) struct Welcome<'a> {
     pub(crate) session_present: bool,
-    /// Given when it differs from what the client asked for.
-    pub(crate) session_expiry_s: Option<u32>,
+    /// As long as the session is kept, which may be shorter than asked for.
+    pub(crate) session_expiry_s: u32,
     pub(crate) receive_maximum: u16,
     pub(crate) maximum_packet_bytes: u32,
     /// Given when the client left the choice to us.
@@ -21,10 +21,8 @@ pub(crate) fn welcome(out: &mut BytesMut, version: Version, welcome: &Welcome<'_
     let mut body = vec![u8::from(welcome.session_present), reason::SUCCESS];
     if version == Version::V5 {
         let mut properties = Vec::new();
-        if let Some(seconds) = welcome.session_expiry_s {
-            properties.put_u8(17);
-            properties.put_u32(seconds);
-        }
+        properties.put_u8(17);
+        properties.put_u32(welcome.session_expiry_s);
         properties.put_u8(33);
         properties.put_u16(welcome.receive_maximum);
         properties.put_u8(39);

@@ -1,0 +1,112 @@
+//! The broker as a process.
+
+mod common;
+
+use std::process::{Output, Stdio};
+
+use common::{Connect, Raw, within};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+use wasmbed_broker::credentials::{Role, Secret};
+
+fn broker(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wasmbed-broker"));
+    command
+        .args(arguments)
+        .env("NO_COLOR", "1")
+        .env_remove("RUST_LOG")
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    command
+}
+
+/// Reads the log until the broker listens; the address it listens on.
+async fn address(child: &mut Child) -> String {
+    let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+    let address = within(async {
+        loop {
+            let line = lines.next_line().await.expect("readable").expect("it listens before it ends");
+            if let Some((_, address)) = line.split_once("listening address=") {
+                return address.to_owned();
+            }
+        }
+    })
+    .await;
+    // Keep reading, so that the broker can go on logging.
+    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    address
+}
+
+async fn failure(arguments: &[&str]) -> String {
+    let Output { status, stderr, .. } = within(broker(arguments).output()).await.expect("started");
+    assert!(!status.success());
+    String::from_utf8_lossy(&stderr).into_owned()
+}
+
+#[tokio::test]
+async fn it_serves_until_told_to_end() {
+    for signal in ["-TERM", "-INT"] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (config, secret) = (folder.path().join("broker.toml"), folder.path().join("secret"));
+        std::fs::write(&config, "listen = \"127.0.0.1:1\"\nprefix = \"lab\"").expect("written");
+        let paths = [config.to_string_lossy(), secret.to_string_lossy()];
+        let arguments = ["--config", &paths[0], "--secret-file", &paths[1], "--listen", "127.0.0.1:0"];
+        let mut child = broker(&arguments).spawn().expect("started");
+        let address = address(&mut child).await;
+        let stream = TcpStream::connect(address).await.expect("connected");
+        let mut raw = Raw { stream, is_v5: false };
+        let password = Secret::load_or_create(&secret).expect("made by the broker").password(&Role::Operator);
+        raw.send(&Connect { password, ..Connect::new(Role::Operator, "me") }.bytes()).await;
+        assert_eq!(raw.packet().await, (0x20, vec![0, 0]));
+        raw.subscribe("lab/v1/#", 0).await;
+        let id = child.id().expect("running").to_string();
+        assert!(Command::new("kill").args([signal, &id]).status().await.expect("started").success());
+        assert!(within(child.wait()).await.expect("ended").success());
+        raw.ends().await;
+    }
+}
+
+#[tokio::test]
+async fn what_it_cannot_use_it_names() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let (secret, config) = (path("secret"), path("broker.toml"));
+
+    let missing = failure(&["--config", &path("missing.toml"), "--secret-file", &secret]).await;
+    assert!(missing.contains("missing.toml"), "{missing}");
+
+    std::fs::write(&config, "lisen = \"127.0.0.1:0\"").expect("written");
+    let misspelt = failure(&["--config", &config, "--secret-file", &secret]).await;
+    assert!(misspelt.contains("lisen"), "{misspelt}");
+
+    let address = failure(&["--listen", "nowhere", "--secret-file", &secret]).await;
+    assert!(address.contains("nowhere") && address.contains("127.0.0.1:1883"), "{address}");
+
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("an address").to_string();
+    let in_use = failure(&["--listen", &port, "--secret-file", &secret]).await;
+    assert!(in_use.contains(&port), "{in_use}");
+
+    std::fs::write(&secret, "password").expect("written");
+    let no_secret = failure(&["--secret-file", &secret]).await;
+    assert!(no_secret.contains("64 hexadecimal digits"), "{no_secret}");
+}
+
+#[tokio::test]
+async fn the_environment_configures_too_and_its_unknown_keys_are_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let secret = folder.path().join("secret");
+    let mut child = broker(&[])
+        .env("WASMBED_BROKER__LISTEN", "127.0.0.1:0")
+        .env("WASMBED_BROKER__MAX_CONNECTIONS", "5")
+        .env("WASMBED_BROKER__SECRET_FILE", &secret)
+        .spawn()
+        .expect("started");
+    address(&mut child).await;
+    child.kill().await.expect("killed");
+    let unknown = within(broker(&[]).env("WASMBED_BROKER__COLOUR", "red").output()).await.expect("started");
+    assert!(!unknown.status.success());
+    let log = String::from_utf8_lossy(&unknown.stderr).into_owned();
+    assert!(log.contains("colour"), "{log}");
+}
