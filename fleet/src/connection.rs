@@ -120,6 +120,10 @@ impl Connection {
             .set_keep_alive(Duration::from_secs(KEEP_ALIVE_S))
             .set_clean_start(true)
             .set_max_packet_size(Some(MAX_PACKET_BYTES));
+        let mut network = options.network_options();
+        // Messages are small and somebody waits for each.
+        network.set_tcp_nodelay(true);
+        options.set_network_options(network);
         options
     }
 }

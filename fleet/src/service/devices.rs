@@ -99,16 +99,8 @@ impl Fleet {
         }
         let mut change = Change::default();
         if is_new_connect {
-            let is_crash = matches!(info.reset, ResetCause::Crash | ResetCause::Watchdog);
-            if let Some(device) = self.view.devices.get_mut(id).filter(|_| is_crash) {
-                device.crashes.add(now, &self.options.policy);
-            }
-            let reason = format!("connect {} after {}", info.boot, cause(info.reset));
-            let severity = match info.reset {
-                ResetCause::Power | ResetCause::Command => Severity::Info,
-                ResetCause::Crash | ResetCause::Watchdog => Severity::Warning,
-            };
-            change.events.push(NewEvent::new(severity, "device-connected", reason).device(*id));
+            let reason = format!("connect {}; it last started after {}", info.boot, cause(info.reset));
+            change.events.push(NewEvent::new(Severity::Info, "device-connected", reason).device(*id));
         }
         if info.class != record.row.class {
             let reason = format!(
@@ -178,6 +170,9 @@ impl Fleet {
             return;
         }
         record.last_crash = told;
+        if let Some(device) = self.view.devices.get_mut(id) {
+            device.crashes.add(now, &self.options.policy);
+        }
         let event = NewEvent::new(Severity::Warning, "device-crashed", reason).device(*id);
         self.commit_or_log(now, Change { events: vec![event], ..Change::default() });
     }

@@ -4,7 +4,7 @@ use serde_json::json;
 use wasmbed_fleet::host_api;
 use wasmbed_wire::{
     limits::Class,
-    message::{ModuleState, Status},
+    message::{Crash, ModuleState, Status},
 };
 
 use crate::world::World;
@@ -109,6 +109,22 @@ fn what_becomes_of_a_module_is_told_once() {
     let kinds = world.event_kinds();
     assert_eq!(kinds.iter().filter(|kind| *kind == "module-running").count(), 1);
     assert_eq!(kinds.iter().filter(|kind| *kind == "module-refused").count(), 1);
+}
+
+#[test]
+fn a_crash_is_told_once_and_a_loop_of_them_ends_in_quarantine() {
+    let mut world = World::with_devices();
+    for boot in 1..=11 {
+        world.run(1_000);
+        let crash = Crash { boot, message: "panicked", pc: 0x0800_1234, uptime_ms: 600 };
+        for _ in 0..2 {
+            world.say("p/v1/pump/up/crash", &minicbor::to_vec(crash).unwrap(), false);
+        }
+        assert_eq!(world.stage("pump") == "quarantined", boot == 11, "crash {boot}");
+    }
+    let kinds = world.event_kinds();
+    assert_eq!(kinds.iter().filter(|kind| *kind == "device-crashed").count(), 11);
+    assert_eq!(world.host_desired().unwrap().devices[0].power, host_api::Power::Off);
 }
 
 #[test]
