@@ -3,7 +3,8 @@
 //!
 //! Constant time and little fragmentation matter more here than the last byte: modules come and go
 //! for years without a restart. When memory runs out, allocation fails; what cannot cope panics,
-//! which leaves a record and resets.
+//! which leaves a record and resets. So that a module which grows until nothing is left does not get
+//! that far, large allocations fail while there is still a reserve for small ones.
 
 use core::{
     alloc::{GlobalAlloc, Layout},
@@ -18,6 +19,11 @@ use rlsf::Tlsf;
 /// Size classes: with 16-byte granules on 32-bit machines the largest block is 2 MiB.
 const FIRST_LEVEL: usize = 17;
 const SECOND_LEVEL: usize = 8;
+
+/// What counts as large, in bytes: memories and payloads of modules, and hardly anything else.
+const LARGE_BYTES: usize = 1024;
+/// The part of the arena that large allocations leave alone.
+const RESERVE: usize = 16;
 
 type Blocks = Tlsf<'static, u32, u8, FIRST_LEVEL, SECOND_LEVEL>;
 
@@ -91,6 +97,11 @@ impl Default for Heap {
 }
 
 impl HeapUse {
+    fn allows(&self, bytes: usize) -> bool {
+        let left = self.total.saturating_sub(self.used).saturating_sub(bytes);
+        bytes < LARGE_BYTES || left >= self.total / RESERVE
+    }
+
     fn add(&mut self, bytes: usize) {
         self.used += bytes;
         self.peak = self.peak.max(self.used);
@@ -101,12 +112,15 @@ impl HeapUse {
 // back; the mutex serialises all access; the bookkeeping cannot panic or allocate.
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        self.with(|inner| match inner.blocks.allocate(layout) {
-            Some(block) => {
-                inner.use_.add(layout.size());
-                block.as_ptr()
+        self.with(|inner| {
+            let allowed = inner.use_.allows(layout.size());
+            match allowed.then(|| inner.blocks.allocate(layout)).flatten() {
+                Some(block) => {
+                    inner.use_.add(layout.size());
+                    block.as_ptr()
+                }
+                None => ptr::null_mut(),
             }
-            None => ptr::null_mut(),
         })
     }
 
@@ -122,6 +136,10 @@ unsafe impl GlobalAlloc for Heap {
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         let Some(block) = NonNull::new(block) else { return ptr::null_mut() };
         self.with(|inner| {
+            // While it moves, both the old and the new block may exist.
+            if new_size > layout.size() && !inner.use_.allows(new_size) {
+                return ptr::null_mut();
+            }
             // SAFETY: the caller guarantees that `new_size` with this alignment does not overflow.
             let new_layout = unsafe { Layout::from_size_align_unchecked(new_size, layout.align()) };
             // SAFETY: the block came from `alloc` with an alignment of `layout.align()`.
@@ -161,6 +179,18 @@ mod tests {
             heap.dealloc(block, Layout::from_size_align(2000, 16).expect("a valid layout"));
         }
         assert_eq!(heap.usage(), HeapUse { total: 4096, used: 0, peak: 2000 });
+    }
+
+    #[test]
+    fn large_allocations_leave_a_reserve_for_small_ones() {
+        let heap = heap();
+        let large = Layout::from_size_align(3900, 8).expect("a valid layout");
+        let small = Layout::from_size_align(1000, 8).expect("a valid layout");
+        // SAFETY: the layouts are not empty.
+        unsafe {
+            assert!(heap.alloc(large).is_null());
+            assert!(!heap.alloc(small).is_null());
+        }
     }
 
     #[test]
