@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
-use crate::{firmware, modules, paths, run::run, setup, up};
+use crate::{firmware, modules, paths, run::run, setup};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -29,7 +29,6 @@ fn device() -> Result<()> {
     setup::ensure(setup::Need::ALL)?;
     modules::build()?;
     let sizes = firmware::build_all()?;
-    up::build_programs()?;
     for (board, size) in sizes {
         println!("{board:<10} flash             {:>9} B", size.flash_bytes);
         println!("{board:<10} static memory     {:>9} B", size.static_ram_bytes);

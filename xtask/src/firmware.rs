@@ -10,6 +10,7 @@ use wasmbed_wire::BoardName;
 use crate::{
     paths,
     run::{run, step},
+    up,
 };
 
 #[derive(Args)]
@@ -52,6 +53,9 @@ pub(crate) fn build_all() -> Result<Vec<(BoardName, Size)>> {
 }
 
 fn build_where(boards: &Boards, wanted: impl Fn(&Board) -> bool) -> Result<Vec<(BoardName, Size)>> {
+    // Boards carry a loop to time, compiled by the same compiler as their modules.
+    up::build_programs()?;
+    run(Command::new(paths::bin("wasmbed-measuring-loop")).arg(paths::measuring_loop()))?;
     boards
         .iter()
         .filter(|board| board.firmware.is_some() && wanted(board))
@@ -70,6 +74,7 @@ fn build(board: &Board) -> Result<Size> {
         .args(["build", "--release", "--quiet", "--package", &firmware.package, "--bin", &firmware.binary])
         .args(["--target", &firmware.target, "--target-dir"])
         .arg(&target_dir)
+        .env("WASMBED_MEASURING_LOOP", paths::measuring_loop())
         .current_dir(&dir);
     run(&mut cargo)?;
 

@@ -30,6 +30,11 @@ pub(crate) fn images() -> PathBuf {
     target().join("images")
 }
 
+/// The loop that boards time at their start.
+pub(crate) fn measuring_loop() -> PathBuf {
+    target().join("measuring-loop.pulley32")
+}
+
 /// Example modules, `<name>.wasm`.
 pub(crate) fn modules() -> PathBuf {
     target().join("modules")

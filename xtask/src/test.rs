@@ -11,7 +11,7 @@ use clap::Args;
 use crate::{
     firmware, modules, paths,
     run::{exists, host_target, run, step},
-    setup, up,
+    setup,
 };
 
 #[derive(Args)]
@@ -37,7 +37,6 @@ pub(crate) fn test(options: &Options) -> Result<()> {
     if !options.quick {
         modules::build()?;
         firmware::build_all()?;
-        up::build_programs()?;
         step("end-to-end tests on emulated boards");
         // Always the whole workspace, so that dependencies are compiled with one set of features.
         // One at a time: each starts a fleet of its own, and there may be only two cores.

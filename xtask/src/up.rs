@@ -22,7 +22,6 @@ pub(crate) fn up(options: &Options) -> Result<()> {
     setup::ensure(setup::Need::UP)?;
     modules::build()?;
     firmware::build_all()?;
-    build_programs()?;
     step("starting the fleet");
     // From here on this process is the fleet: signals and the exit code are its own.
     let mut wasmbed = Command::new(paths::bin("wasmbed"));

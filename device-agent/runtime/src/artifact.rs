@@ -101,19 +101,6 @@ impl Runtime {
     }
 }
 
-/// The loop that [`crate::calibrate`] times, compiled from `calibrate/loop.wat`; a test compares it with
-/// what the compiler makes today.
-#[cfg(target_pointer_width = "32")]
-static MEASURING_LOOP: &[u8] = include_bytes!("../calibrate/loop.pulley32");
-#[cfg(not(target_pointer_width = "32"))]
-static MEASURING_LOOP: &[u8] = include_bytes!("../calibrate/loop.pulley64");
-
-pub(crate) fn measuring_loop(engine: &wasmtime::Engine) -> wasmtime::Result<wasmtime::Module> {
-    // SAFETY: the bytes are part of this program and were made by `compile`. They are copied, since
-    // another runtime may be measuring with them at the same time.
-    unsafe { wasmtime::Module::deserialize(engine, MEASURING_LOOP) }
-}
-
 impl Module {
     pub(crate) fn check(module: wasmtime::Result<wasmtime::Module>, class: Class) -> Result<Self, LoadError> {
         let inner = module.map_err(|error| LoadError::Rejected(format!("{error:#}")))?;

@@ -4,7 +4,13 @@
 
 use wasmtime::{Engine, Instance, Store, Trap, TypedFunc};
 
-use crate::{CalibrateError, artifact, meter::burn};
+use crate::{CalibrateError, meter::burn};
+
+#[cfg_attr(feature = "compile", path = "calibrate/compiled_here.rs")]
+mod precompiled;
+
+#[cfg(feature = "compile")]
+pub use precompiled::measuring_loop;
 
 /// Long enough that a clock of one millisecond and a busy emulator do not matter much.
 const MEASURE_US: u64 = 20_000;
@@ -34,7 +40,7 @@ pub(crate) fn measure(engine: &Engine, mut now_us: impl FnMut() -> u64) -> Resul
 }
 
 fn measuring_loop(engine: &Engine) -> wasmtime::Result<(Store<()>, TypedFunc<(), ()>)> {
-    let module = artifact::measuring_loop(engine)?;
+    let module = precompiled::module(engine)?;
     let mut store = Store::try_new(engine, ())?;
     store.set_fuel(FIRST_FUEL)?;
     let instance = Instance::new(&mut store, &module, &[])?;

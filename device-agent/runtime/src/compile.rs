@@ -34,7 +34,7 @@ pub fn compile(wasm: &[u8], target: Target, class: Class) -> Result<Vec<u8>, Com
 }
 
 impl CompileError {
-    fn new(reason: wasmtime::Error) -> Self {
+    pub(crate) fn new(reason: wasmtime::Error) -> Self {
         CompileError(format!("{reason:#}"))
     }
 }

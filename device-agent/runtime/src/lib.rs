@@ -44,6 +44,8 @@ mod watch;
 
 pub use artifact::{LoadError, Module};
 #[cfg(feature = "compile")]
+pub use calibrate::measuring_loop;
+#[cfg(feature = "compile")]
 pub use compile::{CompileError, compile};
 pub use host::Host;
 pub use instance::{Instance, Settings, StartError, Stats};

@@ -1,28 +1,9 @@
-//! The measuring loop is kept compiled, because boards have no compiler.
+//! Fuel in terms of time.
 
-use std::{path::Path, time::Instant};
+use std::time::Instant;
 
-use wasmbed_runtime::{CalibrateError, Runtime, Target, compile};
+use wasmbed_runtime::{CalibrateError, Runtime};
 use wasmbed_wire::limits::Class;
-
-#[test]
-fn the_measuring_loop_is_what_the_compiler_makes_today() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("calibrate");
-    let wasm = wat::parse_file(folder.join("loop.wat")).expect("the loop is valid text");
-    for target in [Target::Pulley32, Target::Pulley64] {
-        let file = folder.join("loop").with_extension(target.name());
-        let fresh = compile(&wasm, target, Class::Mcu).expect("the loop compiles");
-        if std::env::var_os("UPDATE_EXPECT").is_some() {
-            std::fs::write(&file, &fresh).expect("the folder can be written");
-        }
-        let kept = std::fs::read(&file).expect("the loop is kept compiled");
-        assert!(
-            kept == fresh,
-            "the compiler makes something else than {}: raise REVISION in tunables.rs, then run with UPDATE_EXPECT=1",
-            file.display()
-        );
-    }
-}
 
 #[test]
 fn calibration_measures_this_machine_and_is_used() {
