@@ -35,8 +35,15 @@
 //! # What is not here
 //!
 //! TLS and WebSocket (the stream is generic), persistence (nothing may depend on a broker's memory), topic aliases,
-//! authentication exchanges (AUTH), clusters. The router's memory for one distinct
-//! folded topic is some hundred bytes and is never given back.
+//! authentication exchanges (AUTH), clusters. A peer that vanishes without a word while its keep-alive is 0 holds its
+//! place until something is sent to it. Overlapping subscriptions of one client each get their copy. The router keeps
+//! some hundred bytes for every distinct folded topic and filter, and the last messages of every filter, until the
+//! process ends.
+//!
+//! # For those who embed it
+//!
+//! The router's thread goes on after [`Broker::run`]; end the process, or at least the runtime with
+//! `shutdown_timeout`. The router logs under `rumqttd`, of which only warnings are of interest.
 #![forbid(unsafe_code)]
 
 mod admission;
