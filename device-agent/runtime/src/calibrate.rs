@@ -23,7 +23,7 @@ const ROUNDS: u32 = 3;
 
 /// Fuel used in one millisecond, at least 1.
 pub(crate) fn measure(engine: &Engine, mut now_us: impl FnMut() -> u64) -> Result<u32, CalibrateError> {
-    let (mut store, tick) = measuring_loop(engine).map_err(|_| CalibrateError::LoopFailed)?;
+    let (mut store, tick) = instantiate(engine).map_err(|_| CalibrateError::LoopFailed)?;
     let mut fuel = FIRST_FUEL;
     let mut elapsed_us = time(&mut store, &tick, fuel, &mut now_us)?;
     while elapsed_us < MEASURE_US {
@@ -39,7 +39,7 @@ pub(crate) fn measure(engine: &Engine, mut now_us: impl FnMut() -> u64) -> Resul
     Ok(u32::try_from(fuel * 1000 / elapsed_us).unwrap_or(u32::MAX).max(1))
 }
 
-fn measuring_loop(engine: &Engine) -> wasmtime::Result<(Store<()>, TypedFunc<(), ()>)> {
+fn instantiate(engine: &Engine) -> wasmtime::Result<(Store<()>, TypedFunc<(), ()>)> {
     let module = precompiled::module(engine)?;
     let mut store = Store::try_new(engine, ())?;
     store.set_fuel(FIRST_FUEL)?;
