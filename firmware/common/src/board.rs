@@ -19,8 +19,8 @@ pub trait Board: 'static {
     /// Queues bytes for the link; the caller has checked [`Board::room`].
     fn write(&mut self, bytes: &[u8]);
 
-    /// Sleeps until something was received, until `deadline_ms` if one is given, or for no reason; not
-    /// at all if something was received already.
+    /// Sleeps until a frame of the link has ended since the last call, until `deadline_ms` if one is
+    /// given, or for no reason.
     fn sleep(&mut self, deadline_ms: Option<u64>);
 
     /// Waits until everything queued for the link is sent, then resets. Memory keeps its contents.

@@ -1,7 +1,8 @@
 //! Byte rings between an interrupt handler and the main loop.
 //!
-//! A [`Ring`] never blocks and never loses a byte silently: what does not fit is refused and counted.
-//! Every access is one short critical section, so handlers and main loop may use it from either end.
+//! A [`Ring`] never blocks: what does not fit is refused. On the receiving side that damages a frame,
+//! which the link notices and repairs. Every access is a short critical section, so handlers and main
+//! loop may use it from either end.
 
 use core::cell::RefCell;
 
@@ -13,41 +14,31 @@ const CHUNK_BYTES: usize = 32;
 
 /// A first-in first-out queue of at most `N` bytes.
 pub struct Ring<const N: usize> {
-    inner: Mutex<RefCell<Inner<N>>>,
-}
-
-struct Inner<const N: usize> {
-    bytes: Deque<u8, N>,
-    refused: u32,
+    bytes: Mutex<RefCell<Deque<u8, N>>>,
 }
 
 impl<const N: usize> Ring<N> {
     /// An empty ring.
     pub const fn new() -> Self {
-        Ring { inner: Mutex::new(RefCell::new(Inner { bytes: Deque::new(), refused: 0 })) }
+        Ring { bytes: Mutex::new(RefCell::new(Deque::new())) }
     }
 
-    /// Appends one byte; a full ring refuses and counts it.
+    /// Appends one byte; `false` if the ring is full.
     pub fn push(&self, byte: u8) -> bool {
-        self.with(|inner| {
-            let fits = inner.bytes.push_back(byte).is_ok();
-            inner.refused = inner.refused.saturating_add(u32::from(!fits));
-            fits
-        })
+        self.with(|bytes| bytes.push_back(byte).is_ok())
     }
 
     /// Takes the oldest byte.
     pub fn pop(&self) -> Option<u8> {
-        self.with(|inner| inner.bytes.pop_front())
+        self.with(|bytes| bytes.pop_front())
     }
 
-    /// Appends as much of `bytes` as fits and returns how much that was; the rest is not counted as
-    /// refused, because the caller still has it.
+    /// Appends as much of `bytes` as fits and returns how much that was.
     pub fn write(&self, bytes: &[u8]) -> usize {
         let mut written = 0;
         for chunk in bytes.chunks(CHUNK_BYTES) {
-            let taken = self
-                .with(|inner| chunk.iter().take_while(|byte| inner.bytes.push_back(**byte).is_ok()).count());
+            let taken =
+                self.with(|bytes| chunk.iter().take_while(|byte| bytes.push_back(**byte).is_ok()).count());
             written += taken;
             if taken < chunk.len() {
                 break;
@@ -60,9 +51,9 @@ impl<const N: usize> Ring<N> {
     pub fn read(&self, out: &mut [u8]) -> usize {
         let mut read = 0;
         for chunk in out.chunks_mut(CHUNK_BYTES) {
-            let taken = self.with(|inner| {
+            let taken = self.with(|bytes| {
                 let mut taken = 0;
-                for (slot, byte) in chunk.iter_mut().zip(core::iter::from_fn(|| inner.bytes.pop_front())) {
+                for (slot, byte) in chunk.iter_mut().zip(core::iter::from_fn(|| bytes.pop_front())) {
                     *slot = byte;
                     taken += 1;
                 }
@@ -78,21 +69,16 @@ impl<const N: usize> Ring<N> {
 
     /// Whether nothing is queued.
     pub fn is_empty(&self) -> bool {
-        self.with(|inner| inner.bytes.is_empty())
+        self.with(|bytes| bytes.is_empty())
     }
 
     /// Free places.
     pub fn room(&self) -> usize {
-        self.with(|inner| N - inner.bytes.len())
+        self.with(|bytes| N - bytes.len())
     }
 
-    /// Bytes refused since the start.
-    pub fn refused(&self) -> u32 {
-        self.with(|inner| inner.refused)
-    }
-
-    fn with<R>(&self, f: impl FnOnce(&mut Inner<N>) -> R) -> R {
-        critical_section::with(|cs| f(&mut self.inner.borrow_ref_mut(cs)))
+    fn with<R>(&self, f: impl FnOnce(&mut Deque<u8, N>) -> R) -> R {
+        critical_section::with(|cs| f(&mut self.bytes.borrow_ref_mut(cs)))
     }
 }
 
@@ -118,18 +104,17 @@ mod tests {
     }
 
     #[test]
-    fn a_full_ring_refuses_and_counts_single_bytes() {
+    fn a_full_ring_refuses() {
         let ring = Ring::<2>::new();
         assert!(ring.push(1) && ring.push(2));
         assert!(!ring.push(3));
         assert_eq!((ring.pop(), ring.pop(), ring.pop()), (Some(1), Some(2), None));
-        assert_eq!(ring.refused(), 1);
     }
 
     #[test]
     fn a_write_takes_what_fits() {
         let ring = Ring::<40>::new();
         assert_eq!(ring.write(&[7; 64]), 40);
-        assert_eq!((ring.room(), ring.refused()), (0, 0));
+        assert_eq!(ring.room(), 0);
     }
 }

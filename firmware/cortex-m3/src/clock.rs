@@ -1,7 +1,7 @@
 //! Monotonic time from SysTick, without a periodic tick.
 //!
-//! The 24-bit counter runs freely in its longest period; asking to be woken earlier shortens the
-//! period that is running. Each change of period costs less than one tick of drift.
+//! The 24-bit counter runs freely in its longest period; asking to be woken earlier makes one period
+//! shorter. Each change of period costs about one tick of drift.
 
 use core::{
     cell::RefCell,
@@ -12,8 +12,8 @@ use cortex_m::peripheral::{SCB, SYST, syst::SystClkSource};
 use critical_section::{CriticalSection, Mutex};
 
 const LONGEST_RELOAD: u32 = 0x00ff_ffff;
-/// A period must be long enough for the handler to have left before the next one.
-const SHORTEST_RELOAD: u32 = 100;
+/// A period must be so long that the handler never misses one.
+const SHORTEST_RELOAD: u32 = 1_500;
 
 static CLOCK: Mutex<RefCell<Option<Clock>>> = Mutex::new(RefCell::new(None));
 
@@ -63,7 +63,7 @@ pub fn take_tick() -> bool {
 /// To be called by the SysTick handler.
 pub fn on_interrupt() {
     TICKED.store(true, Ordering::Relaxed);
-    with(|clock| clock.before += u64::from(clock.reload) + 1);
+    with(Clock::on_interrupt);
 }
 
 fn with<R>(f: impl FnOnce(&mut Clock) -> R) -> Option<R> {
@@ -90,13 +90,24 @@ impl Clock {
         let ends = self.before + u64::from(self.reload) + 1;
         let ends_soon_enough = ends <= deadline + u64::from(SHORTEST_RELOAD);
         let ends_too_soon = self.reload < LONGEST_RELOAD && ends + u64::from(self.ticks_per_ms) < deadline;
-        if ends_soon_enough && !ends_too_soon {
-            return;
+        if !ends_soon_enough || ends_too_soon {
+            let wait = deadline.saturating_sub(self.now());
+            self.restart(wait.clamp(u64::from(SHORTEST_RELOAD), u64::from(LONGEST_RELOAD)) as u32);
         }
+    }
+
+    fn on_interrupt(&mut self) {
+        self.before += u64::from(self.reload) + 1;
+        if self.reload < LONGEST_RELOAD {
+            self.restart(LONGEST_RELOAD);
+        }
+    }
+
+    /// Begins a new period now.
+    fn restart(&mut self, reload: u32) {
         self.before = self.now();
-        let wait = deadline.saturating_sub(self.before);
-        self.reload = wait.clamp(u64::from(SHORTEST_RELOAD), u64::from(LONGEST_RELOAD)) as u32;
-        self.syst.set_reload(self.reload);
+        self.reload = reload;
+        self.syst.set_reload(reload);
         self.syst.clear_current();
         SCB::clear_pendst();
     }
