@@ -29,9 +29,4 @@ impl Shutdown {
         // An error means that the trigger is gone, which is the signal too.
         let _ = self.0.wait_for(|stop| *stop).await;
     }
-
-    /// Whether the signal was given.
-    pub fn is_set(&self) -> bool {
-        *self.0.borrow() || self.0.has_changed().is_err()
-    }
 }

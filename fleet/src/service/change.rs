@@ -6,7 +6,7 @@ use wasmbed_plan::Time;
 use wasmbed_wire::{CommandId, DeviceId, Digest, HostId, ModuleName, message::Verb};
 
 use super::{Publish, fleet::Fleet, fleet::Record, fleet_topic};
-use crate::store::{DeviceRow, Event, ModuleRow, NewEvent, NewModule, StoreError};
+use crate::store::{DeviceRow, Event, ModuleRow, NewEvent, NewModule, StoreError, StoredArtifact};
 
 /// A set of changes; empty ones cost nothing.
 #[derive(Debug, Default)]
@@ -21,6 +21,8 @@ pub(super) struct Change {
     pub(super) hosts: BTreeMap<HostId, u64>,
     /// A module to store.
     pub(super) module: Option<NewModule>,
+    /// Further artifacts of a stored module.
+    pub(super) artifacts: Vec<(ModuleName, String, StoredArtifact)>,
     /// A version to forget.
     pub(super) removed_module: Option<(ModuleName, String)>,
     /// What to ask of devices once.
@@ -56,13 +58,24 @@ struct Stored {
 impl Change {
     /// Whether nothing would change.
     pub(super) fn is_nothing(&self) -> bool {
-        let Change { devices, removed, desired, hosts, module, removed_module, commands, events, answer } =
-            self;
+        let Change {
+            devices,
+            removed,
+            desired,
+            hosts,
+            module,
+            artifacts,
+            removed_module,
+            commands,
+            events,
+            answer,
+        } = self;
         devices.is_empty()
             && removed.is_empty()
             && desired.is_empty()
             && hosts.is_empty()
             && module.is_none()
+            && artifacts.is_empty()
             && removed_module.is_none()
             && commands.is_empty()
             && events.is_empty()
@@ -105,6 +118,9 @@ impl Fleet {
             }
             if let Some(module) = &change.module {
                 store.put_module(now, module)?;
+            }
+            for (name, version, artifact) in &change.artifacts {
+                store.put_artifact(name, version, artifact)?;
             }
             for (device, desired) in &change.desired {
                 match desired {

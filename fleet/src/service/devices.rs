@@ -109,9 +109,13 @@ impl Fleet {
             );
             change.events.push(NewEvent::new(Severity::Warning, "device-mismatch", reason).device(*id));
         }
+        let runtime_changed = known.info.as_ref().is_none_or(|info| info.runtime != described.runtime);
         let memory = Memory { info: Some(described), info_boot: Some(info.boot), ..known.clone() };
         change.devices.insert(*id, DeviceRow { memory, ..record.row.clone() });
         self.commit_or_log(now, change);
+        if runtime_changed {
+            self.follow_runtime(now, id);
+        }
     }
 
     fn on_reported(&mut self, now: Time, id: &DeviceId, reported: &Reported<'_>) {

@@ -21,7 +21,10 @@ use tokio::{runtime::Handle, sync::mpsc, time::timeout};
 use wasmbed_boards::Boards;
 use wasmbed_broker::credentials::Secret;
 use wasmbed_plan::Policy;
-use wasmbed_wire::topic::{self, VERSION};
+use wasmbed_wire::{
+    ModuleName,
+    topic::{self, VERSION},
+};
 
 use super::{
     FLEET_LEVEL, Fleet, Options, Publish,
@@ -95,6 +98,7 @@ pub async fn run(config: ServiceConfig, mut shutdown: Shutdown) -> anyhow::Resul
         trusted: signer.public(),
     };
     let fleet = Fleet::open(clock.now(), store, options)?;
+    let outdated = fleet.outdated()?;
 
     let (input, inputs) = mpsc::channel(MAX_INPUTS);
     let (out, outgoing) = mpsc::unbounded_channel();
@@ -103,6 +107,7 @@ pub async fn run(config: ServiceConfig, mut shutdown: Shutdown) -> anyhow::Resul
     let server = BlockServer::new(payloads, fleet.claimed(), client.clone(), prefix.clone());
     let blocks = tokio::spawn(server.run(block_requests));
     let builder = tokio::spawn(uploads::build_all(signer, Arc::new(boards), upload_requests, input.clone()));
+    let rebuild = tokio::spawn(rebuild(outdated, upload.clone()));
     let publisher = tokio::spawn(publish_all(client.clone(), outgoing));
     let thread = worker::start(Handle::current(), clock, fleet, inputs, out.clone())?;
 
@@ -116,6 +121,7 @@ pub async fn run(config: ServiceConfig, mut shutdown: Shutdown) -> anyhow::Resul
     // No more inputs: the thread writes what is left and ends, and the tasks with it.
     blocks.abort();
     builder.abort();
+    rebuild.abort();
     publisher.abort();
     let joined = tokio::task::spawn_blocking(move || thread.join()).await?;
     if joined.is_err() {
@@ -147,6 +153,17 @@ fn connect(connection: &Connection, clock: Clock) -> (AsyncClient, EventLoop) {
 
 fn state(clock: Clock, online: bool) -> ServiceState {
     ServiceState { online, since_ms: clock.now().0, version: env!("CARGO_PKG_VERSION").to_owned() }
+}
+
+/// Has modules built again that were stored by a program with another runtime.
+async fn rebuild(outdated: Vec<(ModuleName, String, Bytes)>, upload: mpsc::Sender<Upload>) {
+    for (name, version, file) in outdated {
+        tracing::info!(%name, version, "building for this program's runtime");
+        let what = format!("module/{name}/{version}");
+        if upload.send(Upload { what, file, reply: Reply::default() }).await.is_err() {
+            return;
+        }
+    }
 }
 
 async fn publish_all(client: AsyncClient, mut outgoing: mpsc::UnboundedReceiver<Publish>) {

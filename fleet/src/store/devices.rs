@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Error, OptionalExtension, Row, params};
+use rusqlite::{Error, Row, params};
 use serde::{Deserialize, Serialize};
 use wasmbed_plan::Health;
 use wasmbed_wire::{ArtifactId, BoardName, DeviceId, HostId, ModuleName, limits::Class};
@@ -165,15 +165,6 @@ impl Write<'_> {
             params![id.as_str(), floor],
             |row| row.get(0),
         )
-    }
-
-    /// Whether a host was ever used.
-    pub fn knows_host(&self, id: &HostId) -> Result<bool, Error> {
-        let found: Option<i64> = self
-            .tx
-            .query_row("SELECT 1 FROM hosts WHERE id = ?1", [id.as_str()], |row| row.get(0))
-            .optional()?;
-        Ok(found.is_some())
     }
 }
 

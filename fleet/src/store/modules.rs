@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use rusqlite::{Connection, Error, OptionalExtension, params};
 use wasmbed_plan::Time;
-use wasmbed_wire::{ArtifactId, DeviceId, Digest, ModuleName, RuntimeId, limits::Class};
+use wasmbed_wire::{ArtifactId, Digest, ModuleName, RuntimeId, limits::Class};
 
 use super::{
     Store, StoreError, Write,
@@ -123,17 +123,6 @@ impl Store {
                 |row| row.get::<_, Vec<u8>>(0).map(Bytes::from),
             )
             .optional()
-        })
-    }
-
-    /// Devices that should run this version.
-    pub fn users_of(&self, name: &ModuleName, version: &str) -> Result<Vec<DeviceId>, StoreError> {
-        self.read(|db| {
-            db.prepare_cached(
-                "SELECT device FROM desired_modules WHERE name = ?1 AND version = ?2 ORDER BY device",
-            )?
-            .query_map([name.as_str(), version], |row| parsed(row, "device"))?
-            .collect()
         })
     }
 }

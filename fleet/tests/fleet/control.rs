@@ -1,7 +1,7 @@
 //! What requests do.
 
 use serde_json::json;
-use wasmbed_wire::{limits::Class, message::ModuleState};
+use wasmbed_wire::{RuntimeId, limits::Class, message::ModuleState};
 
 use crate::world::World;
 
@@ -126,6 +126,28 @@ fn a_version_never_changes_and_pushing_it_again_is_fine() {
     let other = world.push("thermo", "1.0.0", "b").error.unwrap();
     assert_eq!(serde_json::to_value(other.code).unwrap(), "conflict");
     assert_eq!(world.event_kinds().iter().filter(|kind| *kind == "module-pushed").count(), 1);
+}
+
+#[test]
+fn a_device_with_another_runtime_gets_the_artifact_made_for_it() {
+    let runtime = RuntimeId([9; 8]);
+    let mut world = World::with_devices();
+    world.push("thermo", "1.0.0", "");
+    world.ask("deploy", json!({ "module": "thermo", "to": "all" }));
+    let before = world.desired("pump").unwrap();
+
+    // First the device is newer than the service, then the service catches up.
+    world.device_online_with("pump", Class::Mcu, "netduino2", runtime);
+    assert_eq!(world.desired("pump").unwrap(), before);
+    world.push_for("thermo", "1.0.0", "", runtime);
+    let after = world.desired("pump").unwrap();
+    assert_ne!(after.1[0].1, before.1[0].1);
+    assert_eq!(after.0, before.0 + 1);
+
+    // The other way round.
+    let before = world.desired("hub").unwrap();
+    world.device_online_with("hub", Class::Mpu, "linux", runtime);
+    assert_ne!(world.desired("hub").unwrap().1[0].1, before.1[0].1);
 }
 
 #[test]

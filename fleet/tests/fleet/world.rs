@@ -11,7 +11,7 @@ use wasmbed_fleet::{
     artifacts::{Signer, build},
     host_api,
     service::{Fleet, Options, Publish},
-    store::Store,
+    store::{NewModule, Store},
 };
 use wasmbed_plan::{Policy, Time};
 use wasmbed_wire::{
@@ -147,18 +147,20 @@ impl World {
 
     /// Stores a module that every class admits; its text is part of it.
     pub(crate) fn push(&mut self, name: &str, version: &str, text: &str) -> Answer {
-        let wasm = wat::parse_str(format!(
-            r#"(module (memory (export "memory") 1) (data (i32.const 0) "{text}") (func (export "tick")))"#
-        ));
-        let built = build(
-            &Signer::from_seed([7; 32]),
-            &Boards::embedded().unwrap(),
-            name.parse().unwrap(),
-            version,
-            wasm.unwrap().into(),
-        );
+        let built = built(name, version, text);
         let now = self.now;
-        self.act(|fleet| fleet.on_built(now, built))
+        self.act(|fleet| fleet.on_built(now, Ok(built)))
+    }
+
+    /// Stores the same module as a program with another runtime would.
+    pub(crate) fn push_for(&mut self, name: &str, version: &str, text: &str, runtime: RuntimeId) -> Answer {
+        let mut built = built(name, version, text);
+        for artifact in &mut built.artifacts {
+            artifact.runtime = runtime;
+            artifact.id.0[0] ^= 0xff;
+        }
+        let now = self.now;
+        self.act(|fleet| fleet.on_built(now, Ok(built)))
     }
 
     // ---- devices and hosts ----
@@ -169,6 +171,10 @@ impl World {
     }
 
     pub(crate) fn device_online(&mut self, id: &str, class: Class, board: &str) {
+        self.device_online_with(id, class, board, RuntimeId([0; 8]));
+    }
+
+    pub(crate) fn device_online_with(&mut self, id: &str, class: Class, board: &str, runtime: RuntimeId) {
         self.boots += 1;
         let boot = self.boots;
         self.state(id, Status::Online, boot);
@@ -178,7 +184,7 @@ impl World {
             board: board.parse().unwrap(),
             class,
             firmware: "0.1.0",
-            runtime: RuntimeId([0; 8]),
+            runtime,
             reset: ResetCause::Power,
             slots: 2,
             slot_bytes: 32_768,
@@ -273,4 +279,13 @@ impl World {
         let device = self.ask("device-show", json!({ "device": id }));
         device["health"]["stage"].as_str().unwrap().to_owned()
     }
+}
+
+fn built(name: &str, version: &str, text: &str) -> NewModule {
+    let wasm = wat::parse_str(format!(
+        r#"(module (memory (export "memory") 1) (data (i32.const 0) "{text}") (func (export "tick")))"#
+    ));
+    let signer = Signer::from_seed([7; 32]);
+    let boards = Boards::embedded().unwrap();
+    build(&signer, &boards, name.parse().unwrap(), version, wasm.unwrap().into()).unwrap()
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use wasmbed_abi::MAX_KEY_BYTES;
+use wasmbed_runtime::Target;
 use wasmbed_wire::message::ModuleState;
 
 use super::{Outcome, internal, with};
@@ -108,7 +109,12 @@ fn no_such(name: &wasmbed_wire::ModuleName) -> Problem {
 /// The artifact for a device, or why there is none.
 fn fitting<'m>(module: &'m ModuleVersion, record: &Record) -> Result<&'m ArtifactRow, String> {
     let class = record.row.class;
-    let artifact = module.artifacts.iter().find(|artifact| artifact.runs_on(class)).ok_or_else(|| {
+    let runtime = record.row.memory.info.as_ref().map(|info| info.runtime);
+    let for_class = || module.artifacts.iter().filter(|artifact| artifact.runs_on(class));
+    // A device that has not said what it loads gets what this program makes.
+    let wanted = runtime.unwrap_or_else(|| Target::of(class).runtime_id());
+    let exact = for_class().find(|artifact| artifact.runtime == wanted);
+    let artifact = exact.or_else(|| for_class().next()).ok_or_else(|| {
         let report = module.report.iter().find(|report| report.class == class);
         let why = report.and_then(|report| report.violations.first());
         let why = why.map_or(String::new(), |why| format!(": {}: {}; {}", why.rule, why.found, why.limit));

@@ -1,14 +1,22 @@
 //! Verbs about modules, and uploads.
 
+use bytes::Bytes;
 use serde_json::json;
 use wasmbed_plan::Time;
-use wasmbed_wire::{Digest, ModuleName, limits::Class};
+use wasmbed_runtime::Target;
+use wasmbed_wire::{DeviceId, Digest, ModuleName, limits::Class};
 
 use super::{Outcome, internal, with};
 use crate::{
     api::{self, Answer, Code, ModuleRemove, Problem},
-    service::{change::Change, fleet::Fleet},
-    store::{ModuleVersion, NewEvent, NewModule, Severity},
+    service::{
+        change::{Change, Desired},
+        fleet::{Fleet, Record},
+    },
+    store::{
+        ArtifactRow, DeviceRow, ModuleRow, ModuleVersion, NewEvent, NewModule, Severity, StoreError,
+        StoredArtifact,
+    },
 };
 
 impl Fleet {
@@ -72,9 +80,8 @@ impl Fleet {
 
     fn store_module(&mut self, now: Time, module: NewModule) -> Result<api::Module, Problem> {
         let (name, version, digest) = (module.name, module.version.clone(), module.digest);
-        // The same upload may have come twice while the first was being built.
         if let Some(found) = self.uploaded(&name, &version, &digest)? {
-            return Ok(found);
+            return self.add_artifacts(now, found, module);
         }
         let admitted: Vec<&str> =
             module.report.iter().filter(|report| report.admitted).map(|report| report.class.name()).collect();
@@ -84,6 +91,80 @@ impl Fleet {
         self.commit(now, change).map_err(internal)?;
         self.uploaded(&name, &version, &digest)?
             .ok_or_else(|| Problem::new(Code::Internal, "the module was stored but cannot be found"))
+    }
+
+    /// The same file again: what was made of it is new only after the runtime changed.
+    fn add_artifacts(
+        &mut self,
+        now: Time,
+        found: api::Module,
+        module: NewModule,
+    ) -> Result<api::Module, Problem> {
+        let is_new = |artifact: &StoredArtifact| found.artifacts.iter().all(|known| known.id != artifact.id);
+        let (name, version) = (module.name, module.version);
+        let artifacts: Vec<_> = module
+            .artifacts
+            .into_iter()
+            .filter(is_new)
+            .map(|artifact| (name, version.clone(), artifact))
+            .collect();
+        if artifacts.is_empty() {
+            return Ok(found);
+        }
+        let reason = format!("version {version} for this program's runtime");
+        let event = NewEvent::new(Severity::Info, "module-rebuilt", reason).module(name);
+        self.commit(now, Change { artifacts, events: vec![event], ..Change::default() }).map_err(internal)?;
+        for id in found.devices {
+            self.follow_runtime(now, &id);
+        }
+        let updated = self.find(&name, &version)?.map(|module| self.module(module));
+        updated.ok_or_else(|| Problem::new(Code::Internal, "the module was stored but cannot be found"))
+    }
+
+    /// Gives a device the artifacts for the runtime it has, where it should run others.
+    pub(in crate::service) fn follow_runtime(&mut self, now: Time, id: &DeviceId) {
+        let Some(record) = self.records.get(id) else { return };
+        let Some(runtime) = record.row.memory.info.as_ref().map(|info| info.runtime) else { return };
+        let versions = match self.store.modules() {
+            Ok(versions) => versions,
+            Err(error) => return drop(internal(error)),
+        };
+        let mut change = Change::default();
+        let revision = record.row.revision + 1;
+        for wanted in record.modules.values() {
+            let is_meant =
+                |module: &&ModuleVersion| module.name == wanted.name && module.version == wanted.version;
+            let Some(module) = versions.iter().find(is_meant) else { continue };
+            let fits =
+                |artifact: &&ArtifactRow| artifact.runtime == runtime && artifact.runs_on(record.row.class);
+            if let Some(artifact) = module.artifacts.iter().find(fits)
+                && artifact.id != wanted.artifact
+            {
+                let generation = u32::try_from(revision).unwrap_or(u32::MAX);
+                let wanted = ModuleRow { artifact: artifact.id, generation, ..wanted.clone() };
+                change.desired.push((*id, Desired::Put(wanted)));
+            }
+        }
+        if !change.desired.is_empty() {
+            change.devices.insert(*id, DeviceRow { revision, ..record.row.clone() });
+            self.commit_or_log(now, change);
+        }
+    }
+
+    /// Files of modules that have no artifacts for this program's runtime.
+    pub(in crate::service) fn outdated(&self) -> Result<Vec<(ModuleName, String, Bytes)>, StoreError> {
+        let mut files = Vec::new();
+        for module in self.store.modules()? {
+            let admitted = module.report.iter().filter(|report| report.admitted);
+            let mut wanted = admitted.map(|report| Target::of(report.class).runtime_id());
+            let lacks = |id| module.artifacts.iter().all(|artifact| artifact.runtime != id);
+            if wanted.any(lacks)
+                && let Some(file) = self.store.wasm(&module.name, &module.version)?
+            {
+                files.push((module.name, module.version, file));
+            }
+        }
+        Ok(files)
     }
 
     fn find(&self, name: &ModuleName, version: &str) -> Result<Option<ModuleVersion>, Problem> {
@@ -117,8 +198,8 @@ impl Fleet {
     }
 
     /// Devices that should run this version.
-    fn users(&self, module: &ModuleVersion) -> Vec<wasmbed_wire::DeviceId> {
-        let uses = |record: &&crate::service::fleet::Record| {
+    fn users(&self, module: &ModuleVersion) -> Vec<DeviceId> {
+        let uses = |record: &&Record| {
             record.modules.get(&module.name).is_some_and(|wanted| wanted.version == module.version)
         };
         self.records.values().filter(uses).map(|record| record.row.id).collect()
