@@ -9,6 +9,7 @@ pub mod config;
 pub mod connection;
 pub mod host;
 pub mod host_api;
+mod lock;
 pub mod service;
 pub mod shutdown;
 pub mod store;

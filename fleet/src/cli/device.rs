@@ -149,7 +149,7 @@ async fn watch(client: &mut Client, common: &Common, to: Option<Selector>) -> Re
         if common.json {
             output::line(serde_json::to_string(&devices)?)?;
         } else {
-            live.show(live::table(&devices).to_string(), live::gist(&devices))?;
+            live.show(live::text(&devices), live::gist(&devices))?;
         }
         tokio::time::sleep(REFRESH).await;
     }

@@ -8,7 +8,7 @@ use std::{
 use anyhow::Result;
 
 use super::{output, table::Table};
-use crate::api::Device;
+use crate::{api::Device, host_api::ProcessStatus};
 
 /// Time between two looks at the fleet.
 pub(super) const REFRESH: Duration = Duration::from_millis(500);
@@ -35,6 +35,20 @@ pub(super) fn table(devices: &[Device]) -> Table<7> {
         ]);
     }
     table
+}
+
+/// The devices as a table, and below it what keeps some of them from running.
+pub(super) fn text(devices: &[Device]) -> String {
+    let mut text = table(devices).to_string();
+    for device in devices.iter().filter(|device| !device.is_online()) {
+        let process = device.process.as_ref();
+        let failing =
+            process.filter(|process| matches!(process.status, ProcessStatus::Error | ProcessStatus::Backoff));
+        if let Some(reason) = failing.and_then(|process| process.reason.as_deref()) {
+            text.push_str(&format!("{}: {reason}\n", device.id));
+        }
+    }
+    text
 }
 
 /// What of the devices changes seldom.
@@ -68,7 +82,12 @@ impl Live {
             // Up to the first line of what was printed before, and clear from there.
             output::text(format_args!("\x1b[{}A\x1b[J", self.last.lines().count()))?;
         }
-        output::text(&text)?;
+        if self.in_place {
+            // Lines that do not fit are cut: a wrapped one would count as two.
+            output::text(format_args!("\x1b[?7l{text}\x1b[?7h"))?;
+        } else {
+            output::text(&text)?;
+        }
         self.last = text;
         Ok(())
     }

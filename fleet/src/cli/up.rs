@@ -28,7 +28,9 @@ use crate::{
     client::{Client, ClientError},
     config::Config,
     connection::{Address, Connection},
-    host, service,
+    host,
+    lock::lock,
+    service,
     shutdown::{self, Shutdown, Trigger},
 };
 
@@ -102,6 +104,8 @@ impl Up {
         config.check()?;
         let data_dir = config.data_dir();
         make_private(&data_dir)?;
+        // Before anything is written there that a fleet which runs already needs.
+        let _lock = lock(&data_dir, "up")?;
         log_to_file(&data_dir.join("wasmbed.log"))?;
         let mut stop = on_signal()?;
         let mut roles = Roles::default();
@@ -189,7 +193,7 @@ impl Up {
         loop {
             match client.request::<Vec<Device>>("device-list", &DeviceList::default()).await {
                 Ok(devices) if common.json => output::line(serde_json::to_string(&devices)?)?,
-                Ok(devices) => live.show(live::table(&devices).to_string(), live::gist(&devices))?,
+                Ok(devices) => live.show(live::text(&devices), live::gist(&devices))?,
                 // An external broker may come and go; the fleet does not end with it.
                 Err(ClientError::Broker { .. } | ClientError::ServiceOffline | ClientError::NoAnswer(_)) => {
                     *client = reach(operator).await?;

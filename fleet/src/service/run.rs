@@ -1,15 +1,9 @@
 //! The service's MQTT connection and the tasks around the fleet.
 
-use std::{
-    fs::File,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use bytes::Bytes;
-use nix::fcntl::{Flock, FlockArg};
 use rumqttc::v5::{
     AsyncClient, ConnectionError, Event, EventLoop,
     mqttbytes::{
@@ -37,6 +31,7 @@ use crate::{
     api::{Answer, ServiceState},
     artifacts::Signer,
     connection::Connection,
+    lock::lock,
     shutdown::Shutdown,
     store::Store,
 };
@@ -77,7 +72,7 @@ pub struct ServiceConfig {
 /// If its data cannot be used, or its thread fails. A broker that cannot be reached is none: the service
 /// tries again for ever.
 pub async fn run(config: ServiceConfig, mut shutdown: Shutdown) -> anyhow::Result<()> {
-    let _lock = lock(&config.data_dir)?;
+    let _lock = lock(&config.data_dir, "serve")?;
     let prefix = config.connection.prefix.clone();
     let signer = Arc::new(Signer::load_or_create(&config.data_dir.join("signing.key"))?);
     let boards = match &config.boards_dir {
@@ -128,19 +123,6 @@ pub async fn run(config: ServiceConfig, mut shutdown: Shutdown) -> anyhow::Resul
         bail!("the fleet's thread failed; its store is as it was before the step that failed");
     }
     ended
-}
-
-fn lock(data_dir: &Path) -> anyhow::Result<Flock<File>> {
-    std::fs::create_dir_all(data_dir)
-        .with_context(|| format!("cannot create the data directory {}", data_dir.display()))?;
-    let path = data_dir.join("service.lock");
-    let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| {
-        anyhow::anyhow!(
-            "another service uses the data directory {} ({errno}); stop it, or choose another one",
-            data_dir.display()
-        )
-    })
 }
 
 fn connect(connection: &Connection, clock: Clock) -> (AsyncClient, EventLoop) {
