@@ -169,7 +169,7 @@ impl Fleet {
             if text.contains("kind = \"qemu\"") {
                 let dir = self.dir.path().join("host/boards").join(board);
                 fs::create_dir_all(&dir)?;
-                let counting = "arguments = [\n    \"-icount\", \"shift=0,sleep=off\",";
+                let counting = "arguments = [\n    \"-icount\", \"shift=0,sleep=on\",";
                 fs::write(dir.join("board.toml"), text.replace("arguments = [", counting))?;
             }
         }
