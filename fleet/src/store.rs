@@ -134,3 +134,65 @@ impl Write<'_> {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wasmbed_plan::Time;
+
+    fn event() -> NewEvent {
+        NewEvent::new(Severity::Info, "test", "it was tested")
+    }
+
+    #[test]
+    fn what_was_written_is_there_after_a_death_and_half_a_write_is_not() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("data/fleet.db");
+        let mut store = Store::open(&path).expect("a new store");
+        store.write(|store| store.event(Time(1), event())).expect("written");
+        let failed = store.write(|store| {
+            store.event(Time(2), event())?;
+            store.next("command")?;
+            Err::<(), _>(rusqlite::Error::InvalidQuery)
+        });
+        assert!(failed.is_err());
+        // As a killed process does: nothing is closed.
+        std::mem::forget(store);
+
+        let mut store = Store::open(&path).expect("the same store");
+        let events = store.events(&EventFilter::default()).expect("readable");
+        assert_eq!(events.iter().map(|event| event.at_ms).collect::<Vec<_>>(), [1]);
+        assert_eq!(store.write(|store| store.next("command")).ok(), Some(1));
+        assert_eq!(store.write(|store| store.next("command")).ok(), Some(2));
+    }
+
+    #[test]
+    fn a_file_of_a_newer_program_is_left_alone() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("fleet.db");
+        let store = Store::open(&path).expect("a new store");
+        store.db.pragma_update(None, "user_version", 99).expect("set");
+        drop(store);
+        let error = Store::open(&path).expect_err("too new");
+        assert!(matches!(error, StoreError::Newer { found: 99, .. }), "{error}");
+    }
+
+    #[test]
+    fn something_else_than_a_data_base_is_not_overwritten() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("fleet.db");
+        std::fs::write(&path, "precious notes of somebody else, long enough to be one page".repeat(100))
+            .expect("written");
+        assert!(matches!(Store::open(&path), Err(StoreError::Sqlite { .. })));
+        assert!(std::fs::read_to_string(&path).expect("readable").starts_with("precious"));
+    }
+
+    #[test]
+    fn a_host_s_revision_rises_above_what_is_asked_for() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut store = Store::open(&dir.path().join("fleet.db")).expect("a new store");
+        let host = "lab".parse().expect("a name");
+        let mut raise = |floor| store.write(|store| store.raise_host(&host, floor)).ok();
+        assert_eq!([raise(0), raise(0), raise(40), raise(5)], [Some(1), Some(2), Some(41), Some(42)]);
+    }
+}

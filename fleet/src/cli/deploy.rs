@@ -126,9 +126,9 @@ fn announce(common: &Common, deployed: &Deployed) -> Result<()> {
     let same = deployed.devices.len() - changed;
     let note = if same > 0 { format!(" ({same} had it so already)") } else { String::new() };
     output::line(format_args!(
-        "{} {version}: {} devices{note}; watch it with `wasmbed device watch`",
+        "{} {version}: {}{note}; watch it with `wasmbed device watch`",
         deployed.module,
-        deployed.devices.len()
+        output::count(deployed.devices.len(), "device")
     ))
 }
 
@@ -185,9 +185,9 @@ fn verdict(timeout_s: u64, stages: &[(DeviceId, Stage)]) -> Result<()> {
         return Ok(());
     }
     bail!(
-        "not so on {} of {} devices\n  {}\nsee `wasmbed events` and `wasmbed device logs ID`",
+        "not so on {} of {}\n  {}\nsee `wasmbed events` and `wasmbed device logs ID`",
         left.len(),
-        stages.len(),
+        output::count(stages.len(), "device"),
         left.join("\n  ")
     )
 }

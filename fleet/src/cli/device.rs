@@ -204,7 +204,7 @@ async fn show(client: &mut Client, common: &Common, id: DeviceId) -> Result<()> 
         let reason = module
             .reason
             .map_or(String::new(), |reason| format!(": {}", crate::service::reason_text(reason)));
-        row("module", format!("{}{reason}", output::module(module)));
+        row("module", format!("{}{reason}", output::module(module, device.is_online())));
     }
     output::text(table)
 }

@@ -18,7 +18,8 @@ pub(super) fn table(devices: &[Device]) -> Table<7> {
     let mut table = Table::new(["DEVICE", "BOARD", "STATUS", "FIRMWARE", "UPTIME", "HEAP", "MODULES"]);
     for device in devices {
         let none = || "-".to_owned();
-        let heartbeat = device.heartbeat.as_ref();
+        // What was true of a device that is gone is not true now.
+        let heartbeat = device.heartbeat.as_ref().filter(|_| device.is_online());
         let total = device.info.as_ref().map_or(0, |info| info.heap_bytes);
         let heap = heartbeat.map(|beat| match total {
             0 => output::bytes(beat.heap_used.into()),

@@ -43,12 +43,13 @@ pub(super) fn status(device: &Device) -> &'static str {
 
 /// What a device's modules are doing, in a few words.
 pub(super) fn modules(device: &Device) -> String {
-    let words: Vec<String> = device.modules.iter().map(module).collect();
+    let is_online = device.is_online();
+    let words: Vec<String> = device.modules.iter().map(|of| module(of, is_online)).collect();
     if words.is_empty() { "-".to_owned() } else { words.join(", ") }
 }
 
-/// What one module is doing, in a few words.
-pub(super) fn module(module: &DeviceModule) -> String {
+/// What one module is doing, or did when its device was last heard of, in a few words.
+pub(super) fn module(module: &DeviceModule, is_online: bool) -> String {
     let version = module.version.as_deref().unwrap_or("?");
     let state = match module.state {
         None => "waiting".to_owned(),
@@ -59,8 +60,9 @@ pub(super) fn module(module: &DeviceModule) -> String {
         Some(ModuleState::Failed) => "failed".to_owned(),
         Some(ModuleState::Refused) => "refused".to_owned(),
     };
+    let was = if is_online || module.state.is_none() { "" } else { "was " };
     let unwanted = if module.wanted { "" } else { ", leaving" };
-    format!("{} {version} ({state}{unwanted})", module.name)
+    format!("{} {version} ({was}{state}{unwanted})", module.name)
 }
 
 /// Bytes as people read them.
@@ -70,6 +72,11 @@ pub(super) fn bytes(bytes: u64) -> String {
         10_000..10_000_000 => format!("{} KB", bytes / 1000),
         _ => format!("{} MB", bytes / 1_000_000),
     }
+}
+
+/// A number of things.
+pub(super) fn count(number: usize, thing: &str) -> String {
+    if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
 }
 
 /// A length of time as people read it.

@@ -1,6 +1,6 @@
 //! `wasmbed serve` and `wasmbed host`: one role in the foreground.
 
-use std::path::PathBuf;
+use std::{io::IsTerminal, path::PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -86,7 +86,11 @@ pub(super) fn on_signal() -> Result<Shutdown> {
 
 /// Logs to standard error; `WASMBED_LOG` chooses what (`info` by default).
 fn log_to_stderr() {
-    tracing_subscriber::fmt().with_env_filter(filter()).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter())
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
 }
 
 /// What to log.

@@ -201,7 +201,7 @@ impl Fleet {
             HOST_LEVEL => {
                 let Some((host, rest)) = rest.split_once('/') else { return };
                 if let (Ok(host), Some(up)) = (host.parse(), host_api::Up::parse(rest)) {
-                    self.on_host(now, host, up, payload);
+                    self.on_host(now, host, up, payload, retained);
                 }
             }
             _ => {

@@ -10,9 +10,9 @@ use crate::{
 };
 
 impl Fleet {
-    pub(super) fn on_host(&mut self, now: Time, id: HostId, up: Up, payload: &[u8]) {
+    pub(super) fn on_host(&mut self, now: Time, id: HostId, up: Up, payload: &[u8], retained: bool) {
         match up {
-            Up::State => parsed(payload, |state| self.on_host_state(now, id, state)),
+            Up::State => parsed(payload, |state| self.on_host_state(now, id, state, retained)),
             Up::Reported => parsed(payload, |reported| self.on_host_reported(now, id, reported)),
             Up::Event => parsed(payload, |event| self.on_host_event(now, id, event)),
             Up::Console(device) => {
@@ -24,7 +24,7 @@ impl Fleet {
         }
     }
 
-    fn on_host_state(&mut self, now: Time, id: HostId, state: State) {
+    fn on_host_state(&mut self, now: Time, id: HostId, state: State, retained: bool) {
         let facts = self.host_info.entry(id).or_default();
         if state.status == Status::Offline && state.boot < facts.boot {
             return;
@@ -41,7 +41,9 @@ impl Fleet {
             Presence::Online => NewEvent::new(Severity::Info, "host-online", "it connected"),
             _ => NewEvent::new(Severity::Warning, "host-offline", "its connection to the broker ended"),
         };
-        self.commit_or_log(now, Change { events: vec![event.host(id)], ..Change::default() });
+        // What the broker had kept was told when it happened.
+        let events = if retained { Vec::new() } else { vec![event.host(id)] };
+        self.commit_or_log(now, Change { events, ..Change::default() });
         self.on_tick(now);
     }
 
