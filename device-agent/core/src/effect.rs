@@ -102,7 +102,12 @@ pub enum ModuleEvent {
         took_us: u32,
     },
     /// It ended without being told to, and nothing of it is left in memory.
-    Stopped(Reason),
+    Stopped {
+        /// Why.
+        reason: Reason,
+        /// How long the call took that it ended in, in microseconds; 0 where that is not measured.
+        took_us: u32,
+    },
     /// The answer to [`Effect::Stop`], one for each, also if nothing was running.
     Halted,
 }

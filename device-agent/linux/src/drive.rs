@@ -246,7 +246,7 @@ impl Machine {
             }
             Err(error) => {
                 tracing::error!(module = %module.name, "no thread: {error}");
-                self.halted = Some((slot, ModuleEvent::Stopped(Reason::OutOfMemory)));
+                self.halted = Some((slot, ModuleEvent::Stopped { reason: Reason::OutOfMemory, took_us: 0 }));
             }
         }
     }
@@ -254,7 +254,7 @@ impl Machine {
     /// What it means that the thread of this slot is over.
     fn over(&mut self, slot: Slot, reason: Option<Reason>) -> ModuleEvent {
         match (self.workers.remove(&slot), reason) {
-            (Some(Some(_)), Some(reason)) => ModuleEvent::Stopped(reason),
+            (Some(Some(_)), Some(reason)) => ModuleEvent::Stopped { reason, took_us: 0 },
             _ => ModuleEvent::Halted,
         }
     }

@@ -71,6 +71,7 @@ impl<B: Board, const SLOTS: usize> Modules<B, SLOTS> {
         settings: Seq<'_, Setting<'_>>,
     ) -> ModuleEvent {
         self.end(slot);
+        let start_us = self.port.now_us();
         match self.try_start(slot, info, settings) {
             Ok(instance) => {
                 let period_ms = instance.interval_ms();
@@ -82,7 +83,7 @@ impl<B: Board, const SLOTS: usize> Modules<B, SLOTS> {
             Err(reason) => {
                 self.end(slot);
                 self.port.say(format_args!("module {} does not start: {reason}", info.name));
-                ModuleEvent::Stopped(reason.reason())
+                ModuleEvent::Stopped { reason: reason.reason(), took_us: self.since(start_us) }
             }
         }
     }
@@ -90,21 +91,25 @@ impl<B: Board, const SLOTS: usize> Modules<B, SLOTS> {
     /// Calls the module's periodic function.
     pub(crate) fn tick(&mut self, slot: Slot) -> ModuleEvent {
         let Some(Some(instance)) = self.running.get_mut(slot.index()) else {
-            return ModuleEvent::Stopped(Reason::LoadFailed);
+            return ModuleEvent::Stopped { reason: Reason::LoadFailed, took_us: 0 };
         };
         let start_us = self.port.now_us();
-        match instance.tick() {
-            Ok(()) => {
-                let took_us = self.port.now_us().saturating_sub(start_us);
-                let took_us = u32::try_from(took_us).unwrap_or(u32::MAX);
-                ModuleEvent::Ran { period_ms: instance.interval_ms(), took_us }
-            }
+        let ended = instance.tick();
+        let period_ms = instance.interval_ms();
+        let took_us = self.since(start_us);
+        match ended {
+            Ok(()) => ModuleEvent::Ran { period_ms, took_us },
             Err(stopped) => {
                 self.end(slot);
                 self.port.say(format_args!("module in slot {}: {stopped}", slot.0));
-                ModuleEvent::Stopped(stopped.reason())
+                ModuleEvent::Stopped { reason: stopped.reason(), took_us }
             }
         }
+    }
+
+    /// Time since then, in microseconds.
+    fn since(&self, start_us: u64) -> u32 {
+        u32::try_from(self.port.now_us().saturating_sub(start_us)).unwrap_or(u32::MAX)
     }
 
     /// Ends the module, if there is one.

@@ -22,8 +22,12 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
                 held.run = Run::Running { since, tick: Tick::following(due, now, period_ms) };
                 self.slowest_call_us = self.slowest_call_us.max(took_us);
             }
-            (Run::Starting, ModuleEvent::Stopped(reason)) => self.stopped(slot, None, reason),
-            (Run::Running { since, .. }, ModuleEvent::Stopped(reason)) => {
+            (Run::Starting, ModuleEvent::Stopped { reason, took_us }) => {
+                self.slowest_call_us = self.slowest_call_us.max(took_us);
+                self.stopped(slot, None, reason);
+            }
+            (Run::Running { since, .. }, ModuleEvent::Stopped { reason, took_us }) => {
+                self.slowest_call_us = self.slowest_call_us.max(took_us);
                 self.stopped(slot, Some(since), reason);
             }
             // Late news of what is being ended, or of nothing at all.

@@ -274,7 +274,8 @@ fn inputs() -> impl Strategy<Value = Input> {
     let events = prop_oneof![
         any::<u32>().prop_map(|period_ms| ModuleEvent::Started { period_ms }),
         (any::<u32>(), any::<u32>()).prop_map(|(period_ms, took_us)| ModuleEvent::Ran { period_ms, took_us }),
-        prop::sample::select(vec![Reason::Trapped, Reason::LoadFailed]).prop_map(ModuleEvent::Stopped),
+        (prop::sample::select(vec![Reason::Trapped, Reason::LoadFailed]), any::<u32>())
+            .prop_map(|(reason, took_us)| ModuleEvent::Stopped { reason, took_us }),
         Just(ModuleEvent::Halted),
     ];
     let id = made.id;

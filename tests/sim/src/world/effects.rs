@@ -64,7 +64,7 @@ impl World {
         device.modules.insert(slot, running);
         device.chip.borrow_mut().in_use.push(slot);
         let event = match self.fleet.behaviour(module.artifact) {
-            Behaviour::FailsToStart(reason) => ModuleEvent::Stopped(reason),
+            Behaviour::FailsToStart(reason) => ModuleEvent::Stopped { reason, took_us: 100 },
             Behaviour::Steady | Behaviour::TrapsAtTick(_) => ModuleEvent::Started { period_ms: PERIOD_MS },
         };
         self.module_soon(id, slot, event);
@@ -75,7 +75,9 @@ impl World {
         running.ticks += 1;
         let (ticks, artifact) = (running.ticks, running.module.artifact);
         let event = match self.fleet.behaviour(artifact) {
-            Behaviour::TrapsAtTick(at) if ticks >= at => ModuleEvent::Stopped(Reason::Trapped),
+            Behaviour::TrapsAtTick(at) if ticks >= at => {
+                ModuleEvent::Stopped { reason: Reason::Trapped, took_us: 100 }
+            }
             _ => ModuleEvent::Ran { period_ms: PERIOD_MS, took_us: 100 },
         };
         self.module_soon(id, slot, event);

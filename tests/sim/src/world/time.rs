@@ -111,7 +111,7 @@ impl World {
     }
 
     fn module_event(&mut self, id: DeviceId, slot: Slot, event: ModuleEvent) {
-        if let ModuleEvent::Stopped(_) | ModuleEvent::Halted = event {
+        if let ModuleEvent::Stopped { .. } | ModuleEvent::Halted = event {
             let device = self.device_mut(id);
             device.modules.remove(&slot);
             device.chip.borrow_mut().in_use.retain(|used| *used != slot);
