@@ -89,7 +89,23 @@ fn check_licences() -> Result<()> {
             .args(["check", "bans", "licenses", "sources"]);
         run(deny.current_dir(paths::root()))?;
     }
-    Ok(())
+    check_advisories()
+}
+
+/// Known vulnerabilities, where their data base can be reached.
+fn check_advisories() -> Result<()> {
+    let deny = |what: &[&str]| {
+        let mut deny = Command::new("cargo");
+        deny.args(["deny", "--log-level", "error", "--config", "deny.toml"]).args(what);
+        deny.current_dir(paths::root());
+        deny
+    };
+    let fetched = deny(&["fetch", "db"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if !fetched.is_ok_and(|status| status.success()) {
+        step("the advisory data base cannot be reached from here: advisories are not checked");
+        return Ok(());
+    }
+    run(&mut deny(&["check", "advisories"]))
 }
 
 fn cargo(args: &[&str]) -> Command {
