@@ -1,9 +1,11 @@
 //! `cargo xtask bench`: figures, one per line, with the aim each is held against.
 
-use std::process::Command;
+use std::{fs, process::Command};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
+use wasmbed_boards::Boards;
+use wasmbed_wire::BoardName;
 
 use crate::{firmware, modules, paths, run::run, setup};
 
@@ -29,9 +31,36 @@ fn device() -> Result<()> {
     setup::ensure(setup::Need::ALL)?;
     modules::build()?;
     let sizes = firmware::build_all()?;
-    for (board, size) in sizes {
-        println!("{board:<10} flash             {:>9} B", size.flash_bytes);
-        println!("{board:<10} static memory     {:>9} B", size.static_ram_bytes);
+    let boards = Boards::embedded()?;
+    let mut measure = Command::new(paths::bin("bench-device"));
+    for (name, size) in sizes {
+        let budget = boards.get(&name).and_then(|board| board.firmware.as_ref()).map(|fw| fw.budget);
+        let budget = budget.with_context(|| format!("{name} has no budget"))?;
+        let share = f64::from(size.flash_bytes) / f64::from(budget.flash_bytes);
+        println!(
+            "{name:<10} flash              {:>9} B   aim {} B: {share:.2} of it",
+            size.flash_bytes, budget.flash_bytes
+        );
+        println!("{name:<10} static memory      {:>9} B", size.static_ram_bytes);
+        let fixed = size.static_ram_bytes + stacks(&name)?;
+        measure.arg(format!("{name}={fixed},{}", budget.ram_bytes));
     }
-    run(paths::tell(&mut Command::new(paths::bin("bench-device"))))
+    run(paths::tell(&mut measure))
+}
+
+/// What a board's stacks take, in bytes: the regions `…_STACK` of its `memory.x`.
+fn stacks(board: &BoardName) -> Result<u32> {
+    let file = paths::root().join("boards").join(board.as_str()).join("memory.x");
+    let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+    let regions = text.lines().filter(|line| line.contains("_STACK") && line.contains("LENGTH ="));
+    regions.map(|line| length(line).with_context(|| format!("cannot read {line:?}"))).sum()
+}
+
+/// Reads `… LENGTH = 12K` or `… LENGTH = 1536`.
+fn length(region: &str) -> Option<u32> {
+    let (_, length) = region.rsplit_once('=')?;
+    match length.trim().strip_suffix('K') {
+        Some(kibibytes) => Some(kibibytes.parse::<u32>().ok()? * 1024),
+        None => length.trim().parse().ok(),
+    }
 }

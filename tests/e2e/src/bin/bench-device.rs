@@ -27,6 +27,7 @@ fn main() -> Result<()> {
     for (id, board) in Fleet::EVERY_KIND {
         memory(&fleet, id, board)?;
         restart(&fleet, id, board)?;
+        power_on(&fleet, id, board)?;
     }
     fleet.cli(&["undeploy", "thermo", "--to", "all"])?;
     for (id, board) in Fleet::EVERY_KIND {
@@ -44,29 +45,65 @@ fn memory(fleet: &Fleet, id: &str, board: &str) -> Result<()> {
     fleet.wait_running(id, "thermo", Limit::seconds(20))?;
     fleet.wait_fresh_heartbeat(id, Limit::seconds(10))?;
     let heartbeat = fleet.device(id)?["heartbeat"].clone();
-    for (what, field) in
-        [("peak heap", "heap_peak"), ("heap", "heap_used"), ("stack never used", "stack_free")]
-    {
-        line(board, what, number(&heartbeat, field)? as f64, "B", None);
+    let (heap, unused) = (number(&heartbeat, "heap_peak")?, number(&heartbeat, "stack_free")?);
+    line(board, "peak heap", heap as f64, "B", None);
+    if let Some(Fixed { bytes, budget }) = fixed_memory(board)? {
+        let total = (bytes + heap).saturating_sub(unused);
+        line(board, "memory in all", total as f64, "B", Some(budget as f64));
+        if total > budget {
+            bail!("{board} takes {total} bytes of memory with one module; its budget is {budget}");
+        }
     }
     Ok(())
 }
 
-/// From `kill -9` of the device's process to its being online, and how much of that is the device's own.
+/// Static memory and stacks of a board, and what it may take in all, in bytes.
+struct Fixed {
+    bytes: u64,
+    budget: u64,
+}
+
+/// Reads `BOARD=BYTES,BUDGET` from the command line; none for a board that is not named there.
+fn fixed_memory(board: &str) -> Result<Option<Fixed>> {
+    let prefix = format!("{board}=");
+    let Some(figures) = std::env::args().find_map(|word| word.strip_prefix(&prefix).map(str::to_owned))
+    else {
+        return Ok(None);
+    };
+    let (bytes, budget) = figures.split_once(',').context("expected BOARD=BYTES,BUDGET")?;
+    Ok(Some(Fixed { bytes: bytes.parse()?, budget: budget.parse()? }))
+}
+
+/// From the command that switches a device on to its being online.
+fn power_on(fleet: &Fleet, id: &str, board: &str) -> Result<()> {
+    let states = Subscription::open(fleet, &format!("wasmbed/v1/{id}/up/state"))?;
+    let mut times = Vec::new();
+    for _ in 0..RUNS {
+        fleet.cli(&["device", "stop", id])?;
+        fleet.wait(&format!("{id} without a process"), Limit::seconds(20), || Ok(fleet.pid(id).is_err()))?;
+        states.forget();
+        let start = Instant::now();
+        fleet.request("device-start", json!({ "to": id }))?;
+        states.next(|line| line.starts_with(ONLINE))?;
+        times.push(start.elapsed().as_secs_f64() * 1000.0);
+        fleet.wait_running(id, "thermo", Limit::seconds(20))?;
+    }
+    line(board, "power-on to online", median(times), "ms", None);
+    Ok(())
+}
+
+/// From `kill -9` of the device's process to its being online.
 fn restart(fleet: &Fleet, id: &str, board: &str) -> Result<()> {
     let states = Subscription::open(fleet, &format!("wasmbed/v1/{id}/up/state"))?;
-    let mut totals = Vec::new();
-    let mut own = Vec::new();
+    let mut times = Vec::new();
     for _ in 0..RUNS {
         let pid = fleet.pid(id)?;
         states.forget();
         let start = Instant::now();
         signal(pid, Signal::SIGKILL)?;
         states.next(|line| line.starts_with(ONLINE))?;
-        totals.push(start.elapsed().as_secs_f64() * 1000.0);
+        times.push(start.elapsed().as_secs_f64() * 1000.0);
         fleet.wait_running(id, "thermo", Limit::seconds(20))?;
-        let device = fleet.device(id)?;
-        own.push(number(&device["heartbeat"], "uptime_ms")? as f64);
         // The budget is for accidents; let none of its window be left over.
         fleet.cli(&["device", "restart", id])?;
         fleet.wait(&format!("{id} in another process"), Limit::seconds(20), || {
@@ -74,7 +111,7 @@ fn restart(fleet: &Fleet, id: &str, board: &str) -> Result<()> {
         })?;
         fleet.wait_running(id, "thermo", Limit::seconds(20))?;
     }
-    line(board, "kill to online", median(totals), "ms", Some(2000.0));
+    line(board, "kill to online", median(times), "ms", Some(2000.0));
     Ok(())
 }
 
@@ -135,7 +172,7 @@ fn instructions(id: &str, board: &str) -> Result<()> {
 
 fn line(board: &str, what: &str, figure: f64, unit: &str, aim: Option<f64>) {
     let aim = aim.map(|aim| format!("   aim {aim:.0} {unit}: {:.2} of it", figure / aim)).unwrap_or_default();
-    println!("{board:<10} {what:<17} {figure:>9.0} {unit}{aim}");
+    println!("{board:<10} {what:<18} {figure:>9.0} {unit}{aim}");
 }
 
 fn number(object: &Value, field: &str) -> Result<u64> {
