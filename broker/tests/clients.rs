@@ -11,8 +11,6 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use wasmbed_broker::credentials::Role;
 
-const STATE: &str = "wasmbed/v1/pump-7/up/state";
-
 fn options4(running: &Running, role: Role, id: &str) -> rumqttc::MqttOptions {
     let mut options = rumqttc::MqttOptions::new(id, "127.0.0.1", running.address.port());
     options.set_credentials(role.username(), password(&role)).set_keep_alive(Duration::from_secs(5));

@@ -5,16 +5,6 @@ mod common;
 use common::*;
 use wasmbed_broker::credentials::Role;
 
-const STATE: &str = "wasmbed/v1/pump-7/up/state";
-
-async fn service(running: &Running) -> Raw {
-    running.connect(Role::Service, "fleet").await
-}
-
-async fn pump(running: &Running) -> Raw {
-    running.connect(device("pump-7"), "pump-7").await
-}
-
 #[tokio::test]
 async fn a_device_and_the_service_talk() {
     let running = Running::start().await;

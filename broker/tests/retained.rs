@@ -7,16 +7,6 @@ use std::time::Duration;
 use common::*;
 use wasmbed_broker::credentials::Role;
 
-const STATE: &str = "wasmbed/v1/pump-7/up/state";
-
-async fn service(running: &Running) -> Raw {
-    running.connect(Role::Service, "fleet").await
-}
-
-async fn pump(running: &Running) -> Raw {
-    running.connect(device("pump-7"), "pump-7").await
-}
-
 #[tokio::test]
 async fn all_of_five_hundred_retained_messages_arrive() {
     let running = Running::start().await;

@@ -5,10 +5,6 @@ mod common;
 use common::*;
 use wasmbed_broker::credentials::Role;
 
-async fn service(running: &Running) -> Raw {
-    running.connect(Role::Service, "fleet").await
-}
-
 #[tokio::test]
 async fn a_persistent_sole_member_of_a_shared_subscription_is_refused() {
     let running = Running::start().await;

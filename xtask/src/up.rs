@@ -13,7 +13,7 @@ use crate::{
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// What follows goes to `wasmbed up`: see `cargo xtask up --help-up`.
+    /// Options of `wasmbed up`, such as `--once`, `--json` or `--devices netduino2=3`.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
 }

@@ -94,6 +94,19 @@ impl Running {
     }
 }
 
+/// Where the device `pump-7` tells how it is.
+pub const STATE: &str = "wasmbed/v1/pump-7/up/state";
+
+/// The fleet service, connected.
+pub async fn service(running: &Running) -> Raw {
+    running.connect(Role::Service, "fleet").await
+}
+
+/// The device `pump-7`, connected.
+pub async fn pump(running: &Running) -> Raw {
+    running.connect(device("pump-7"), "pump-7").await
+}
+
 pub async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("in time")
 }

@@ -54,11 +54,6 @@ impl Process {
         })?;
         status.context("no exit status")
     }
-
-    /// Whether it ended by itself.
-    pub fn has_ended(&mut self) -> Result<bool> {
-        Ok(self.child.try_wait()?.is_some())
-    }
 }
 
 impl Drop for Process {
