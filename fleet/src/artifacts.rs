@@ -146,8 +146,20 @@ fn make(
     let runtime = target.runtime_id();
     let block_bytes = block_bytes(boards, classes);
     let digest = Digest(Sha256::digest(&payload).into());
-    let manifest =
-        Manifest { kind: Kind::Module, name, version, classes, runtime, size, digest, block_bytes };
+    let manifest = Manifest {
+        kind: Kind::Module,
+        name,
+        version,
+        classes,
+        runtime,
+        size,
+        digest,
+        block_bytes,
+        board: None,
+        counter: 0,
+        patch: None,
+        trial: None,
+    };
     let (id, manifest) = signer
         .sign(&manifest)
         .map_err(|error| violation("size", "the manifest is too large", error.to_string()))?;

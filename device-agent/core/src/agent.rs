@@ -175,6 +175,7 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
             Down::Desired => self.on_desired(payload),
             Down::Block(artifact) => self.on_block(artifact, payload),
             Down::Command(id) => self.on_command(id, payload),
+            Down::Keys => Ok(()),
         };
         self.reconcile();
         result

@@ -56,7 +56,9 @@ fn key_id(key: &[u8; 32]) -> KeyId {
 
 fn check_manifest<P: Platform>(platform: &P, manifest: &Manifest<'_>) -> Result<(), Reason> {
     let facts = platform.facts();
-    let Kind::Module = manifest.kind;
+    if manifest.kind != Kind::Module {
+        return Err(Reason::WrongArtifact);
+    }
     if !manifest.classes.contains(facts.class) {
         return Err(Reason::WrongClass);
     }

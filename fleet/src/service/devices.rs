@@ -292,5 +292,18 @@ pub(crate) const fn reason_text(reason: Reason) -> &'static str {
         Reason::Trapped => "it trapped",
         Reason::TimedOut => "it ran longer than its class allows",
         Reason::OutOfMemory => "it needed more memory than there is",
+        Reason::WrongBoard => "it was made for another board",
+        Reason::Downgrade => "its security counter is below the one the device has confirmed",
+        Reason::WrongBase => "its patch is for another image than the one that runs",
+        Reason::KeyExpired => "the key that signed it has expired",
+        Reason::WrongRole => "the key that signed it must not sign this kind of artifact",
+        Reason::BadPatch => "its patch cannot be applied",
+        Reason::Crashed => "it crashed in its trial",
+        Reason::Hung => "it hung in its trial and was reset",
+        Reason::Unconnected => "it did not reach the broker in its trial",
+        Reason::Unconfirmed => "the fleet did not confirm it in its trial",
+        Reason::PowerLost => "power was lost in every start of its trial",
+        Reason::Damaged => "what is in its slot is not the image that was put there",
+        Reason::Blocked => "it did not prove itself before; clear it to try again",
     }
 }

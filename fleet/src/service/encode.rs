@@ -64,6 +64,7 @@ fn encode(record: &Record) -> Option<Vec<u8>> {
         revision: record.row.revision,
         modules: Seq::new(&modules),
         heartbeat_ms: Some(record.row.heartbeat_ms),
+        firmware: None,
     };
     minicbor::to_vec(desired).ok()
 }

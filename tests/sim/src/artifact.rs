@@ -110,6 +110,10 @@ impl Maker {
             size: self.payload.len() as u32,
             digest,
             block_bytes: BLOCK_BYTES,
+            board: None,
+            counter: 0,
+            patch: None,
+            trial: None,
         };
         let manifest = minicbor::to_vec(manifest).expect("a vector takes everything");
         let id = ArtifactId::from_manifest_digest(&Sha256::digest(&manifest).into());

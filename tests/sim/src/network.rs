@@ -27,7 +27,7 @@ impl Kind {
     pub(crate) fn of_down(topic: &str) -> Self {
         match Down::parse(topic) {
             Some(Down::Block(_)) => Kind::Block,
-            Some(Down::Desired) => Kind::Desired,
+            Some(Down::Desired | Down::Keys) => Kind::Desired,
             Some(Down::Command(_)) => Kind::Command,
             None => Kind::Other,
         }

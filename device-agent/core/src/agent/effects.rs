@@ -165,6 +165,7 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
             slot_bytes: facts.slot_bytes,
             block_bytes: facts.block_bytes,
             heap_bytes: facts.heap_bytes,
+            firmware_slots: None,
         };
         let payload = encode(&mut self.scratch, &info)?;
         Some(Effect::Publish { topic: Up::Info, payload, token })
@@ -184,7 +185,7 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
         let fetched = self.fetch.as_ref().map(|fetch| (fetch.identity, fetch.window.percent()));
         let (boot, revision) = (self.session.boot, self.revision);
         let payload = self.tables.with_reports(fetched, |reports| {
-            encode(&mut self.scratch, &Reported { boot, revision, modules: Seq::new(reports) })
+            encode(&mut self.scratch, &Reported { boot, revision, modules: Seq::new(reports), firmware: None, keyring: None })
         })?;
         Some(Effect::Publish { topic: Up::Reported, payload, token })
     }

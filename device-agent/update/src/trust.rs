@@ -1,0 +1,191 @@
+//! Whom this device believes, and which firmware it takes.
+//!
+//! The signature comes first: nothing in a manifest is believed before a key has vouched for it that is
+//! trusted with this kind of artifact and has not expired.
+
+use ed25519_compact::{PublicKey as Ed25519, Signature};
+use minicbor::Decode;
+use sha2::{Digest as _, Sha256};
+use wasmbed_wire::{
+    ArtifactId, BoardName, Digest, KeyId, PublicKey,
+    keyring::{self, Role, Roles, TrustedKey},
+    limits::{MAX_KEYRING_BYTES, MAX_KEYS},
+    manifest::{Kind, Manifest, Trial},
+    message::Reason,
+    sign1::{self, Sign1},
+};
+
+use crate::{Fault, Flash, Layout, Log};
+
+/// The keys in use: those the device was provisioned with, or those of the last keyring it accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keyring {
+    keys: [Option<TrustedKey>; MAX_KEYS],
+    version: Option<u32>,
+    /// It is no earlier, in seconds of Unix time.
+    now_s: u32,
+}
+
+impl Keyring {
+    /// The keys a device was provisioned with, trusted with everything, at a time that is no earlier than
+    /// `now_s`, in seconds of Unix time.
+    pub fn provisioned(keys: impl Iterator<Item = PublicKey>, now_s: u32) -> Self {
+        let trusted = |key| TrustedKey { key, roles: Roles::ALL, not_after_s: None };
+        let mut ring = Keyring { keys: [None; MAX_KEYS], version: None, now_s };
+        ring.fill(keys.map(trusted));
+        ring
+    }
+
+    /// The last keyring that was accepted, or these keys if there is none.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn load(self, flash: &mut impl Flash, layout: &Layout) -> Result<Self, Fault> {
+        let mut bytes = [0; MAX_KEYRING_BYTES];
+        let Some(len) = log(layout).last(flash, &mut bytes)? else { return Ok(self) };
+        let stored = bytes.get(..len).and_then(|cbor| minicbor::decode(cbor).ok());
+        Ok(stored.map_or(self, |stored| self.replaced(&stored)))
+    }
+
+    /// Takes a signed keyring in the place of the one in use, for this start and all later ones.
+    ///
+    /// # Errors
+    /// [`Reason::BadManifest`] if it cannot be read or names too many keys, [`Reason::Downgrade`] if it is not
+    /// above the one in use, [`Reason::StoreFailed`], and those of [`Keyring::verify`] with [`Role::Root`].
+    pub fn accept(&mut self, signed: &[u8], store: Option<(&mut impl Flash, &Layout)>) -> Result<(), Reason> {
+        let cbor = self.verify(Role::Root, signed)?;
+        let new: keyring::Keyring<'_> = minicbor::decode(cbor).map_err(|_| Reason::BadManifest)?;
+        if new.keys.is_empty() || new.keys.len() > MAX_KEYS {
+            return Err(Reason::BadManifest);
+        }
+        if self.version.is_some_and(|version| new.version <= version) {
+            return Err(Reason::Downgrade);
+        }
+        if let Some((flash, layout)) = store {
+            log(layout).append(flash, cbor).map_err(|_| Reason::StoreFailed)?;
+        }
+        *self = self.replaced(&new);
+        Ok(())
+    }
+
+    /// Version of the keyring in use; `None` while it is the provisioned one.
+    pub fn version(&self) -> Option<u32> {
+        self.version
+    }
+
+    /// What a trusted key signed, and nobody else.
+    ///
+    /// # Errors
+    /// [`Reason::BadManifest`] if it is no COSE_Sign1, [`Reason::BadSignature`] if no key in use made the
+    /// signature, [`Reason::WrongRole`] or [`Reason::KeyExpired`] if one did that must not.
+    pub fn verify<'s>(&self, role: Role, signed: &'s [u8]) -> Result<&'s [u8], Reason> {
+        let signed = Sign1::decode(signed).map_err(|_| Reason::BadManifest)?;
+        let message = sign1::signed_bytes(signed.payload).map_err(|_| Reason::BadManifest)?;
+        let known = self.keys.iter().flatten().find(|trusted| key_id(&trusted.key) == signed.key);
+        let trusted = known.ok_or(Reason::BadSignature)?;
+        Ed25519::new(trusted.key.0)
+            .verify(message, &Signature::new(*signed.signature))
+            .map_err(|_| Reason::BadSignature)?;
+        if !trusted.roles.contains(role) {
+            return Err(Reason::WrongRole);
+        }
+        if trusted.not_after_s.is_some_and(|last| self.now_s > last) {
+            return Err(Reason::KeyExpired);
+        }
+        Ok(signed.payload)
+    }
+
+    fn replaced(&self, by: &keyring::Keyring<'_>) -> Self {
+        let mut ring =
+            Keyring { keys: [None; MAX_KEYS], version: Some(by.version), now_s: self.now_s.max(by.issued_s) };
+        ring.fill(by.keys.iter());
+        ring
+    }
+
+    fn fill(&mut self, keys: impl Iterator<Item = TrustedKey>) {
+        for (place, key) in self.keys.iter_mut().zip(keys) {
+            *place = Some(key);
+        }
+    }
+}
+
+const fn log(layout: &Layout) -> Log {
+    Log::new(layout.keyrings, layout.sector_bytes)
+}
+
+/// The name of a key: the first 8 bytes of its SHA-256.
+pub fn key_id(key: &PublicKey) -> KeyId {
+    let mut id = [0; 8];
+    id.copy_from_slice(&Sha256::digest(key.0)[..8]);
+    KeyId(id)
+}
+
+/// The name of the artifact with this manifest, without its signature.
+pub fn artifact_id(manifest: &[u8]) -> ArtifactId {
+    ArtifactId::from_manifest_digest(&Sha256::digest(manifest).into())
+}
+
+/// What a firmware must be to run here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target {
+    /// The board.
+    pub board: BoardName,
+    /// The highest security counter that was confirmed.
+    pub counter: u32,
+    /// Largest image, in bytes.
+    pub image_bytes: u32,
+}
+
+/// A firmware this device may run, once its image has the digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Firmware {
+    /// Its artifact.
+    pub artifact: ArtifactId,
+    /// SHA-256 of the image.
+    pub image: Digest,
+    /// Size of the image, in bytes.
+    pub size: u32,
+    /// Size of every block but the last, in bytes.
+    pub block_bytes: u16,
+    /// Its security counter.
+    pub counter: u32,
+    /// How it proves itself.
+    pub trial: Trial,
+}
+
+/// Judges a signed manifest as that of a firmware: signature, kind, board, counter and size, in this order.
+///
+/// # Errors
+/// Those of [`Keyring::verify`], [`Reason::WrongArtifact`], [`Reason::WrongBoard`], [`Reason::Downgrade`],
+/// [`Reason::TooLarge`], and [`Reason::BadManifest`] for what cannot be read.
+pub fn judge_firmware(keys: &Keyring, target: &Target, signed: &[u8]) -> Result<Firmware, Reason> {
+    let payload = keys.verify(Role::Firmware, signed)?;
+    let manifest = decode::<Manifest<'_>>(payload)?;
+    if manifest.kind != Kind::Firmware {
+        return Err(Reason::WrongArtifact);
+    }
+    if manifest.board != Some(target.board) {
+        return Err(Reason::WrongBoard);
+    }
+    if manifest.counter < target.counter {
+        return Err(Reason::Downgrade);
+    }
+    if manifest.size > target.image_bytes {
+        return Err(Reason::TooLarge);
+    }
+    if manifest.size == 0 || manifest.block_bytes == 0 {
+        return Err(Reason::BadManifest);
+    }
+    Ok(Firmware {
+        artifact: artifact_id(payload),
+        image: manifest.digest,
+        size: manifest.size,
+        block_bytes: manifest.block_bytes,
+        counter: manifest.counter,
+        trial: manifest.trial.unwrap_or(Trial::DEFAULT).clamped(),
+    })
+}
+
+fn decode<'b, T: Decode<'b, ()>>(cbor: &'b [u8]) -> Result<T, Reason> {
+    minicbor::decode(cbor).map_err(|_| Reason::BadManifest)
+}
