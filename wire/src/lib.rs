@@ -15,10 +15,12 @@ extern crate std;
 
 pub mod bridge;
 pub mod id;
+pub mod keyring;
 pub mod limits;
 pub mod link;
 pub mod manifest;
 pub mod message;
+pub mod nor;
 pub mod provision;
 pub mod seq;
 pub mod sign1;

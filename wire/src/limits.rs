@@ -123,13 +123,18 @@ const RISCV: Limits = Limits {
     network: true,
 };
 
-/// Longest manifest with its signature, in bytes. One block carries it whole, whatever the block size:
-/// this version's manifests fit the smallest block, and a device has room for later ones.
+/// Longest manifest with its signature, in bytes. One block carries it whole, whatever the block size.
 pub const MAX_MANIFEST_BYTES: usize = 384;
+/// Longest keyring with its signature, in bytes.
+pub const MAX_KEYRING_BYTES: usize = 512;
+/// Most keys in a keyring.
+pub const MAX_KEYS: usize = 8;
 /// Smallest and largest block, in bytes.
 pub const BLOCK_BYTES: core::ops::RangeInclusive<u32> = 256..=16 * 1024;
 /// Largest artifact payload, in bytes.
-pub const MAX_PAYLOAD_BYTES: u32 = 16 * 1024 * 1024;
+pub const MAX_PAYLOAD_BYTES: u32 = 64 * 1024 * 1024;
+/// Largest WebAssembly file, in bytes.
+pub const MAX_MODULE_BYTES: u32 = 16 * 1024 * 1024;
 /// Default time between two heartbeats, in milliseconds.
 pub const HEARTBEAT_MS: u32 = 10_000;
 

@@ -40,6 +40,32 @@ pub const fn encoded_bytes(datagram: usize) -> usize {
     frame::encoded_bytes(datagram)
 }
 
+/// Bytes [`encode_body`] needs at most.
+pub(crate) const fn encoded_body_bytes(body: usize) -> usize {
+    frame::encoded_body_bytes(body)
+}
+
+/// Writes these parts as one checked and stuffed frame of another protocol and returns its length; `None`
+/// if it does not fit.
+pub(crate) fn encode_body(parts: &[&[u8]], out: &mut [u8]) -> Option<usize> {
+    frame::encode_body(parts, out)
+}
+
+/// Collects what [`encode_body`] writes, up to `N` bytes with their check.
+pub(crate) struct Bodies<const N: usize>(cobs::Decoder<N>);
+
+impl<const N: usize> Bodies<N> {
+    pub(crate) const fn new() -> Self {
+        Bodies(cobs::Decoder::new())
+    }
+
+    /// Takes one byte; the body of a frame that ended with it, unless it is damaged.
+    pub(crate) fn push(&mut self, byte: u8) -> Option<&[u8]> {
+        let len = self.0.push(byte)?.ok()?;
+        frame::decode_body(self.0.frame(len))
+    }
+}
+
 /// How one end behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Config {

@@ -5,7 +5,7 @@
 
 use minicbor::{Decode, Encode};
 
-use crate::{ArtifactId, Digest, ModuleName, RuntimeId, limits::Class};
+use crate::{ArtifactId, BoardName, Digest, ModuleName, RuntimeId, limits::Class};
 
 /// The signed description of one artifact. `wire/manifest.cddl` says the same for other tools.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
@@ -14,7 +14,7 @@ pub struct Manifest<'a> {
     /// What the payload is.
     #[n(0)]
     pub kind: Kind,
-    /// Its name.
+    /// Its name; a patch has that of the firmware it makes.
     #[n(1)]
     pub name: ModuleName,
     /// Its version, semantic versioning 2.0.
@@ -23,7 +23,7 @@ pub struct Manifest<'a> {
     /// Classes it may run on.
     #[n(3)]
     pub classes: Classes,
-    /// The runtime ABI it was compiled for.
+    /// The runtime ABI a module was compiled for, or the one a firmware brings.
     #[n(4)]
     pub runtime: RuntimeId,
     /// Size of the payload, in bytes.
@@ -35,6 +35,64 @@ pub struct Manifest<'a> {
     /// Size of every block of the payload but the last, in bytes.
     #[n(7)]
     pub block_bytes: u16,
+    /// The only board a firmware runs on; absent for modules.
+    #[n(8)]
+    pub board: Option<BoardName>,
+    /// Security counter of a firmware: a device refuses what is below the highest it has confirmed.
+    #[n(9)]
+    #[cbor(default)]
+    pub counter: u32,
+    /// What a patch is applied to and what it makes; absent for everything else.
+    #[n(10)]
+    pub patch: Option<Patch>,
+    /// How a firmware proves itself; a device has defaults.
+    #[n(11)]
+    pub trial: Option<Trial>,
+}
+
+/// From which firmware image to which, each named by its SHA-256.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Patch {
+    /// The image it is applied to.
+    #[n(0)]
+    pub base: Digest,
+    /// The image it makes.
+    #[n(1)]
+    pub image: Digest,
+}
+
+/// What a new firmware is given to prove itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Trial {
+    /// Starts it has, 1 to 15.
+    #[n(0)]
+    pub tries: u8,
+    /// Time from a start until the fleet has confirmed it, in seconds, 5 to 3600.
+    #[n(1)]
+    pub confirm_s: u16,
+}
+
+impl Trial {
+    /// What a firmware has that says nothing about it.
+    pub const DEFAULT: Trial = Trial { tries: 3, confirm_s: 60 };
+
+    /// With both numbers in range.
+    #[must_use]
+    pub const fn clamped(self) -> Self {
+        let tries = match self.tries {
+            0 => 1,
+            1..=15 => self.tries,
+            _ => 15,
+        };
+        let confirm_s = match self.confirm_s {
+            0..5 => 5,
+            5..=3600 => self.confirm_s,
+            _ => 3600,
+        };
+        Trial { tries, confirm_s }
+    }
 }
 
 impl Manifest<'_> {
@@ -51,6 +109,12 @@ pub enum Kind {
     /// A WebAssembly module.
     #[n(0)]
     Module,
+    /// A firmware image.
+    #[n(1)]
+    Firmware,
+    /// What turns one firmware image into another: detools' sequential format.
+    #[n(2)]
+    Patch,
 }
 
 /// A set of classes, one bit each, bit 0 for the class with number 0.

@@ -5,7 +5,7 @@
 
 use minicbor::{Decode, Encode};
 
-use crate::{ArtifactId, BoardName, ModuleName, RuntimeId, Seq, limits::Class};
+use crate::{ArtifactId, BoardName, Digest, ModuleName, RuntimeId, Seq, limits::Class};
 
 /// Version of this contract, reported in [`Info`].
 pub const PROTOCOL: u8 = 1;
@@ -34,7 +34,7 @@ pub enum Status {
     /// Connected and working.
     #[n(1)]
     Online,
-    /// Connected and replacing its firmware.
+    /// Restarting into another firmware.
     #[n(2)]
     Updating,
 }
@@ -76,6 +76,30 @@ pub struct Info<'a> {
     /// RAM for modules and agent together, in bytes; 0 where it is not fixed.
     #[n(10)]
     pub heap_bytes: u32,
+    /// Its firmware slots; absent on a device whose firmware cannot be replaced from here.
+    #[n(11)]
+    pub firmware_slots: Option<FirmwareSlots>,
+}
+
+/// What is in a device's two firmware slots, and what it can take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct FirmwareSlots {
+    /// SHA-256 of the running image; absent in recovery, where none runs.
+    #[n(0)]
+    pub running: Option<Digest>,
+    /// SHA-256 of the complete image in the other slot: it can be run without a download.
+    #[n(1)]
+    pub other: Option<Digest>,
+    /// Largest image, in bytes.
+    #[n(2)]
+    pub image_bytes: u32,
+    /// Largest patch, in bytes; 0 where patches are not applied.
+    #[n(3)]
+    pub patch_bytes: u32,
+    /// The highest security counter it has confirmed: images below it are refused.
+    #[n(4)]
+    pub counter: u32,
 }
 
 /// Why a device started.
@@ -111,6 +135,74 @@ pub struct Reported<'a> {
     /// Its modules.
     #[b(2)]
     pub modules: Seq<'a, ModuleReport>,
+    /// How far it is with the firmware it should run, or what became of the last one; absent before any.
+    #[n(3)]
+    pub firmware: Option<FirmwareReport>,
+    /// Version of the keyring in use; absent while it is the provisioned one.
+    #[n(4)]
+    pub keyring: Option<u32>,
+}
+
+/// One firmware on its way to being the confirmed one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct FirmwareReport {
+    /// SHA-256 of the image.
+    #[n(0)]
+    pub image: Digest,
+    /// How far it is.
+    #[n(1)]
+    pub state: FirmwareState,
+    /// Blocks present, in percent.
+    #[n(2)]
+    pub progress: u8,
+    /// Why it was refused or reverted.
+    #[n(3)]
+    pub reason: Option<Reason>,
+    /// [`DesiredFirmware::generation`] this is about; 0 for what was not asked for.
+    #[n(4)]
+    pub generation: u32,
+    /// The connect from which on the fleet may confirm it ([`DesiredFirmware::confirm`]); in a trial only.
+    #[n(5)]
+    pub since: Option<u32>,
+}
+
+/// How far a firmware is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
+#[cbor(index_only)]
+pub enum FirmwareState {
+    /// Its manifest is being fetched and judged; nothing has been erased.
+    #[n(0)]
+    Checking,
+    /// Blocks are still missing.
+    #[n(1)]
+    Downloading,
+    /// A patch is being applied.
+    #[n(2)]
+    Patching,
+    /// The image is being read back and hashed.
+    #[n(3)]
+    Verifying,
+    /// Complete in its slot.
+    #[n(4)]
+    Staged,
+    /// The next start is a trial of it.
+    #[n(5)]
+    Armed,
+    /// Running, not yet confirmed.
+    #[n(6)]
+    Trial,
+    /// Running for good.
+    #[n(7)]
+    Confirmed,
+    /// Did not prove itself: the one before runs again, and this one is blocked.
+    #[n(8)]
+    Reverted,
+    /// Not acceptable.
+    #[n(9)]
+    Refused,
 }
 
 /// One module on a device.
@@ -163,7 +255,7 @@ pub enum ModuleState {
     Refused,
 }
 
-/// Why a module does not run, or why it stopped.
+/// Why a module or firmware does not run, or why it stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
@@ -211,6 +303,45 @@ pub enum Reason {
     /// It needed more memory than there is.
     #[n(13)]
     OutOfMemory,
+    /// Made for another board.
+    #[n(14)]
+    WrongBoard,
+    /// Its security counter is below the one the device has confirmed.
+    #[n(15)]
+    Downgrade,
+    /// A patch for another image than the one that runs.
+    #[n(16)]
+    WrongBase,
+    /// The key that signed it has expired.
+    #[n(17)]
+    KeyExpired,
+    /// The key that signed it must not sign this kind of artifact.
+    #[n(18)]
+    WrongRole,
+    /// The patch cannot be applied.
+    #[n(19)]
+    BadPatch,
+    /// It crashed in its trial.
+    #[n(20)]
+    Crashed,
+    /// It was reset by a watchdog in its trial.
+    #[n(21)]
+    Hung,
+    /// It did not reach the broker in its trial.
+    #[n(22)]
+    Unconnected,
+    /// The fleet did not confirm it in its trial.
+    #[n(23)]
+    Unconfirmed,
+    /// It lost power in every start of its trial.
+    #[n(24)]
+    PowerLost,
+    /// What is in its slot is not the image that was put there.
+    #[n(25)]
+    Damaged,
+    /// It did not prove itself before: a higher generation tries it again.
+    #[n(26)]
+    Blocked,
 }
 
 /// `up/hb`: the heartbeat.
@@ -372,6 +503,30 @@ pub struct Desired<'a> {
     /// Time between heartbeats, in milliseconds; the device's default if absent.
     #[n(2)]
     pub heartbeat_ms: Option<u32>,
+    /// The firmware it should run; whatever runs may stay if absent.
+    #[n(3)]
+    pub firmware: Option<DesiredFirmware>,
+}
+
+/// The firmware a device should run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct DesiredFirmware {
+    /// Which artifact.
+    #[n(0)]
+    pub artifact: ArtifactId,
+    /// SHA-256 of its image: a device that has it already need not ask for anything.
+    #[n(1)]
+    pub image: Digest,
+    /// A patch that makes it of the image that runs; fetched instead of the artifact's payload.
+    #[n(2)]
+    pub patch: Option<ArtifactId>,
+    /// A higher number than before tries it again, also one that was refused or reverted.
+    #[n(3)]
+    pub generation: u32,
+    /// The fleet has seen it running: a trial that began with this connect or an earlier one is over.
+    #[n(4)]
+    pub confirm: Option<u32>,
 }
 
 /// One module a device should run.

@@ -11,7 +11,7 @@ use minicbor::{
     encode::write::{Cursor, EndOfSlice},
 };
 
-use crate::{KeyId, limits::MAX_MANIFEST_BYTES};
+use crate::{KeyId, limits::MAX_KEYRING_BYTES};
 
 /// COSE_Sign1's CBOR tag.
 const TAG: Tag = Tag::new(18);
@@ -86,7 +86,7 @@ pub struct TooLarge;
 
 impl core::fmt::Display for TooLarge {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "the manifest is larger than {MAX_MANIFEST_BYTES} bytes; shorten name or version")
+        write!(f, "more than the {MAX_KEYRING_BYTES} bytes that can be signed; shorten names and versions")
     }
 }
 
@@ -100,7 +100,7 @@ impl From<minicbor::encode::Error<EndOfSlice>> for TooLarge {
 
 /// The exact bytes a signature covers: the Sig_structure of RFC 9052, section 4.4.
 pub struct SignedBytes {
-    bytes: [u8; MAX_MANIFEST_BYTES + STRUCTURE_BYTES],
+    bytes: [u8; MAX_KEYRING_BYTES + STRUCTURE_BYTES],
     len: usize,
 }
 
@@ -112,7 +112,7 @@ impl AsRef<[u8]> for SignedBytes {
 
 /// What is signed for `payload`.
 pub fn signed_bytes(payload: &[u8]) -> Result<SignedBytes, TooLarge> {
-    let mut bytes = [0; MAX_MANIFEST_BYTES + STRUCTURE_BYTES];
+    let mut bytes = [0; MAX_KEYRING_BYTES + STRUCTURE_BYTES];
     let mut e = Encoder::new(Cursor::new(&mut bytes[..]));
     e.array(4)
         .and_then(|e| e.str("Signature1")?.bytes(&PROTECTED)?.bytes(&[])?.bytes(payload)?.ok())

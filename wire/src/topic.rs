@@ -106,6 +106,8 @@ pub enum Down {
     Block(ArtifactId),
     /// `dn/cmd/{id}`: [`crate::message::Command`].
     Command(CommandId),
+    /// `dn/keys`: a signed [`crate::keyring::Keyring`].
+    Keys,
 }
 
 impl Down {
@@ -115,7 +117,7 @@ impl Down {
     /// How this message travels.
     pub const fn delivery(&self) -> Delivery {
         match self {
-            Down::Desired => delivery(1, true),
+            Down::Desired | Down::Keys => delivery(1, true),
             Down::Block(_) => delivery(0, false),
             Down::Command(_) => delivery(1, false),
         }
@@ -126,6 +128,7 @@ impl Down {
         let rest = topic.strip_prefix("dn/")?;
         Some(match rest.split_once('/') {
             None if rest == "desired" => Down::Desired,
+            None if rest == "keys" => Down::Keys,
             Some(("blk", artifact)) => Down::Block(artifact.parse().ok()?),
             Some(("cmd", id)) => Down::Command(id.parse().ok()?),
             _ => return None,
@@ -139,6 +142,7 @@ impl fmt::Display for Down {
             Down::Desired => f.write_str("dn/desired"),
             Down::Block(artifact) => write!(f, "dn/blk/{artifact}"),
             Down::Command(id) => write!(f, "dn/cmd/{id}"),
+            Down::Keys => f.write_str("dn/keys"),
         }
     }
 }

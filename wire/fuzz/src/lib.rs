@@ -5,10 +5,12 @@
 
 use wasmbed_wire::{
     bridge::{FromBoard, ToBoard},
-    limits::MAX_MANIFEST_BYTES,
+    keyring::{Keyring, Roles},
+    limits::{MAX_KEYRING_BYTES, MAX_MANIFEST_BYTES},
     link::{Config, Event, Link, RX_OVERHEAD_BYTES, encoded_bytes},
-    manifest::Manifest,
+    manifest::{Manifest, Trial},
     message::{Block, Command, CommandResult, Crash, Desired, Get, Heartbeat, Info, Reported, State},
+    nor::{Answer, Frames, MAX_FRAME_BYTES, Operation, Request},
     provision::Provision,
     sign1::{Sign1, signed_bytes},
     topic::{DEFAULT_PREFIX, Down, Up, split},
@@ -48,11 +50,31 @@ pub fn manifest(data: &[u8]) {
     if let Ok(manifest) = minicbor::decode::<Manifest>(data) {
         let blocks = u64::from(manifest.payload_blocks());
         assert!(blocks * u64::from(manifest.block_bytes.max(1)) >= u64::from(manifest.size));
+        let trial = manifest.trial.map(Trial::clamped);
+        assert!(trial.is_none_or(|trial| (1..=15).contains(&trial.tries)));
+        assert!(trial.is_none_or(|trial| (5..=3600).contains(&trial.confirm_s)));
     }
     let _ = signed_bytes(data);
     let Ok(sign1) = Sign1::decode(data) else { return };
     reads_back!(Manifest, sign1.payload);
     let mut out = [0; MAX_MANIFEST_BYTES];
+    if let Ok(len) = sign1.encode(&mut out) {
+        assert_eq!(Sign1::decode(&out[..len]), Ok(sign1));
+    }
+}
+
+/// A signed keyring, and the keyring in it or alone.
+pub fn keyring(data: &[u8]) {
+    reads_back!(Keyring, data);
+    if let Ok(keyring) = minicbor::decode::<Keyring>(data) {
+        for key in keyring.keys.iter() {
+            let known: Roles = key.roles.iter().collect();
+            assert!(known.iter().eq(key.roles.iter()));
+        }
+    }
+    let Ok(sign1) = Sign1::decode(data) else { return };
+    reads_back!(Keyring, sign1.payload);
+    let mut out = [0; MAX_KEYRING_BYTES];
     if let Ok(len) = sign1.encode(&mut out) {
         assert_eq!(Sign1::decode(&out[..len]), Ok(sign1));
     }
@@ -77,6 +99,43 @@ pub fn bridge(data: &[u8]) {
         assert_eq!(datagram.encode(&mut out), Ok(data.len()));
         assert_eq!(out, data);
     }
+}
+
+/// What a board and its flash chip say: the bodies of frames, and a stream with frames in it.
+pub fn nor(data: &[u8]) {
+    nor_body(data);
+    let mut frames = Frames::new();
+    for byte in data {
+        if let Some(body) = frames.push(*byte) {
+            nor_body(body);
+        }
+    }
+    // Whatever came before, what follows the end of a frame is read.
+    frames.push(0);
+    let mut out = [0; MAX_FRAME_BYTES];
+    let request = Request { number: 1, operation: Operation::Erase { address: 0x1000 } };
+    let len = request.encode(&mut out).expect("room");
+    let body = one_body(&mut frames, &out[..len]);
+    assert_eq!(Request::decode(&body), Ok(request));
+}
+
+fn nor_body(body: &[u8]) {
+    let mut out = [0; MAX_FRAME_BYTES];
+    if let Ok(request) = Request::decode(body) {
+        let len = request.encode(&mut out).expect("room");
+        assert_eq!(Request::decode(&one_body(&mut Frames::new(), &out[..len])), Ok(request));
+    }
+    if let Ok(answer) = Answer::decode(body) {
+        let len = answer.encode(&mut out).expect("room");
+        assert_eq!(Answer::decode(&one_body(&mut Frames::new(), &out[..len])), Ok(answer));
+    }
+}
+
+/// What one frame carries; it comes with its last byte.
+fn one_body(frames: &mut Frames, frame: &[u8]) -> Vec<u8> {
+    let (last, rest) = frame.split_last().expect("a frame has an end");
+    assert!(rest.iter().all(|byte| frames.push(*byte).is_none()), "a body before its end");
+    frames.push(*last).expect("whole").to_vec()
 }
 
 /// A provisioning area.

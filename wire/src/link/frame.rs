@@ -54,23 +54,30 @@ pub(super) struct Header {
 pub(super) fn encode(header: &Header, payload: &[u8], out: &mut [u8]) -> Option<usize> {
     let [m0, m1] = header.mine.to_le_bytes();
     let [y0, y1] = header.yours.to_le_bytes();
-    let head = [header.kind as u8, m0, m1, y0, y1, header.seq, header.ack];
+    encode_body(&[&[header.kind as u8, m0, m1, y0, y1, header.seq, header.ack], payload], out)
+}
+
+/// Writes these parts as one frame, checked and stuffed, without a header.
+pub(super) fn encode_body(parts: &[&[u8]], out: &mut [u8]) -> Option<usize> {
     let mut digest = CRC.digest();
-    digest.update(&head);
-    digest.update(payload);
     let mut frame = cobs::Encoder::new(out);
-    frame.push(&head);
-    frame.push(payload);
+    for part in parts {
+        digest.update(part);
+        frame.push(part);
+    }
     frame.push(&digest.finalize().to_le_bytes());
     frame.finish()
 }
 
+/// What was written as one frame; `None` if it is damaged.
+pub(super) fn decode_body(frame: &[u8]) -> Option<&[u8]> {
+    let (body, crc) = frame.split_last_chunk::<CRC_BYTES>()?;
+    (CRC.checksum(body) == u32::from_le_bytes(*crc)).then_some(body)
+}
+
 /// Reads a frame; `None` if it is damaged or of an unknown kind.
 pub(super) fn decode(frame: &[u8]) -> Option<(Header, &[u8])> {
-    let (body, crc) = frame.split_last_chunk::<CRC_BYTES>()?;
-    if CRC.checksum(body) != u32::from_le_bytes(*crc) {
-        return None;
-    }
+    let body = decode_body(frame)?;
     let (&[kind, m0, m1, y0, y1, seq, ack], payload) = body.split_first_chunk::<HEADER_BYTES>()?;
     let header = Header {
         kind: Kind::from_byte(kind)?,
@@ -84,7 +91,12 @@ pub(super) fn decode(frame: &[u8]) -> Option<(Header, &[u8])> {
 
 /// Bytes an encoded frame with this payload needs at most.
 pub(super) const fn encoded_bytes(payload: usize) -> usize {
-    cobs::encoded_bytes(payload + OVERHEAD_BYTES)
+    encoded_body_bytes(HEADER_BYTES + payload)
+}
+
+/// Bytes a frame without a header needs at most.
+pub(super) const fn encoded_body_bytes(body: usize) -> usize {
+    cobs::encoded_bytes(body + CRC_BYTES)
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@ mod bridge;
 #[allow(unreachable_pub, reason = "it is a crate of its own for the fuzzer")]
 mod entries;
 mod exact;
+mod first;
+mod keyring;
 mod random;
 mod samples;
 mod signed;

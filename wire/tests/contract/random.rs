@@ -9,8 +9,10 @@ fn every_entry(data: &[u8]) {
     entries::link_bytes(data);
     entries::messages(data);
     entries::manifest(data);
+    entries::keyring(data);
     entries::topics(data);
     entries::bridge(data);
+    entries::nor(data);
     entries::provision(data);
 }
 
@@ -20,6 +22,7 @@ fn every_message(data: &[u8]) {
         entries::messages(&[&[which], data].concat());
     }
     entries::manifest(data);
+    entries::keyring(data);
     entries::provision(data);
     entries::provision(&[b"WBPV", &(data.len() as u16).to_le_bytes()[..], data].concat());
 }

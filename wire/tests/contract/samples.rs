@@ -1,13 +1,15 @@
-//! One value of every message, with everything optional present, and the bytes it has had since it
-//! was first sent. A changed constant is a changed wire: devices in the field speak the old one.
+//! One value of every message, with everything optional present, and its bytes. A constant changes only
+//! when a field is added, and what was sent before is kept in `first.rs`: any other change is a changed
+//! wire, and devices in the field speak the old one.
 
 use std::str::FromStr;
 
 use expect_test::{Expect, expect};
 use wasmbed_wire::{
     ArtifactId, Digest, PublicKey, RuntimeId, Seq,
+    keyring::{Keyring, Role, Roles, TrustedKey},
     limits::Class,
-    manifest::{Classes, Kind, Manifest},
+    manifest::{Classes, Kind, Manifest, Patch, Trial},
     message::*,
     provision::Provision,
 };
@@ -18,7 +20,7 @@ pub(crate) struct Sample {
     pub(crate) name: &'static str,
     /// What the encoder makes of it.
     pub(crate) bytes: Vec<u8>,
-    /// What it always made of it.
+    /// What it must make of it.
     pub(crate) hex: Expect,
     /// The value, for comparison with what `read` says.
     pub(crate) debug: String,
@@ -28,7 +30,10 @@ pub(crate) struct Sample {
 
 macro_rules! sample {
     ($type:ident $fields:tt, $hex:expr) => {
-        written(stringify!($type), &$type $fields, $hex, |bytes| {
+        sample!($type = $type $fields, $hex)
+    };
+    ($type:ident = $value:expr, $hex:expr) => {
+        written(stringify!($type), &$value, $hex, |bytes| {
             minicbor::decode::<$type>(bytes).ok().map(|value| format!("{value:?}"))
         })
     };
@@ -49,15 +54,82 @@ pub(crate) fn parsed<T: FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
 }
 
 const ARTIFACT: ArtifactId = ArtifactId([0xa0, 1, 2, 3, 4, 5, 6, 7]);
+const PATCH: ArtifactId = ArtifactId([0xa8, 1, 2, 3, 4, 5, 6, 7]);
 const RUNTIME: RuntimeId = RuntimeId([0xb0, 1, 2, 3, 4, 5, 6, 7]);
+const IMAGE: Digest = Digest([0xd2; 32]);
 
 pub(crate) fn samples() -> Vec<Sample> {
     let mut all = reports();
     all.extend(exchanges());
     all.extend(desires());
+    all.extend(parts());
     all.push(manifest());
+    all.push(keyring());
     all.push(provision());
     all
+}
+
+const FIRMWARE_SLOTS: FirmwareSlots = FirmwareSlots {
+    running: Some(Digest([0xd3; 32])),
+    other: Some(IMAGE),
+    image_bytes: 458_752,
+    patch_bytes: 65_536,
+    counter: 7,
+};
+
+const FIRMWARE_REPORT: FirmwareReport = FirmwareReport {
+    image: IMAGE,
+    state: FirmwareState::Refused,
+    progress: 100,
+    reason: Some(Reason::Blocked),
+    generation: 2,
+    since: Some(0x0001_0000),
+};
+
+const DESIRED_FIRMWARE: DesiredFirmware = DesiredFirmware {
+    artifact: ARTIFACT,
+    image: IMAGE,
+    patch: Some(PATCH),
+    generation: 2,
+    confirm: Some(259),
+};
+
+fn trusted_key() -> TrustedKey {
+    TrustedKey {
+        key: PublicKey([0xe1; 32]),
+        roles: Roles::default().with(Role::Firmware).with(Role::Patch),
+        not_after_s: Some(1_900_000_000),
+    }
+}
+
+/// What travels inside others and may be incomplete.
+fn parts() -> Vec<Sample> {
+    vec![
+        sample!(
+            FirmwareSlots = FIRMWARE_SLOTS,
+            expect![
+                "a5005820d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3015820d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2021a00070000031a000100000407"
+            ]
+        ),
+        sample!(
+            FirmwareReport = FIRMWARE_REPORT,
+            expect![
+                "a6005820d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2010902186403181a0402051a00010000"
+            ]
+        ),
+        sample!(
+            DesiredFirmware = DESIRED_FIRMWARE,
+            expect![
+                "a50048a001020304050607015820d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d20248a801020304050607030204190103"
+            ]
+        ),
+        sample!(
+            TrustedKey = trusted_key(),
+            expect![
+                "a3005820e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1010a021a713fb300"
+            ]
+        ),
+    ]
 }
 
 /// What a device says of itself.
@@ -77,9 +149,10 @@ fn reports() -> Vec<Sample> {
                 slot_bytes: 65_536,
                 block_bytes: 512,
                 heap_bytes: 0,
+                firmware_slots: Some(FIRMWARE_SLOTS),
             },
             expect![
-                "ab00190102010102696e65746475696e6f3203010465302e312e300548b00102030405060706030704081a00010000091902000a00"
+                "ac00190102010102696e65746475696e6f3203010465302e312e300548b00102030405060706030704081a00010000091902000a000ba5005820d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3015820d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2021a00070000031a000100000407"
             ]
         ),
         sample!(
@@ -104,9 +177,11 @@ fn reports() -> Vec<Sample> {
                         reason: Some(Reason::OutOfMemory),
                     },
                 ]),
+                firmware: Some(FIRMWARE_REPORT),
+                keyring: Some(5),
             },
             expect![
-                "a30003011b00000001000000000282a60066746865726d6f0148a00102030405060702030318640402050ba60065626c696e6b0148a00102030405060702000318250400050d"
+                "a50003011b00000001000000000282a60066746865726d6f0148a00102030405060702030318640402050ba60065626c696e6b0148a00102030405060702000318250400050d03a6005820d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2010902186403181a0402051a000100000405"
             ]
         ),
         sample!(
@@ -160,9 +235,10 @@ fn desires() -> Vec<Sample> {
                 generation: 4,
             }]),
             heartbeat_ms: Some(5_000),
+            firmware: Some(DESIRED_FIRMWARE),
         },
         expect![
-            "a300090181a40066746865726d6f0148a0010203040506070282a20069706572696f645f6d73016431303030a20064756e69740163c2b043030402191388"
+            "a400090181a40066746865726d6f0148a0010203040506070282a20069706572696f645f6d73016431303030a20064756e69740163c2b04303040219138803a50048a001020304050607015820d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d20248a801020304050607030204190103"
         ]
     )]
 }
@@ -170,17 +246,31 @@ fn desires() -> Vec<Sample> {
 fn manifest() -> Sample {
     sample!(
         Manifest {
-            kind: Kind::Module,
-            name: parsed("thermo"),
+            kind: Kind::Patch,
+            name: parsed("base"),
             version: "1.2.3",
             classes: Classes::default().with(Class::Mcu).with(Class::Riscv),
             runtime: RUNTIME,
             size: 4_096,
             digest: Digest([0xd1; 32]),
             block_bytes: 512,
+            board: Some(parsed("netduino2")),
+            counter: 7,
+            patch: Some(Patch { base: Digest([0xd3; 32]), image: IMAGE }),
+            trial: Some(Trial { tries: 5, confirm_s: 300 }),
         },
         expect![
-            "a800000166746865726d6f0265312e322e3303060448b00102030405060705191000065820d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d107190200"
+            "ac00020164626173650265312e322e3303060448b00102030405060705191000065820d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d10719020008696e65746475696e6f3209070aa2005820d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3015820d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d20ba200050119012c"
+        ]
+    )
+}
+
+fn keyring() -> Sample {
+    let root = TrustedKey { key: PublicKey([0xe2; 32]), roles: Roles::ALL, ..trusted_key() };
+    sample!(
+        Keyring { version: 5, issued_s: 1_800_000_000, keys: Seq::new(&[root, trusted_key()]) },
+        expect![
+            "a30005011a6b49d2000282a3005820e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2010f021a713fb300a3005820e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1010a021a713fb300"
         ]
     )
 }

@@ -5,24 +5,25 @@ use expect_test::expect;
 use serde_cbor::Value;
 use wasmbed_wire::{
     ArtifactId, Digest, KeyId, PublicKey, RuntimeId, Seq,
-    limits::{BLOCK_BYTES, Class, MAX_MANIFEST_BYTES, MAX_PAYLOAD_BYTES},
-    manifest::{Classes, Kind, Manifest},
+    keyring::Role,
+    limits::{BLOCK_BYTES, Class, MAX_KEYRING_BYTES, MAX_KEYS, MAX_MANIFEST_BYTES, MAX_PAYLOAD_BYTES},
+    manifest::{Classes, Kind, Manifest, Patch, Trial},
     provision::{HEADER_BYTES, MAX_BYTES, Provision, ProvisionError},
     sign1::{Malformed, SIGNATURE_BYTES, Sign1, TooLarge, signed_bytes},
 };
 
 use super::{
     samples::{parsed, samples},
-    source::{self, Field, Shape},
+    source::{self, Shape},
 };
 
-const KEY: KeyId = KeyId([0xc0, 1, 2, 3, 4, 5, 6, 7]);
+pub(crate) const KEY: KeyId = KeyId([0xc0, 1, 2, 3, 4, 5, 6, 7]);
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn key_pair() -> KeyPair {
+pub(crate) fn key_pair() -> KeyPair {
     KeyPair::from_seed(Seed::new([7; 32]))
 }
 
@@ -30,11 +31,11 @@ fn manifest_bytes() -> Vec<u8> {
     samples().into_iter().find(|sample| sample.name == "Manifest").expect("a sample").bytes
 }
 
-fn sign(payload: &[u8]) -> Vec<u8> {
+pub(crate) fn sign(payload: &[u8]) -> Vec<u8> {
     let covered = signed_bytes(payload).expect("fits");
     // Without noise Ed25519 is deterministic, so that the bytes can be pinned.
     let signature = key_pair().sk.sign(covered, None::<Noise>);
-    let mut out = [0; MAX_MANIFEST_BYTES];
+    let mut out = [0; MAX_KEYRING_BYTES];
     let sign1 = Sign1 { key: KEY, payload, signature: &signature };
     let len = sign1.encode(&mut out).expect("fits");
     out[..len].to_vec()
@@ -49,7 +50,7 @@ fn the_signed_bytes_are_the_sig_structure() {
 
 #[test]
 fn a_signed_manifest_is_these_bytes() {
-    expect!["d28443a10127a10448c0010203040506075849a800000166746865726d6f0265312e322e3303060448b00102030405060705191000065820d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1071902005840f8b83b6a7b040128be9d5f2a8788caaefb36c981a84c8982f6db82a89463c11279903e50b5e0b5c712cf532cec860fa07675a7f61b3c3265ff0863ff447cf900"].assert_eq(&hex(&sign(&manifest_bytes())));
+    expect!["d28443a10127a10448c00102030405060758a4ac00020164626173650265312e322e3303060448b00102030405060705191000065820d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d10719020008696e65746475696e6f3209070aa2005820d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3015820d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d20ba200050119012c5840843fb1966c722538f679a805d859a481ac8b7684020b842727155644cb806c0db1a342788af276db652cc661fc7b26040d1ef14f9ae37ee911b7484785715e0c"].assert_eq(&hex(&sign(&manifest_bytes())));
 }
 
 #[test]
@@ -86,15 +87,60 @@ fn an_independent_reader_finds_a_cose_sign1() {
     assert_eq!(signature.len(), SIGNATURE_BYTES);
 }
 
+/// The fields of a map in `manifest.cddl`: number, type, whether it may be absent.
+fn cddl_fields(rule: &str) -> Vec<(u64, String, bool)> {
+    let cddl = include_str!("../../manifest.cddl");
+    let (_, body) = cddl.split_once(&format!("\n{rule} = {{")).expect("the rule is there");
+    let (body, _) = body.split_once('}').expect("it is closed");
+    let entries =
+        body.split(',').map(str::trim).filter(|entry| !entry.is_empty() && *entry != "* uint => any");
+    let field = |entry: &str| {
+        let optional = entry.starts_with("? ");
+        let (number, of) = entry.trim_start_matches("? ").split_once(" => ").expect("a number and a type");
+        (number.parse().expect("a number"), of.to_owned(), optional)
+    };
+    entries.map(field).collect()
+}
+
 #[test]
 fn the_schema_for_other_tools_has_the_same_fields() {
+    let rules = [
+        ("manifest", "Manifest"),
+        ("patch", "Patch"),
+        ("trial", "Trial"),
+        ("keyring", "Keyring"),
+        ("trusted-key", "TrustedKey"),
+    ];
+    for (rule, name) in rules {
+        let declared = source::all().into_iter().find(|declared| declared.name == name);
+        let Some(Shape::Map(fields)) = declared.map(|declared| declared.kind) else { panic!("a map") };
+        let listed = cddl_fields(rule);
+        let numbers: Vec<_> = listed.iter().map(|(number, _, optional)| (*number, *optional)).collect();
+        assert_eq!(numbers, fields.iter().map(|f| (f.number, f.optional)).collect::<Vec<_>>(), "{rule}");
+        if rule == "manifest" {
+            let names: Vec<_> = listed.iter().map(|(_, name, _)| name.replace('-', "_")).collect();
+            assert_eq!(names, fields.iter().map(|f| f.name.clone()).collect::<Vec<_>>());
+        }
+    }
+}
+
+#[test]
+fn the_schema_for_other_tools_has_the_same_numbers() {
     let cddl = include_str!("../../manifest.cddl");
-    let listed = cddl.lines().skip_while(|line| *line != "manifest = {").skip(1);
-    let listed: Vec<_> = listed.take_while(|line| !line.contains('*')).map(str::trim).collect();
-    let manifest = source::declared("manifest.rs").into_iter().find(|declared| declared.name == "Manifest");
-    let Some(Shape::Map(fields)) = manifest.map(|manifest| manifest.kind) else { panic!("a map") };
-    let line = |field: &Field| format!("{} => {},", field.number, field.name.replace('_', "-"));
-    assert_eq!(listed, fields.iter().map(line).collect::<Vec<_>>());
+    let (most, least) = (Trial { tries: u8::MAX, confirm_s: u16::MAX }, Trial { tries: 0, confirm_s: 0 });
+    let (most, least) = (most.clamped(), least.clamped());
+    let roles: Vec<_> = Role::ALL.into_iter().map(|role| format!("{} {role}", role as u8)).collect();
+    for text in [
+        format!("\nkind = 0..{}\n", Kind::Patch as u8),
+        format!("\nsize = 1..{MAX_PAYLOAD_BYTES}\n"),
+        format!("\nblock-bytes = {}..{}\n", BLOCK_BYTES.start(), BLOCK_BYTES.end()),
+        format!("{{ 0 => {}..{}, 1 => ", least.tries, most.tries),
+        format!(" 1 => {}..{}, * uint => any }}", least.confirm_s, most.confirm_s),
+        format!(" 2 => [1*{MAX_KEYS} trusted-key],"),
+        format!("(one bit each: {})", roles.join(", ")),
+    ] {
+        assert!(cddl.contains(&text), "{text}");
+    }
 }
 
 #[test]
@@ -119,28 +165,63 @@ fn any_other_form_of_cose_is_refused() {
     assert_eq!(changed(7, 0x05), Err(Malformed), "another header than the key id");
 }
 
-#[test]
-fn the_largest_manifest_fits_and_a_larger_one_says_so() {
-    let version = "10000.10000.10000-rc.1+0123456789";
+/// As long as names, versions and numbers can make it; the longest version the service takes is shorter.
+fn largest(kind: Kind) -> Vec<u8> {
+    let digest = Digest([0xff; 32]);
+    let of_firmware = kind != Kind::Module;
     let manifest = Manifest {
-        kind: Kind::Module,
+        kind,
         name: parsed(&"m".repeat(32)),
-        version,
+        version: "10000.10000.10000-rc.1+0123456789",
         classes: Classes::from_iter(Class::ALL),
         runtime: RuntimeId([0xff; 8]),
         size: MAX_PAYLOAD_BYTES,
-        digest: Digest([0xff; 32]),
+        digest,
         block_bytes: *BLOCK_BYTES.end() as u16,
+        board: of_firmware.then(|| parsed(&"b".repeat(32))),
+        counter: if of_firmware { u32::MAX } else { 0 },
+        patch: (kind == Kind::Patch).then_some(Patch { base: digest, image: digest }),
+        trial: of_firmware.then_some(Trial { tries: u8::MAX, confirm_s: u16::MAX }),
     };
-    let payload = minicbor::to_vec(manifest).expect("vectors grow");
-    assert!(sign(&payload).len() <= *BLOCK_BYTES.start() as usize, "{} bytes", sign(&payload).len());
-    let large = [0; MAX_MANIFEST_BYTES + 10];
-    assert!(signed_bytes(&large).is_err());
+    minicbor::to_vec(manifest).expect("vectors grow")
+}
+
+#[test]
+fn the_largest_manifests_fit() {
+    for (kind, room) in [
+        (Kind::Module, *BLOCK_BYTES.start() as usize),
+        (Kind::Firmware, MAX_MANIFEST_BYTES),
+        (Kind::Patch, MAX_MANIFEST_BYTES),
+    ] {
+        let signed = sign(&largest(kind));
+        assert!(signed.len() <= room, "{kind:?}: {} bytes", signed.len());
+    }
+}
+
+#[test]
+fn what_has_no_room_says_so() {
+    assert!(signed_bytes(&[0; MAX_KEYRING_BYTES]).is_ok());
+    assert!(signed_bytes(&[0; MAX_KEYRING_BYTES + 10]).is_err());
+    let payload = largest(Kind::Patch);
     let sign1 = Sign1 { key: KEY, payload: &payload, signature: &[0; SIGNATURE_BYTES] };
     let needed = sign1.encode(&mut [0; MAX_MANIFEST_BYTES]).expect("fits");
     for room in 0..needed {
         assert_eq!(sign1.encode(&mut vec![0; room]), Err(TooLarge), "{room} bytes");
     }
+}
+
+#[test]
+fn a_trial_is_brought_into_range() {
+    let clamped = |tries, confirm_s| {
+        let Trial { tries, confirm_s } = Trial { tries, confirm_s }.clamped();
+        (tries, confirm_s)
+    };
+    assert_eq!(clamped(0, 0), (1, 5));
+    assert_eq!(clamped(1, 4), (1, 5));
+    assert_eq!(clamped(15, 3600), (15, 3600));
+    assert_eq!(clamped(16, 3601), (15, 3600));
+    assert_eq!(clamped(u8::MAX, u16::MAX), (15, 3600));
+    assert_eq!(Trial::DEFAULT.clamped(), Trial::DEFAULT);
 }
 
 #[test]
@@ -154,6 +235,10 @@ fn blocks_are_counted_without_remainder_or_division_by_zero() {
         size,
         digest: Digest([0; 32]),
         block_bytes,
+        board: None,
+        counter: 0,
+        patch: None,
+        trial: None,
     };
     for (size, block, blocks) in [(0, 256, 0), (1, 256, 1), (256, 256, 1), (257, 256, 2), (5, 0, 5)] {
         assert_eq!(manifest(size, block).payload_blocks(), blocks);

@@ -37,9 +37,12 @@ pub(crate) fn declared(file: &str) -> Vec<Declared> {
     parsed.items.iter().filter_map(of_item).collect()
 }
 
+/// The files that declare what travels as CBOR.
+const FILES: [&str; 5] = ["limits.rs", "message.rs", "manifest.rs", "keyring.rs", "provision.rs"];
+
 /// Every type that travels as CBOR.
 pub(crate) fn all() -> Vec<Declared> {
-    ["limits.rs", "message.rs", "manifest.rs", "provision.rs"].into_iter().flat_map(declared).collect()
+    FILES.into_iter().flat_map(declared).collect()
 }
 
 fn of_item(item: &Item) -> Option<Declared> {
@@ -160,7 +163,7 @@ pub(crate) fn listing() -> String {
         "# What travels, by number. Written by `UPDATE_EXPECT=1 cargo test -p wasmbed-wire`;\n\
          # a line that changes or goes is a change devices in the field do not know.\n",
     );
-    for file in ["limits.rs", "message.rs", "manifest.rs", "provision.rs"] {
+    for file in FILES {
         for declared in declared(file) {
             let _ = writeln!(out, "\n{} ({file})", declared.name);
             match declared.kind {
@@ -174,11 +177,19 @@ pub(crate) fn listing() -> String {
             }
         }
     }
-    for (title, file, kinds) in
-        [("bridge datagrams", "bridge.rs", None), ("link frames", "link/frame.rs", Some("Kind"))]
-    {
+    // An answer carries a fault's number, or that of success.
+    let (operations, success): (Vec<_>, Vec<_>) =
+        plain_numbers("nor.rs", None).into_iter().partition(|(number, _)| *number != 0);
+    let statuses = success.into_iter().chain(plain_numbers("nor.rs", Some("Fault"))).collect();
+    for (title, file, numbers) in [
+        ("key roles, one bit each", "keyring.rs", plain_numbers("keyring.rs", Some("Role"))),
+        ("bridge datagrams", "bridge.rs", plain_numbers("bridge.rs", None)),
+        ("link frames", "link/frame.rs", plain_numbers("link/frame.rs", Some("Kind"))),
+        ("nor operations", "nor.rs", operations),
+        ("nor statuses", "nor.rs", statuses),
+    ] {
         let _ = writeln!(out, "\n{title} ({file})");
-        for (number, name) in plain_numbers(file, kinds) {
+        for (number, name) in numbers {
             let _ = writeln!(out, "  0x{number:02x} {name}");
         }
     }

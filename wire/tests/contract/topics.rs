@@ -33,10 +33,10 @@ pub(crate) fn every_up() -> Vec<Up> {
 
 /// One topic of each kind a device receives.
 pub(crate) fn every_down() -> Vec<Down> {
-    let all = vec![Down::Desired, Down::Block(ArtifactId([0; 8])), Down::Command(parsed("id"))];
+    let all = vec![Down::Desired, Down::Block(ArtifactId([0; 8])), Down::Command(parsed("id")), Down::Keys];
     for down in &all {
         match down {
-            Down::Desired | Down::Block(_) | Down::Command(_) => {}
+            Down::Desired | Down::Block(_) | Down::Command(_) | Down::Keys => {}
         }
     }
     all
@@ -62,6 +62,7 @@ fn topics_have_these_names_and_ways_to_travel() {
         "dn/desired Q1 R",
         "dn/blk/0000000000000000 Q0",
         "dn/cmd/id Q1",
+        "dn/keys Q1 R",
     ];
     assert_eq!(ups.chain(downs).collect::<Vec<_>>(), expected);
 }
@@ -118,6 +119,9 @@ fn anything_else_is_no_topic() {
         "dn/blk",
         "dn/blk/",
         "dn/blk/00",
+        "dn/key",
+        "dn/keys/",
+        "dn/keys/x",
         "dn/cmd/",
         "dn/cmd/a b",
         "dn/blk/000000000000000G",

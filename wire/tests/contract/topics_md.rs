@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use wasmbed_wire::topic::{Delivery, Down, Up};
+use wasmbed_wire::{
+    keyring::Role,
+    topic::{Delivery, Down, Up},
+};
 
 use super::{
     source::{self, Shape},
@@ -76,6 +79,7 @@ fn every_device_topic_is_listed_as_it_travels() {
             Down::Block(_) => "dn/blk/{artifact}",
             Down::Command(_) => "dn/cmd/{id}",
             Down::Desired => "dn/desired",
+            Down::Keys => "dn/keys",
         };
         line(topic, down.delivery())
     });
@@ -91,7 +95,8 @@ fn every_field_of_every_message_is_listed() {
         assert!(!row[3].is_empty(), "{message}.{} needs a meaning", row[1]);
         format!("{message} {} {} {}", row[0], row[1], row[2])
     });
-    let declared = source::declared("message.rs").into_iter().flat_map(|declared| match declared.kind {
+    let types = source::declared("message.rs").into_iter().chain(source::declared("keyring.rs"));
+    let declared = types.flat_map(|declared| match declared.kind {
         Shape::Map(fields) => fields
             .into_iter()
             .map(|field| format!("{} {} {} {}", declared.name, field.number, field.name, field.of))
@@ -113,6 +118,14 @@ fn every_value_is_listed() {
         Shape::Map(_) => None,
     });
     assert_eq!(listed.collect::<Vec<_>>(), declared.collect::<Vec<_>>());
+}
+
+#[test]
+fn every_role_is_listed_with_its_bit() {
+    let roles: Vec<_> = Role::ALL.into_iter().map(|role| format!("{} {role}", role as u8)).collect();
+    let listed = rows(&["type", "what it is in CBOR"]).into_iter().find(|(_, row)| row[0] == "Roles");
+    let listed = listed.map(|(_, row)| row[1].clone()).unwrap_or_default();
+    assert!(listed.ends_with(&roles.join(", ")), "{listed}");
 }
 
 #[test]
