@@ -16,6 +16,7 @@ mod console;
 pub mod crash;
 mod device;
 mod driver;
+pub mod flash;
 pub mod heap;
 mod modules;
 mod port;
