@@ -71,7 +71,7 @@ pub fn decide<F: Flash>(
     for slot in [first, first.other()] {
         let Ok(firmware) = check(flash, device, place, slot, record.counter)? else { continue };
         // What failed its trial is no help now.
-        if slot != first && record.find(&firmware.image).is_some() {
+        if record.active != Some(slot) && record.find(&firmware.image).is_some() {
             continue;
         }
         if record.active != Some(slot) {

@@ -26,7 +26,7 @@ pub mod model;
 mod record;
 mod trust;
 
-pub use flash::{Fault, Flash, Region};
+pub use flash::{Fault, Flash, NoFlash, Region};
 pub use image::{Hashing, Header, MAX_HEADER_BYTES, read_header, write_header};
 pub use journal::{Filling, Journal, What};
 pub use layout::{ImageSlot, Layout};

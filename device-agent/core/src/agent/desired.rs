@@ -1,6 +1,7 @@
 //! Taking in a new desired state.
 
-use wasmbed_wire::message::Desired;
+use wasmbed_update::Layout;
+use wasmbed_wire::message::{Desired, DesiredFirmware, Reason};
 
 use super::{Agent, HEARTBEATS_MS};
 use crate::{Platform, Rejected};
@@ -18,8 +19,33 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
             self.platform.save_desired(payload);
         }
         self.tables.adopt(&desired);
+        self.wish_firmware(desired.firmware);
         self.adopted(desired.revision, desired.heartbeat_ms);
         Ok(())
+    }
+
+    /// A signed keyring: it takes the place of the keys in use, or changes nothing.
+    pub(super) fn on_keys(&mut self, signed: &[u8]) -> Result<(), Rejected> {
+        let store = self.platform.firmware();
+        let accepted = match store {
+            Some((flash, layout)) => self.ring.accept(signed, Some((flash, &layout))),
+            None => self.ring.accept(signed, None::<(&mut P::Flash, &Layout)>),
+        };
+        match accepted {
+            Ok(()) => {
+                self.reported.post();
+                Ok(())
+            }
+            // The broker repeats it with every connect.
+            Err(Reason::Downgrade) => Ok(()),
+            Err(_) => Err(Rejected::Untrusted),
+        }
+    }
+
+    fn wish_firmware(&mut self, wish: Option<DesiredFirmware>) {
+        if let Some(update) = &mut self.update {
+            update.wish = wish;
+        }
     }
 
     /// Takes up the last desired state of the previous start.
@@ -27,7 +53,8 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
         let saved = self.platform.saved_desired().unwrap_or_default();
         let Ok(desired) = minicbor::decode::<Desired<'_>>(saved) else { return };
         self.tables.adopt(&desired);
-        let (revision, heartbeat_ms) = (desired.revision, desired.heartbeat_ms);
+        let (revision, heartbeat_ms, firmware) = (desired.revision, desired.heartbeat_ms, desired.firmware);
+        self.wish_firmware(firmware);
         self.adopted(revision, heartbeat_ms);
     }
 
