@@ -50,12 +50,7 @@ impl Wish {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let units: Vec<_> = self.modules.iter().map(|m| [Setting { key: "unit", value: m.unit }]).collect();
         let modules: Vec<_> = self.modules.iter().zip(&units).map(wished).collect();
-        let desired = Desired {
-            revision: self.revision,
-            modules: Seq::new(&modules),
-            heartbeat_ms: None,
-            firmware: None,
-        };
+        let desired = Desired { revision: self.revision, modules: Seq::new(&modules), heartbeat_ms: None, firmware: None };
         minicbor::to_vec(desired).expect("a vector takes everything")
     }
 }
