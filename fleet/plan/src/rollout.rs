@@ -7,7 +7,8 @@
 //! nothing.
 //!
 //! What is promised:
-//! - Never more than [`Spec::at_once`] devices update at the same time, forward or back.
+//! - Never more than [`Spec::at_once`] devices update at the same time, forward or back. Those that failed or were
+//!   called back do not count.
 //! - No device of a group is started before the groups before it succeeded, or somebody resumed the rollout.
 //! - While the broker is away nothing is planned and no time passes for anybody: a rollout is suspended then,
 //!   not failed.
@@ -34,6 +35,7 @@ mod progress;
 mod spec;
 mod state;
 mod tally;
+mod text;
 mod window;
 
 pub use planner::plan;
