@@ -3,7 +3,7 @@
 use alloc::rc::Rc;
 use core::cell::RefCell;
 
-use wasmbed_core::{Facts, Platform, Slot, Store, StoreError, Vitals};
+use wasmbed_core::{Facts, Layout, NoFlash, Platform, Slot, Store, StoreError, Vitals};
 use wasmbed_runtime::Target;
 use wasmbed_wire::{BoardName, PublicKey, message::Crash, provision::Provision};
 
@@ -63,6 +63,12 @@ impl<B: Board, const SLOTS: usize> Device<B, SLOTS> {
 }
 
 impl<B: Board, const SLOTS: usize> Platform for Device<B, SLOTS> {
+    type Flash = NoFlash;
+
+    fn firmware(&mut self) -> Option<(&mut NoFlash, Layout)> {
+        None
+    }
+
     fn facts(&self) -> Facts<'_> {
         self.facts
     }

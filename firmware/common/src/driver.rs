@@ -239,6 +239,7 @@ impl<B: Board, const SLOTS: usize> Driver<B, SLOTS> {
                     let event = self.modules.stop(slot);
                     self.agent.on_module(self.now(), slot, event);
                 }
+                Effect::Work => return Then::GoOn,
                 Effect::Restart => self.restart(),
                 // Only after `shutdown`, which a board never calls.
                 Effect::Disconnect => {}
