@@ -103,13 +103,13 @@ struct Driver<B: Board, F: Flash, const SLOTS: usize> {
     opening: Option<Opening>,
 }
 
-/// Not inlined: see [`open_port`].
+/// Makes the agent where it stays. Not inlined: see [`open_port`].
 #[inline(never)]
-fn wake<B: Board, F: Flash, const SLOTS: usize>(
+fn place<B: Board, F: Flash, const SLOTS: usize>(
     device: Device<B, F, SLOTS>,
     config: Config,
 ) -> Box<Agent<Device<B, F, SLOTS>, SLOTS>> {
-    Box::new(Agent::new(device, config))
+    Box::write(Box::new_uninit(), Agent::asleep(device, config))
 }
 
 struct Opening {
@@ -134,10 +134,11 @@ impl<B: Board, F: Flash, const SLOTS: usize> Driver<B, F, SLOTS> {
         let device = Device::new(Rc::clone(&port), slots, board, provision, setup);
         let config =
             Config { keep_alive_s: KEEP_ALIVE_S, window_blocks: sheet.window_blocks, ..Config::default() };
-        Driver { agent: wake(device, config), port, modules, opening: None }
+        Driver { agent: place(device, config), port, modules, opening: None }
     }
 
     fn run(mut self) -> ! {
+        self.agent.wake();
         loop {
             self.step();
         }

@@ -25,6 +25,7 @@ impl Running {
     ///
     /// # Errors
     /// If the flash fails.
+    #[inline(never)]
     pub fn load(flash: &mut impl Flash, layout: &Layout) -> Result<Option<Self>, Fault> {
         let record = Record::load(flash, layout)?;
         let Some(slot) = record.running() else { return Ok(None) };

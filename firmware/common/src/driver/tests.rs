@@ -98,7 +98,8 @@ impl World {
         let flash = Nor::new(SHEET.layout.end(), SECTOR);
         let setup =
             Setup { sheet: &SHEET, provision: &[], flash, running: None, start: START, keep_boot: |_| {} };
-        let driver = Driver::new(port, board, provision, setup);
+        let mut driver = Driver::new(port, board, provision, setup);
+        driver.agent.wake();
         let (wills, topics, console) = (Vec::new(), Vec::new(), Vec::new());
         World { line, driver, host: host_link(0, 1), wills, topics, console }
     }
