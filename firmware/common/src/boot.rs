@@ -69,3 +69,146 @@ pub fn start_over(board: &mut impl Board, fault: Fault) -> ! {
     }
     board.reset()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use ed25519_compact::{KeyPair, Seed};
+    use wasmbed_update::{Hashing, ImageSlot, Layout, Record, Region, key_id, model::Nor, write_header};
+    use wasmbed_wire::{
+        Digest, PublicKey, RuntimeId, Seq,
+        limits::{Class, MAX_MANIFEST_BYTES},
+        manifest::{Classes, Kind, Manifest, Trial},
+        sign1::{self, Sign1},
+    };
+
+    use super::*;
+
+    const SECTOR: u32 = 0x1000;
+    const SHEET: Sheet = Sheet {
+        name: "test",
+        class: Class::Mcu,
+        slot_bytes: 8192,
+        block_bytes: 1024,
+        window_blocks: 2,
+        layout: Layout::new(0, SECTOR, 0x4000, 0x1000),
+    };
+    const IMAGE: [u8; 5000] = [0x5a; 5000];
+
+    /// Notes what was placed, and runs it where it lies.
+    #[derive(Default)]
+    struct InFlash(Option<Region>);
+
+    impl Place<Nor> for InFlash {
+        fn place(&mut self, flash: &mut Nor, region: Region, bytes: u32) -> Result<Digest, Fault> {
+            self.0 = Some(region);
+            Hashing::new(region, bytes).advance(flash, bytes)?.ok_or(Fault::Failed)
+        }
+    }
+
+    fn key_pair() -> KeyPair {
+        KeyPair::from_seed(Seed::new([3; 32]))
+    }
+
+    fn provisioning() -> Vec<u8> {
+        let keys = [PublicKey(*key_pair().pk)];
+        let device = "dut".parse().expect("a name");
+        let mut area = vec![0; 256];
+        let provision = Provision { device, trusted: Seq::new(&keys[..]), boot_floor: 0 };
+        provision.write(&mut area).expect("room");
+        area
+    }
+
+    fn install(flash: &mut Nor, slot: ImageSlot, version: &str) {
+        let region = SHEET.layout.image(slot);
+        flash.program(region.origin, &IMAGE).expect("programmed");
+        let size = IMAGE.len() as u32;
+        let digest = InFlash::default().place(flash, region, size).expect("readable");
+        let manifest = minicbor::to_vec(Manifest {
+            kind: Kind::Firmware,
+            name: "test".parse().expect("a name"),
+            version,
+            classes: Classes::default().with(SHEET.class),
+            runtime: RuntimeId([0; 8]),
+            size,
+            digest,
+            block_bytes: 1024,
+            board: SHEET.name.parse().ok(),
+            counter: 0,
+            patch: None,
+            trial: None,
+        })
+        .expect("a manifest");
+        let pair = key_pair();
+        let signature = pair.sk.sign(sign1::signed_bytes(&manifest).expect("room"), None);
+        let key = key_id(&PublicKey(*pair.pk));
+        let mut signed = [0; MAX_MANIFEST_BYTES];
+        let sign1 = Sign1 { key, payload: &manifest, signature: &signature };
+        let len = sign1.encode(&mut signed).expect("room");
+        write_header(flash, &SHEET.layout, slot, &signed[..len]).expect("written");
+    }
+
+    struct Chosen {
+        next: Result<Next, Fault>,
+        placed: Option<Region>,
+        said: Vec<String>,
+    }
+
+    fn choose_with(flash: &mut Nor, provision: &[u8]) -> Chosen {
+        let (mut place, said) = (InFlash::default(), RefCell::new(Vec::new()));
+        let say = |text: fmt::Arguments<'_>| said.borrow_mut().push(text.to_string());
+        let next = choose(flash, &SHEET, provision, ResetCause::Power, &mut place, say);
+        Chosen { next, placed: place.0, said: said.into_inner() }
+    }
+
+    fn flash() -> Nor {
+        Nor::new(SHEET.layout.end(), SECTOR)
+    }
+
+    #[test]
+    fn a_board_starts_the_image_in_its_slot_and_says_which() {
+        let mut flash = flash();
+        install(&mut flash, ImageSlot::B, "1.2.3");
+        let chosen = choose_with(&mut flash, &provisioning());
+        assert_eq!((chosen.next, chosen.placed), (Ok(Next::Image), Some(SHEET.layout.image(ImageSlot::B))));
+        assert_eq!(chosen.said, ["starting test 1.2.3"]);
+    }
+
+    #[test]
+    fn a_trial_is_told_with_the_starts_it_has_left() {
+        let mut flash = flash();
+        install(&mut flash, ImageSlot::A, "1.0.0");
+        install(&mut flash, ImageSlot::B, "2.0.0-rc.1");
+        let mut record = Record::default();
+        record.active = Some(ImageSlot::A);
+        record.arm(ImageSlot::B, Trial { tries: 3, confirm_s: 60 }, 1);
+        record.save(&mut flash, &SHEET.layout).expect("saved");
+        let mut said = Vec::new();
+        for _ in 0..4 {
+            said.extend(choose_with(&mut flash, &provisioning()).said);
+        }
+        let expected = [
+            "starting test 2.0.0-rc.1, trial, 2 tries left",
+            "starting test 2.0.0-rc.1, trial, 1 try left",
+            "starting test 2.0.0-rc.1, trial, its last try",
+            "starting test 1.0.0",
+        ];
+        assert_eq!(said, expected);
+    }
+
+    #[test]
+    fn without_an_image_or_without_keys_there_is_recovery() {
+        let mut flash = flash();
+        let chosen = choose_with(&mut flash, &provisioning());
+        assert_eq!((chosen.next, chosen.said.len()), (Ok(Next::Recovery), 1));
+        install(&mut flash, ImageSlot::A, "1.0.0");
+        assert_eq!(choose_with(&mut flash, &[0xff; 256]).next, Ok(Next::Recovery));
+    }
+
+    #[test]
+    fn a_flash_that_fails_is_no_reason_for_recovery() {
+        let mut flash = Nor::new(SECTOR, SECTOR);
+        assert_eq!(choose_with(&mut flash, &provisioning()).next, Err(Fault::OutOfRange));
+    }
+}

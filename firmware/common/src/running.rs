@@ -48,6 +48,7 @@ impl fmt::Display for Running {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.version)?;
         match self.tries {
+            Some(0) => f.write_str(", trial, its last try"),
             Some(1) => f.write_str(", trial, 1 try left"),
             Some(tries) => write!(f, ", trial, {tries} tries left"),
             None => Ok(()),

@@ -1,6 +1,7 @@
 use std::{string::String, vec::Vec};
 
-use wasmbed_update::{Layout, model::Nor};
+use wasmbed_core::Platform as _;
+use wasmbed_update::{ImageSlot, Layout, model::Nor};
 use wasmbed_wire::{
     PublicKey, Seq,
     limits::Class,
@@ -89,6 +90,10 @@ fn host_link(now: u64, session: u16) -> Link<2048, 4096> {
 
 impl World {
     fn new() -> Self {
+        World::running(None)
+    }
+
+    fn running(running: Option<Running>) -> Self {
         let line = Rc::new(RefCell::new(Line::default()));
         let port = open_port(TestBoard(Rc::clone(&line)), &SHEET, 7, 2 * MESSAGE_BYTES);
         let keys: &'static [PublicKey] = &[];
@@ -100,7 +105,7 @@ impl World {
             sheet: &SHEET,
             provision: &[],
             flash,
-            running: None,
+            running,
             start: START,
             keep_boot: |_| {},
         });
@@ -179,6 +184,14 @@ fn a_board_opens_its_session_and_introduces_itself() {
     assert_eq!(world.topics[..3], ["up/info", "up/state", "up/reported"]);
     assert_eq!(world.wills, [State { status: Status::Offline, boot: 41 }]);
     assert!(world.console.iter().any(|line| line == "device dut"), "{:?}", world.console);
+}
+
+#[test]
+fn the_version_is_that_of_the_image_that_runs() {
+    let version = |world: &World| String::from(world.driver.agent.platform().facts().firmware);
+    let running = Running { slot: ImageSlot::A, version: "1.2.3".try_into().expect("short"), tries: None };
+    assert_eq!(version(&World::running(Some(running))), "1.2.3");
+    assert_eq!(version(&World::new()), VERSION);
 }
 
 #[test]
