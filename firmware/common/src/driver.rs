@@ -126,12 +126,13 @@ enum Then {
 
 impl<B: Board, F: Flash, const SLOTS: usize> Driver<B, F, SLOTS> {
     #[inline(never)]
+    #[expect(clippy::boxed_local, reason = "the caller's stack has no room for it")]
     fn new(port: Rc<Port<B>>, board: BoardName, provision: Provision<'static>, setup: Box<Setup<F>>) -> Self {
         let sheet = setup.sheet;
         port.say(format_args!("device {}", provision.device));
         let slots = Rc::new(RefCell::new(Slots::new()));
         let modules = Modules::new(Rc::clone(&port), Rc::clone(&slots), sheet.class);
-        let device = Device::new(Rc::clone(&port), slots, board, provision, setup);
+        let device = Device::new(Rc::clone(&port), slots, board, provision, *setup);
         let config =
             Config { keep_alive_s: KEEP_ALIVE_S, window_blocks: sheet.window_blocks, ..Config::default() };
         Driver { agent: place(device, config), port, modules, opening: None }
