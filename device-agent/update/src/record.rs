@@ -176,10 +176,11 @@ impl Record {
         self.blocked.iter().flatten().any(|blocked| is_doubted(blocked, reason))
     }
 
-    /// Decides about the images that are in doubt for this reason.
+    /// Decides about the images that are in doubt for this reason. One that is in doubt for the first time is
+    /// not blocked: the surroundings may have come back between its last attempt and this one.
     pub fn settle(&mut self, reason: Reason, standing: Standing) {
         for blocked in self.blocked.iter_mut().flatten().filter(|blocked| is_doubted(blocked, reason)) {
-            blocked.standing = standing;
+            blocked.standing = if blocked.doubts > 1 { standing } else { Standing::Cleared };
         }
     }
 }
@@ -244,6 +245,16 @@ mod tests {
         fail(&mut record, 1, 7, Reason::Unconnected);
         record.settle(Reason::Unconnected, Standing::Cleared);
         assert_eq!(record.blocks(&image(1), 7), Some(Reason::Unconnected));
+    }
+
+    #[test]
+    fn an_image_is_blocked_when_it_is_in_doubt_for_the_second_time() {
+        let mut record = Record::default();
+        for expected in [None, Some(Reason::Unconnected)] {
+            fail(&mut record, 1, 7, Reason::Unconnected);
+            record.settle(Reason::Unconnected, Standing::Blocked);
+            assert_eq!(record.blocks(&image(1), 7), expected);
+        }
     }
 
     #[test]
