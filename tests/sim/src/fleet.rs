@@ -125,8 +125,9 @@ impl Fleet {
         self.desired.entry(device).or_default()
     }
 
-    pub(crate) fn seen(&self, device: DeviceId) -> Seen {
-        self.seen.get(&device).cloned().unwrap_or_default()
+    pub(crate) fn seen(&self, device: DeviceId) -> &Seen {
+        const NOTHING: &Seen = &Seen::NOTHING;
+        self.seen.get(&device).unwrap_or(NOTHING)
     }
 
     /// Takes note of what a device says; returns what it is told.
@@ -209,6 +210,19 @@ impl Fleet {
 }
 
 impl Seen {
+    const NOTHING: Seen = Seen {
+        state: None,
+        revision: 0,
+        modules: Vec::new(),
+        firmware: None,
+        history: Vec::new(),
+        keyring: None,
+        slots: None,
+        heartbeats: Vec::new(),
+        crashes: 0,
+        outcomes: Vec::new(),
+    };
+
     fn take_firmware(&mut self, report: Option<FirmwareReport>) {
         self.firmware = report;
         self.history.extend(report.map(|report| report.state));

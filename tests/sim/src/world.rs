@@ -308,19 +308,19 @@ impl World {
 
     /// The last report about a module.
     pub fn report(&self, device: DeviceId, name: &str) -> Option<ModuleReport> {
-        let modules = self.fleet.seen(device).modules;
-        modules.into_iter().find(|module| module.name.as_str() == name)
+        let modules = &self.fleet.seen(device).modules;
+        modules.iter().copied().find(|module| module.name.as_str() == name)
     }
 
     /// All reports about modules of this name, oldest wish first.
     pub fn reports(&self, device: DeviceId, name: &str) -> Vec<(ArtifactId, ModuleState)> {
-        let modules = self.fleet.seen(device).modules.into_iter();
+        let modules = self.fleet.seen(device).modules.iter();
         modules.filter(|m| m.name.as_str() == name).map(|m| (m.artifact, m.state)).collect()
     }
 
     /// Answers to commands so far.
     pub fn outcomes(&self, device: DeviceId) -> Vec<Outcome> {
-        self.fleet.seen(device).outcomes
+        self.fleet.seen(device).outcomes.clone()
     }
 
     /// Crash records that arrived so far.
@@ -346,7 +346,7 @@ impl World {
     /// Whether the device reports exactly what it should run, all of it running.
     pub fn is_converged(&mut self, device: DeviceId) -> bool {
         let wish = self.fleet.wish(device).clone();
-        let seen = self.fleet.seen(device);
+        let seen = self.fleet.seen(device).clone();
         let running = |wished: &WishedModule| {
             seen.modules.iter().any(|report| {
                 (report.name, report.artifact) == (wished.name, wished.artifact)

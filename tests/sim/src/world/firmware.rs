@@ -167,7 +167,7 @@ impl World {
 
     /// The states in which firmware was reported, one after the other.
     pub fn firmware_history(&self, device: DeviceId) -> Vec<FirmwareState> {
-        self.fleet.seen(device).history
+        self.fleet.seen(device).history.clone()
     }
 
     /// What the device last said about its firmware slots.
@@ -182,12 +182,12 @@ impl World {
 
     /// Whether the device runs this image for good, has said so, and has it in flash as it was signed.
     pub fn is_confirmed(&self, device: DeviceId, image: Image) -> bool {
-        let record = self.record(device);
-        let report = self.firmware_report(device);
-        let is_reported = report
-            .is_some_and(|report| report.image == image.digest && report.state == FirmwareState::Confirmed);
-        let is_running = self.running_image(device) == Some(image.digest);
-        is_reported && is_running && record.trial.is_none() && self.is_whole(device, image)
+        let is_reported =
+            |report: FirmwareReport| report.image == image.digest && report.state == FirmwareState::Confirmed;
+        self.firmware_report(device).is_some_and(is_reported)
+            && self.running_image(device) == Some(image.digest)
+            && self.record(device).trial.is_none()
+            && self.is_whole(device, image)
     }
 
     fn is_whole(&self, device: DeviceId, image: Image) -> bool {
