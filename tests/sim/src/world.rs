@@ -231,6 +231,11 @@ impl World {
         self.harmed_blocks.push((device, index, harm));
     }
 
+    /// Nothing of [`World::harm_block`] happens any more.
+    pub fn forget_harm(&mut self) {
+        self.harmed_blocks.clear();
+    }
+
     /// The device's writes fail from now on, or work again.
     pub fn fail_writes(&mut self, device: DeviceId, fail: bool) {
         self.devices[&device].chip.borrow_mut().fail_writes = fail;
