@@ -137,7 +137,9 @@ impl Record {
     /// [`Record::settle`], but not more than three times.
     pub fn give_up(&mut self, image: &Digest, reason: Reason) {
         let Some(trial) = self.trial.take() else { return };
-        let before = self.find(image).map_or(0, |blocked| blocked.doubts);
+        // Asked for anew it gets the benefit of the doubt anew.
+        let same = self.find(image).filter(|blocked| blocked.generation == trial.generation);
+        let before = same.map_or(0, |blocked| blocked.doubts);
         let may_be_innocent = matches!(reason, Reason::Unconnected | Reason::PowerLost);
         let (doubts, standing) = match may_be_innocent && before < DOUBTS {
             true => (before + 1, Standing::InDoubt),
@@ -255,6 +257,9 @@ mod tests {
             record.settle(Reason::Unconnected, Standing::Blocked);
             assert_eq!(record.blocks(&image(1), 7), expected);
         }
+        fail(&mut record, 1, 8, Reason::Unconnected);
+        record.settle(Reason::Unconnected, Standing::Blocked);
+        assert_eq!(record.blocks(&image(1), 8), None, "a higher generation begins anew");
     }
 
     #[test]

@@ -35,6 +35,9 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
         };
         match accepted {
             Ok(()) => {
+                if let Some(update) = &mut self.update {
+                    update.trust_changed();
+                }
                 self.reported.post();
                 Ok(())
             }

@@ -167,6 +167,11 @@ impl Update {
         self.is_told = true;
     }
 
+    /// Other keys are trusted now: what was refused may be acceptable.
+    pub(super) fn trust_changed(&mut self) {
+        self.refused = None;
+    }
+
     /// Where a new image goes.
     fn free_slot(&self) -> ImageSlot {
         self.running.map_or(ImageSlot::A, |running| running.slot.other())
