@@ -299,7 +299,7 @@ impl Slots {
         }
         let sizes =
             [("base", self.base), ("image_bytes", self.image_bytes), ("patch_bytes", self.patch_bytes)];
-        if let Some((name, size)) = sizes.into_iter().find(|(_, size)| size % sector != 0) {
+        if let Some((name, size)) = sizes.into_iter().find(|(_, size)| !size.is_multiple_of(sector)) {
             return Err(format!("slots.{name} is {size:#x}; use a multiple of sector_bytes, {sector:#x}"));
         }
         if self.image_bytes == 0 {

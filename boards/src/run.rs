@@ -9,8 +9,8 @@ use std::{
 
 use serde::Deserialize;
 
-/// A board that lives is heard of within this time.
-const WATCHDOG_LEAST_MS: u32 = 6_000;
+/// A host asks a silent board for a sign of life every two seconds.
+const WATCHDOG_LEAST_MS: u32 = 3_000;
 
 /// A program that is, or emulates, a board.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -196,7 +196,7 @@ impl Run {
         }
         if self.watchdog_ms().is_some_and(|ms| ms < WATCHDOG_LEAST_MS) {
             return Err(format!(
-                "run.watchdog_ms is below {WATCHDOG_LEAST_MS}, the time in which a link is given up"
+                "run.watchdog_ms is below {WATCHDOG_LEAST_MS}: a board that lives may be silent for that long"
             ));
         }
         match self.files().iter().find(|file| Path::new(&file.name).file_name() != Some(file.name.as_ref())) {
