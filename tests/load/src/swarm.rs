@@ -7,7 +7,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use tokio::{sync::watch, task::LocalSet, time::timeout};
+use tokio::{
+    sync::watch,
+    task::{LocalSet, spawn_local},
+    time::timeout,
+};
 use wasmbed_wire::{DeviceId, PublicKey};
 
 use crate::{
@@ -82,10 +86,12 @@ impl Swarm {
                 let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
                     return;
                 };
-                let local = LocalSet::new();
-                devices.into_iter().for_each(|device| drop(local.spawn_local(run(device))));
-                // Its end is an error of the channel, a time-out that of the plan: both end the devices.
-                let _ = runtime.block_on(local.run_until(timeout(limit, stopped.changed())));
+                let live = async {
+                    devices.into_iter().for_each(|device| drop(spawn_local(run(device))));
+                    // An end of the channel and one of the time both end the devices.
+                    let _ = timeout(limit, stopped.changed()).await;
+                };
+                LocalSet::new().block_on(&runtime, live);
             };
             let thread = thread::Builder::new().name("swarm".into()).spawn(group);
             swarm.threads.push(thread.context("cannot start a thread")?);
@@ -114,6 +120,9 @@ impl Swarm {
             let Some(first) = waiting.first() else { return Ok(()) };
             if let Some(failed) = waiting.iter().find(|report| report.failure.is_some()) {
                 bail!("waited for {what}: {failed:?}");
+            }
+            if self.threads.iter().any(JoinHandle::is_finished) {
+                bail!("waited for {what}: the time of the swarm is over; the first that is not is {first:?}");
             }
             if Instant::now() >= deadline {
                 bail!(
