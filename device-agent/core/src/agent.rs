@@ -8,14 +8,16 @@ mod command;
 mod desired;
 mod effects;
 mod fetch;
+mod firmware;
 mod restore;
 mod supervise;
 #[cfg(test)]
 mod tests;
 
+use wasmbed_update::{BootKeys, Keyring};
 use wasmbed_wire::{Seq, limits::HEARTBEAT_MS, message::Setting, topic::Down};
 
-use self::{command::Answer, fetch::Fetch};
+use self::{command::Answer, fetch::Fetch, firmware::Update};
 use crate::{
     Effect, Instant, ModuleEvent, Platform, Rejected, Slot, Token,
     module::{Life, Run, Tick},
@@ -29,6 +31,8 @@ const ANSWERS: usize = 4;
 const SCRATCH_BYTES: usize = 256;
 /// Time for the last words, in milliseconds.
 const GOODBYE_MS: u64 = 1_000;
+/// Time between two reports of progress, in milliseconds.
+const PROGRESS_MS: u64 = 1_000;
 /// Allowed time between heartbeats, in milliseconds.
 const HEARTBEATS_MS: core::ops::RangeInclusive<u32> = 250..=3_600_000;
 
@@ -72,6 +76,9 @@ pub struct Agent<P, const SLOTS: usize, const SETTINGS: usize = 256> {
     heartbeat_ms: u32,
     tables: Tables<SLOTS, SETTINGS>,
     fetch: Option<Fetch>,
+    /// Whom this device believes.
+    ring: Keyring,
+    update: Option<Update>,
 
     scratch: [[u8; SCRATCH_BYTES]; SLOTS],
 }
@@ -88,6 +95,8 @@ struct Leaving {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Leave {
     Restart,
+    /// Restart into another image.
+    Update,
     Disconnect,
 }
 
@@ -95,8 +104,17 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
     /// An agent that has just started. Modules kept by the store are verified and started again
     /// without waiting for a connection.
     pub fn new(platform: P, config: Config) -> Self {
+        let mut agent = Agent::asleep(platform, config);
+        agent.wake();
+        agent
+    }
+
+    /// What [`Agent::new`] makes before it has read anything: a device with a small stack puts it where it
+    /// stays and calls [`Agent::wake`] there, once and before anything else.
+    pub fn asleep(platform: P, config: Config) -> Self {
         const { assert!(SLOTS >= 1 && SLOTS <= 255, "a slot has a number of one byte") };
-        let mut agent = Agent {
+        let ring = provisioned(&platform);
+        Agent {
             platform,
             config,
             now: Instant(0),
@@ -114,11 +132,25 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
             heartbeat_ms: config.heartbeat_ms,
             tables: Tables::new(),
             fetch: None,
+            ring,
+            update: None,
             scratch: [[0; SCRATCH_BYTES]; SLOTS],
-        };
-        agent.restore();
-        agent.reconcile();
-        agent
+        }
+    }
+
+    /// Reads what the device keeps; see [`Agent::asleep`].
+    pub fn wake(&mut self) {
+        self.ring = keyring(&mut self.platform);
+        self.load_firmware();
+        self.restore();
+        self.reconcile();
+    }
+
+    /// Not inlined: verifying signatures takes much of a small stack, for this moment only.
+    #[inline(never)]
+    fn load_firmware(&mut self) {
+        let keys = BootKeys::new(self.ring, provisioned(&self.platform));
+        self.update = Update::load(&mut self.platform, &keys);
     }
 
     /// The device.
@@ -154,6 +186,7 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
                 self.crash.post();
             }
             self.next_heartbeat = now;
+            self.firmware_connected();
         }
         self.reconcile();
     }
@@ -175,7 +208,7 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
             Down::Desired => self.on_desired(payload),
             Down::Block(artifact) => self.on_block(artifact, payload),
             Down::Command(id) => self.on_command(id, payload),
-            Down::Keys => Ok(()),
+            Down::Keys => self.on_keys(payload),
         };
         self.reconcile();
         result
@@ -208,6 +241,7 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
         for letter in self.letters() {
             letter.check(now);
         }
+        self.check_trial();
         self.reconcile();
     }
 
@@ -223,6 +257,7 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
             return (!leaving.gone).then_some(leaving.until);
         }
         let session = self.session.deadline();
+        let trial = self.update.as_ref().and_then(Update::trial_deadline);
         let connected = self.is_connected().then(|| self.connected_deadline()).flatten();
         let ticks = self.tables.places.iter().filter_map(|place| match place.held()?.run {
             Run::Running { tick: Tick::At(at), .. } => Some(at),
@@ -232,7 +267,7 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
             Life::Backoff { until } => Some(until),
             _ => None,
         });
-        ticks.chain(waits).chain(session).chain(connected).min()
+        ticks.chain(waits).chain(session).chain(trial).chain(connected).min()
     }
 
     fn connected_deadline(&self) -> Option<Instant> {
@@ -240,7 +275,8 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
         let answers = self.answers.iter().flatten().map(|answer| &answer.letter);
         let acks = letters.chain(answers).filter_map(Letter::deadline);
         let fetch = self.fetch.as_ref().and_then(Fetch::deadline);
-        acks.chain(fetch).chain([self.next_heartbeat]).min()
+        let update = self.update.as_ref().and_then(Update::fetch_deadline);
+        acks.chain(fetch).chain(update).chain([self.next_heartbeat]).min()
     }
 
     /// The next thing to do. Call it after every input until it returns `None`; a driver without room
@@ -270,6 +306,7 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
         if let Some(fetch) = &mut self.fetch {
             fetch.window.forget_asked();
         }
+        self.firmware_disconnected();
     }
 
     fn leave(&mut self, how: Leave) {
@@ -287,5 +324,18 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
         self.clear_out();
         self.start_ready();
         self.advance_fetch();
+        self.reconcile_firmware();
     }
+}
+
+/// The keys a device was provisioned with, or those that took their place.
+fn keyring<P: Platform>(platform: &mut P) -> Keyring {
+    let ring = provisioned(platform);
+    // A flash that cannot be read has no firmware slots either; what it was provisioned with still counts.
+    platform.firmware().and_then(|(flash, layout)| ring.load(flash, &layout).ok()).unwrap_or(ring)
+}
+
+fn provisioned<P: Platform>(platform: &P) -> Keyring {
+    let keys = (0..).map_while(|nth| platform.trusted(nth));
+    Keyring::provisioned(keys, platform.earliest_s())
 }

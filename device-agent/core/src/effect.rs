@@ -54,6 +54,8 @@ pub enum Effect<'a> {
         /// Which module.
         slot: Slot,
     },
+    /// A piece of longer work is done, and more is left: look after everything else, then ask again.
+    Work,
     /// Reset the device; the cause of the next start is a command.
     Restart,
     /// Close the MQTT session cleanly: the end of [`shutdown`](crate::Agent::shutdown).
@@ -133,6 +135,10 @@ pub enum Rejected {
         /// What it should be, in bytes.
         expected: u32,
     },
+    /// A keyring no key in use has signed, or one that cannot be read or kept.
+    Untrusted,
+    /// A keyring without the key that signed the firmware that runs.
+    Orphaning,
     /// Answers to earlier commands still wait; the command may be sent again.
     Busy,
 }
@@ -146,6 +152,8 @@ impl fmt::Display for Rejected {
             Rejected::DuplicateModule => f.write_str("the desired state names a module twice"),
             Rejected::Unasked => f.write_str("a block that was not asked for"),
             Rejected::WrongLength { expected } => write!(f, "a block of {expected} bytes was expected"),
+            Rejected::Untrusted => f.write_str("not a keyring that a trusted root key signed"),
+            Rejected::Orphaning => f.write_str("a keyring without the key that signed the running firmware"),
             Rejected::Busy => f.write_str("answers to earlier commands still wait; send it again"),
         }
     }

@@ -35,3 +35,4 @@ pub use agent::{Agent, Config};
 pub use effect::{Effect, ModuleEvent, ModuleInfo, Rejected, Slot, Token};
 pub use platform::{Facts, Platform, Store, StoreError, Vitals};
 pub use time::Instant;
+pub use wasmbed_update::{Fault, Flash, Layout, NoFlash};

@@ -6,10 +6,33 @@ use wasmbed_wire::{
     message::{Crash, LinkCounters, ResetCause},
 };
 
+use wasmbed_update::{Flash, Layout};
+
 use crate::Slot;
 
 /// The device under the agent. Calls are synchronous and short; nothing here may call the agent.
 pub trait Platform: Store {
+    /// Where its firmware lies; [`NoFlash`](wasmbed_update::NoFlash) if that cannot be replaced.
+    type Flash: Flash;
+
+    /// The flash with the firmware slots, and what lies where; `None` if the firmware cannot be replaced.
+    fn firmware(&mut self) -> Option<(&mut Self::Flash, Layout)>;
+
+    /// Whether this is a bootloader's recovery: no image runs, and any will do.
+    fn is_recovery(&self) -> bool {
+        false
+    }
+
+    /// It is no earlier than this, in seconds of Unix time; 0 if nothing is known.
+    fn earliest_s(&self) -> u32 {
+        0
+    }
+
+    /// Whether the device works as far as it can tell; a firmware in trial that does not is given up.
+    fn self_test(&mut self) -> bool {
+        true
+    }
+
     /// What the device is; constant while it runs, but for the reset cause.
     fn facts(&self) -> Facts<'_>;
 

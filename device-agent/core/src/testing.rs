@@ -13,7 +13,9 @@ use wasmbed_wire::{
     topic::Down,
 };
 
-use crate::{Agent, Config, Effect, Facts, Instant, Platform, Slot, Store, StoreError, Vitals};
+use crate::{
+    Agent, Config, Effect, Facts, Instant, Layout, NoFlash, Platform, Slot, Store, StoreError, Vitals,
+};
 
 pub(crate) const BLOCK_BYTES: u16 = 512;
 pub(crate) const SLOT_BYTES: u32 = 4096;
@@ -32,6 +34,12 @@ pub(crate) struct Bench {
 }
 
 impl Platform for Bench {
+    type Flash = NoFlash;
+
+    fn firmware(&mut self) -> Option<(&mut NoFlash, Layout)> {
+        None
+    }
+
     fn facts(&self) -> Facts<'_> {
         Facts {
             board: "a-board-whose-name-has-all-32-by".parse().expect("a name"),
@@ -136,6 +144,10 @@ pub(crate) fn manifest(payload: &[u8]) -> Manifest<'static> {
         size: payload.len() as u32,
         digest: Digest(Sha256::digest(payload).into()),
         block_bytes: BLOCK_BYTES,
+        board: None,
+        counter: 0,
+        patch: None,
+        trial: None,
     }
 }
 
@@ -174,7 +186,7 @@ pub(crate) fn encoded(message: &impl minicbor::Encode<()>) -> Vec<u8> {
 pub(crate) fn desired(revision: u64, artifact: ArtifactId) -> Vec<u8> {
     let name = "flow".parse().expect("a name");
     let modules = [DesiredModule { name, artifact, settings: Seq::default(), generation: 0 }];
-    encoded(&Desired { revision, modules: Seq::new(&modules), heartbeat_ms: None })
+    encoded(&Desired { revision, modules: Seq::new(&modules), heartbeat_ms: None, firmware: None })
 }
 
 /// An agent that is online, with everything it had to say acknowledged.

@@ -1,15 +1,15 @@
-//! Which artifacts this device accepts.
+//! Which modules this device accepts.
 //!
 //! The signature comes first: nothing in a manifest is believed before a trusted key has vouched for it.
 
-use ed25519_compact::{PublicKey, Signature};
 use sha2::{Digest as _, Sha256};
+use wasmbed_update::{Keyring, artifact_id};
 use wasmbed_wire::{
-    ArtifactId, Digest, KeyId,
+    Digest,
+    keyring::Role,
     limits::{BLOCK_BYTES, MAX_PAYLOAD_BYTES},
     manifest::{Kind, Manifest},
     message::Reason,
-    sign1::{self, Sign1},
 };
 
 use crate::{ModuleInfo, Platform, Slot, StoreError};
@@ -26,32 +26,15 @@ pub(crate) struct Accepted {
 }
 
 /// Checks a signed manifest against keys, class, runtime and sizes of this device.
-pub(crate) fn accept<P: Platform>(platform: &P, signed: &[u8]) -> Result<Accepted, Reason> {
-    let signed = Sign1::decode(signed).map_err(|_| Reason::BadManifest)?;
-    verify_signature(platform, &signed)?;
-    let artifact = ArtifactId::from_manifest_digest(&Sha256::digest(signed.payload).into());
-    let manifest: Manifest<'_> = minicbor::decode(signed.payload).map_err(|_| Reason::BadManifest)?;
+pub(crate) fn accept<P: Platform>(platform: &P, ring: &Keyring, signed: &[u8]) -> Result<Accepted, Reason> {
+    let payload = ring.verify(Role::Module, signed)?;
+    let manifest: Manifest<'_> = minicbor::decode(payload).map_err(|_| Reason::BadManifest)?;
     check_manifest(platform, &manifest)?;
     Ok(Accepted {
-        module: ModuleInfo { name: manifest.name, artifact, size: manifest.size },
+        module: ModuleInfo { name: manifest.name, artifact: artifact_id(payload), size: manifest.size },
         digest: manifest.digest,
         block_bytes: manifest.block_bytes,
     })
-}
-
-fn verify_signature<P: Platform>(platform: &P, signed: &Sign1<'_>) -> Result<(), Reason> {
-    let message = sign1::signed_bytes(signed.payload).map_err(|_| Reason::BadManifest)?;
-    let signature = Signature::new(*signed.signature);
-    let mut keys = (0..).map_while(|nth| platform.trusted(nth));
-    keys.find(|key| key_id(&key.0) == signed.key)
-        .and_then(|key| PublicKey::new(key.0).verify(&message, &signature).ok())
-        .ok_or(Reason::BadSignature)
-}
-
-fn key_id(key: &[u8; 32]) -> KeyId {
-    let mut id = [0; 8];
-    id.copy_from_slice(&Sha256::digest(key)[..8]);
-    KeyId(id)
 }
 
 fn check_manifest<P: Platform>(platform: &P, manifest: &Manifest<'_>) -> Result<(), Reason> {
@@ -106,16 +89,21 @@ mod tests {
 
     const PAYLOAD: &[u8] = b"a module";
 
+    fn ring() -> Keyring {
+        let bench = Bench::default();
+        Keyring::provisioned((0..).map_while(|nth| bench.trusted(nth)), 0)
+    }
+
     fn judge(change: impl FnOnce(&mut Manifest<'_>)) -> Result<Accepted, Reason> {
         let mut manifest = manifest(PAYLOAD);
         change(&mut manifest);
-        accept(&Bench::default(), &make(&manifest, PAYLOAD, 1).signed)
+        accept(&Bench::default(), &ring(), &make(&manifest, PAYLOAD, 1).signed)
     }
 
     #[test]
     fn a_manifest_for_this_device_is_accepted_and_named_by_its_digest() {
         let made = make(&manifest(PAYLOAD), PAYLOAD, 1);
-        let accepted = accept(&Bench::default(), &made.signed);
+        let accepted = accept(&Bench::default(), &ring(), &made.signed);
         assert_eq!(accepted.map(|accepted| accepted.module.artifact), Ok(made.id));
     }
 
@@ -125,7 +113,7 @@ mod tests {
         for bit in 0..signed.len() * 8 {
             let mut changed = signed.clone();
             changed[bit / 8] ^= 1 << (bit % 8);
-            let judged = accept(&Bench::default(), &changed);
+            let judged = accept(&Bench::default(), &ring(), &changed);
             assert!(
                 matches!(judged, Err(Reason::BadManifest | Reason::BadSignature)),
                 "bit {bit}: {judged:?}"
@@ -136,7 +124,7 @@ mod tests {
     #[test]
     fn a_key_nobody_trusts_signs_nothing() {
         let made = make(&manifest(PAYLOAD), PAYLOAD, 2);
-        assert_eq!(accept(&Bench::default(), &made.signed), Err(Reason::BadSignature));
+        assert_eq!(accept(&Bench::default(), &ring(), &made.signed), Err(Reason::BadSignature));
     }
 
     #[test]
@@ -154,7 +142,7 @@ mod tests {
     #[test]
     fn a_signature_says_nothing_about_what_it_does_not_cover() {
         let signed = testing::sign(b"not a manifest", 1);
-        assert_eq!(accept(&Bench::default(), &signed), Err(Reason::BadManifest));
-        assert_eq!(accept(&Bench::default(), b""), Err(Reason::BadManifest));
+        assert_eq!(accept(&Bench::default(), &ring(), &signed), Err(Reason::BadManifest));
+        assert_eq!(accept(&Bench::default(), &ring(), b""), Err(Reason::BadManifest));
     }
 }

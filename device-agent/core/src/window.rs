@@ -44,6 +44,14 @@ impl Window {
         Window { base: 0, got: 0, asked: 0, total: None, credit, vain: 0, retry_at: Instant(0) }
     }
 
+    /// A transfer that goes on: the blocks before `base` are here, and of those from there on the ones in
+    /// `got`; `total` blocks in all.
+    pub(crate) fn resumed(credit: u8, base: u32, got: u32, total: u32) -> Self {
+        let mut window = Window { base, got, asked: got, total: Some(total), ..Window::new(credit) };
+        window.slide();
+        window
+    }
+
     /// Whether this block is missing and was asked for.
     pub(crate) fn expects(&self, index: u32) -> bool {
         self.bit(index).is_some_and(|bit| self.asked & !self.got & bit != 0)
@@ -55,6 +63,11 @@ impl Window {
         self.got |= bit;
         self.vain = 0;
         self.retry_at = now.after(FIRST_WAIT_MS);
+        self.slide();
+    }
+
+    /// Begins with the first block that is missing.
+    fn slide(&mut self) {
         // All 32 may be here, and a shift by 32 is none.
         let here = self.got.trailing_ones();
         self.base = self.base.saturating_add(here);

@@ -6,7 +6,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use wasmbed_core::{Facts, Platform, Slot, Store, StoreError, Vitals};
+use wasmbed_core::{Facts, Layout, NoFlash, Platform, Slot, Store, StoreError, Vitals};
 use wasmbed_runtime::Target;
 use wasmbed_wire::{BoardName, PublicKey, limits::Class, message::Crash};
 
@@ -70,6 +70,12 @@ pub(crate) fn modules_dir(data_dir: &Path) -> PathBuf {
 }
 
 impl Platform for Device {
+    type Flash = NoFlash;
+
+    fn firmware(&mut self) -> Option<(&mut NoFlash, Layout)> {
+        None
+    }
+
     fn facts(&self) -> Facts<'_> {
         Facts {
             board: self.board,

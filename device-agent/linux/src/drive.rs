@@ -229,6 +229,7 @@ impl Machine {
                 Some(worker) => *worker = None,
                 None => self.halted = Some((slot, ModuleEvent::Halted)),
             },
+            Effect::Work => {}
             Effect::Restart => return Some(End::Restart),
             Effect::Disconnect => return Some(End::Stop),
         }

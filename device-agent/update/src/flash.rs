@@ -30,6 +30,28 @@ pub trait Flash {
     fn erase(&mut self, address: u32) -> Result<(), Fault>;
 }
 
+/// The flash of a device whose firmware cannot be replaced: there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoFlash {}
+
+impl Flash for NoFlash {
+    fn sector_bytes(&self) -> u32 {
+        match *self {}
+    }
+
+    fn read(&mut self, _: u32, _: &mut [u8]) -> Result<(), Fault> {
+        match *self {}
+    }
+
+    fn program(&mut self, _: u32, _: &[u8]) -> Result<(), Fault> {
+        match *self {}
+    }
+
+    fn erase(&mut self, _: u32) -> Result<(), Fault> {
+        match *self {}
+    }
+}
+
 /// A range of addresses that begins and ends with a sector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Region {

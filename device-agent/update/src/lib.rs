@@ -26,10 +26,10 @@ pub mod model;
 mod record;
 mod trust;
 
-pub use flash::{Fault, Flash, Region};
+pub use flash::{Fault, Flash, NoFlash, Region};
 pub use image::{Hashing, Header, MAX_HEADER_BYTES, read_header, write_header};
 pub use journal::{Filling, Journal, What};
 pub use layout::{ImageSlot, Layout};
 pub use log::{Log, MAX_ENTRY_BYTES};
 pub use record::{Attempt, Blocked, Record, Standing};
-pub use trust::{Firmware, Keyring, Target, artifact_id, judge_firmware, key_id};
+pub use trust::{BootKeys, Firmware, Keyring, Target, artifact_id, judge_firmware, key_id};

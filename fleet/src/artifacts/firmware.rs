@@ -70,7 +70,9 @@ pub enum FlatError {
 pub fn flat_image(board: &Board, file: &Bytes) -> Result<Bytes, FlatError> {
     let limit = largest_image(board);
     let image = match &board.firmware {
-        Some(firmware) if file.starts_with(ELF) => Image::from_elf(file, &firmware.memory)?.bytes.into(),
+        Some(firmware) if file.starts_with(ELF) => {
+            Image::from_elf(file, &firmware.memory.flash)?.bytes.into()
+        }
         _ => file.clone(),
     };
     if image.is_empty() {

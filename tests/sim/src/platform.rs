@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
-use wasmbed_core::{Facts, Platform, Slot, Store, StoreError, Vitals};
+use wasmbed_core::{Facts, Layout, NoFlash, Platform, Slot, Store, StoreError, Vitals};
 use wasmbed_wire::{
     BoardName, PublicKey,
     message::{Crash, ResetCause},
@@ -57,6 +57,12 @@ impl Simulated {
 }
 
 impl Platform for Simulated {
+    type Flash = NoFlash;
+
+    fn firmware(&mut self) -> Option<(&mut NoFlash, Layout)> {
+        None
+    }
+
     fn facts(&self) -> Facts<'_> {
         Facts {
             board: self.board,

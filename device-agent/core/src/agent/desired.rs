@@ -1,6 +1,7 @@
 //! Taking in a new desired state.
 
-use wasmbed_wire::message::Desired;
+use wasmbed_update::Keyring;
+use wasmbed_wire::message::{Desired, DesiredFirmware, Reason};
 
 use super::{Agent, HEARTBEATS_MS};
 use crate::{Platform, Rejected};
@@ -18,8 +19,35 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
             self.platform.save_desired(payload);
         }
         self.tables.adopt(&desired);
+        self.wish_firmware(desired.firmware);
         self.adopted(desired.revision, desired.heartbeat_ms);
         Ok(())
+    }
+
+    /// A signed keyring: it takes the place of the keys in use, or changes nothing. One that would leave the
+    /// image that runs without a key is refused: the device would not start again.
+    pub(super) fn on_keys(&mut self, signed: &[u8]) -> Result<(), Rejected> {
+        let ring = match self.ring.successor(signed) {
+            Ok(ring) => ring,
+            // The broker repeats it with every connect.
+            Err(Reason::Downgrade) => return Ok(()),
+            Err(_) => return Err(Rejected::Untrusted),
+        };
+        if !self.would_start(&ring) {
+            return Err(Rejected::Orphaning);
+        }
+        if let Some((flash, layout)) = self.platform.firmware() {
+            Keyring::keep(signed, flash, &layout).map_err(|_| Rejected::Untrusted)?;
+        }
+        self.ring = ring;
+        self.reported.post();
+        Ok(())
+    }
+
+    fn wish_firmware(&mut self, wish: Option<DesiredFirmware>) {
+        if let Some(update) = &mut self.update {
+            update.wish = wish;
+        }
     }
 
     /// Takes up the last desired state of the previous start.
@@ -27,7 +55,8 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
         let saved = self.platform.saved_desired().unwrap_or_default();
         let Ok(desired) = minicbor::decode::<Desired<'_>>(saved) else { return };
         self.tables.adopt(&desired);
-        let (revision, heartbeat_ms) = (desired.revision, desired.heartbeat_ms);
+        let (revision, heartbeat_ms, firmware) = (desired.revision, desired.heartbeat_ms, desired.firmware);
+        self.wish_firmware(firmware);
         self.adopted(revision, heartbeat_ms);
     }
 

@@ -7,7 +7,7 @@ use wasmbed_wire::{
     topic::Up,
 };
 
-use super::{Agent, Leave, SCRATCH_BYTES};
+use super::{Agent, Leave, Leaving, SCRATCH_BYTES, Update};
 use crate::{
     Effect, Platform, Slot, Token,
     module::{Place, Run, Tick},
@@ -31,8 +31,9 @@ pub(super) enum Step {
     Reported,
     Crash,
     Answer(usize),
-    Get(Ask),
+    Get(Get),
     Heartbeat,
+    Work,
 }
 
 impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SETTINGS> {
@@ -51,13 +52,20 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
         } else if self.session.wants_connect(self.now) {
             return Some(Step::Connect);
         }
-        if self.is_connected() { self.message_step() } else { None }
+        let message = if self.is_connected() { self.message_step() } else { None };
+        message.or_else(|| self.has_work().then_some(Step::Work))
+    }
+
+    fn has_work(&self) -> bool {
+        self.leaving.is_none() && self.update.as_ref().is_some_and(Update::has_work)
     }
 
     fn has_said_goodbye(&self) -> bool {
         let late = self.leaving.is_some_and(|leaving| self.now >= leaving.until);
         let answered = self.answers.iter().flatten().all(|answer| answer.letter.is_settled());
-        late || !self.is_connected() || (answered && self.state.is_settled())
+        let told =
+            self.reported.is_settled() || self.leaving.is_none_or(|leaving| leaving.how != Leave::Update);
+        late || !self.is_connected() || (answered && told && self.state.is_settled())
     }
 
     fn module_step(&self) -> Option<Step> {
@@ -88,10 +96,14 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
         }
     }
 
-    fn ask(&mut self) -> Option<Ask> {
+    fn ask(&mut self) -> Option<Get> {
         let random = self.platform.random();
-        let fetch = self.fetch.as_mut().filter(|fetch| fetch.may_ask())?;
-        fetch.window.ask(self.now, random)
+        let fetch = self.fetch.as_mut().filter(|fetch| fetch.may_ask());
+        let module = fetch.and_then(|fetch| {
+            let Ask { base, bitmap } = fetch.window.ask(self.now, random)?;
+            Some(Get { artifact: fetch.identity.artifact, base, bitmap })
+        });
+        module.or_else(|| self.update.as_mut()?.ask(self.now, random))
     }
 
     /// Makes the effect and takes note that it is on its way.
@@ -118,15 +130,19 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
             Step::Reported => self.publish_reported(),
             Step::Crash => self.publish_crash(),
             Step::Answer(nth) => self.publish_answer(nth),
-            Step::Get(ask) => self.publish_get(ask),
+            Step::Get(get) => self.publish_get(&get),
             Step::Heartbeat => self.publish_heartbeat(),
+            Step::Work => {
+                self.work();
+                Some(Effect::Work)
+            }
         }
     }
 
     fn gone(&mut self, how: Leave) -> Option<Effect<'_>> {
         self.leaving.as_mut()?.gone = true;
         Some(match how {
-            Leave::Restart => Effect::Restart,
+            Leave::Restart | Leave::Update => Effect::Restart,
             Leave::Disconnect => Effect::Disconnect,
         })
     }
@@ -165,7 +181,7 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
             slot_bytes: facts.slot_bytes,
             block_bytes: facts.block_bytes,
             heap_bytes: facts.heap_bytes,
-            firmware_slots: None,
+            firmware_slots: self.update.as_ref().map(Update::slots),
         };
         let payload = encode(&mut self.scratch, &info)?;
         Some(Effect::Publish { topic: Up::Info, payload, token })
@@ -174,7 +190,11 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
     fn publish_state(&mut self) -> Option<Effect<'_>> {
         let token = self.session.token();
         self.state.sent(self.now, token);
-        let status = if self.leaving.is_some() { Status::Offline } else { Status::Online };
+        let status = match self.leaving {
+            Some(Leaving { how: Leave::Update, .. }) => Status::Updating,
+            Some(_) => Status::Offline,
+            None => Status::Online,
+        };
         let payload = encode(&mut self.scratch, &State { status, boot: self.session.boot })?;
         Some(Effect::Publish { topic: Up::State, payload, token })
     }
@@ -184,8 +204,13 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
         self.reported.sent(self.now, token);
         let fetched = self.fetch.as_ref().map(|fetch| (fetch.identity, fetch.window.percent()));
         let (boot, revision) = (self.session.boot, self.revision);
+        let firmware = self.update.as_ref().and_then(Update::report);
+        let keyring = self.ring.version();
         let payload = self.tables.with_reports(fetched, |reports| {
-            encode(&mut self.scratch, &Reported { boot, revision, modules: Seq::new(reports), firmware: None, keyring: None })
+            encode(
+                &mut self.scratch,
+                &Reported { boot, revision, modules: Seq::new(reports), firmware, keyring },
+            )
         })?;
         Some(Effect::Publish { topic: Up::Reported, payload, token })
     }
@@ -209,9 +234,8 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
         Some(Effect::Publish { topic, payload, token })
     }
 
-    fn publish_get(&mut self, ask: Ask) -> Option<Effect<'_>> {
-        let artifact = self.fetch.as_ref()?.identity.artifact;
-        let payload = encode(&mut self.scratch, &Get { artifact, base: ask.base, bitmap: ask.bitmap })?;
+    fn publish_get(&mut self, get: &Get) -> Option<Effect<'_>> {
+        let payload = encode(&mut self.scratch, get)?;
         Some(Effect::Publish { topic: Up::Get, payload, token: Token(0) })
     }
 

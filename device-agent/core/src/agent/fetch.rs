@@ -9,16 +9,13 @@ use wasmbed_wire::{
     message::{Block, Reason},
 };
 
-use super::Agent;
+use super::{Agent, PROGRESS_MS};
 use crate::{
     Instant, Platform, Rejected, Slot, StoreError,
     module::{Held, Identity, Life, Place},
     trust::{self, Accepted},
     window::Window,
 };
-
-/// Time between two reports of progress, in milliseconds.
-const PROGRESS_MS: u64 = 1_000;
 
 /// The transfer that is going on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +71,10 @@ impl Fetch {
 
 impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SETTINGS> {
     pub(super) fn on_block(&mut self, artifact: ArtifactId, payload: &[u8]) -> Result<(), Rejected> {
+        if self.update.as_mut().is_some_and(|update| update.expects(artifact)) {
+            let block = minicbor::decode(payload).map_err(|_| Rejected::Malformed)?;
+            return self.on_firmware_block(&block);
+        }
         let Some(fetch) = self.fetch.as_mut().filter(|fetch| fetch.identity.artifact == artifact) else {
             return Err(Rejected::Unasked);
         };
@@ -91,7 +92,7 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
     }
 
     fn take_manifest(&mut self, bytes: &[u8]) {
-        let accepted = trust::accept(&self.platform, bytes);
+        let accepted = trust::accept(&self.platform, &self.ring, bytes);
         let Some(fetch) = &mut self.fetch else { return };
         let fits = fetch.keep_manifest(bytes).ok_or(Reason::BadManifest);
         let wanted = fetch.identity;

@@ -21,7 +21,7 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
     fn restore_slot(&mut self, slot: Slot) {
         let mut manifest = [0; MAX_MANIFEST_BYTES];
         let Some(len) = self.platform.committed(slot, &mut manifest) else { return };
-        let accepted = trust::accept(&self.platform, manifest.get(..len).unwrap_or_default());
+        let accepted = trust::accept(&self.platform, &self.ring, manifest.get(..len).unwrap_or_default());
         let verified = accepted.and_then(|accepted| {
             trust::verify_payload(&mut self.platform, slot, &accepted).map(|()| accepted.module)
         });

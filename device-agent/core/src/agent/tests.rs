@@ -122,7 +122,7 @@ fn a_module_reads_the_settings_it_was_started_with() {
     let name = "flow".parse().expect("a name");
     let module = DesiredModule { name, artifact: made.id, settings: Seq::new(&given), generation: 0 };
     let modules = [module];
-    let state = Desired { revision: 1, modules: Seq::new(&modules), heartbeat_ms: Some(1) };
+    let state = Desired { revision: 1, modules: Seq::new(&modules), heartbeat_ms: Some(1), firmware: None };
     assert_eq!(agent.on_message(Instant(1), "dn/desired", &encoded(&state)), Ok(()));
     serve(&mut agent, &made);
     assert_eq!(agent.settings(Slot(0)), Seq::new(&given));
@@ -131,7 +131,7 @@ fn a_module_reads_the_settings_it_was_started_with() {
     let long: String = core::iter::repeat_n('x', 300).collect();
     let given = [Setting { key: "unit", value: &long }];
     let modules = [DesiredModule { settings: Seq::new(&given), ..module }];
-    let state = Desired { revision: 2, modules: Seq::new(&modules), heartbeat_ms: None };
+    let state = Desired { revision: 2, modules: Seq::new(&modules), heartbeat_ms: None, firmware: None };
     assert_eq!(agent.on_message(Instant(2), "dn/desired", &encoded(&state)), Ok(()));
     assert_eq!(last_states(&mut agent), [ModuleState::Refused]);
 }
@@ -148,7 +148,7 @@ fn strange_messages_are_turned_down_with_a_reason() {
     let module =
         DesiredModule { name, artifact: ArtifactId([1; 8]), settings: Seq::default(), generation: 0 };
     let modules = [module; 2];
-    let twice = Desired { revision: 1, modules: Seq::new(&modules), heartbeat_ms: None };
+    let twice = Desired { revision: 1, modules: Seq::new(&modules), heartbeat_ms: None, firmware: None };
     assert_eq!(send("dn/desired", &encoded(&twice)), Err(Rejected::DuplicateModule));
 }
 

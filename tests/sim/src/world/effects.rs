@@ -43,6 +43,7 @@ impl World {
                 self.note(id, &format!("stop slot {}", slot.0));
                 self.module_soon(id, slot, ModuleEvent::Halted);
             }
+            Owned::Work => {}
             Owned::Restart => self.reset(id, ResetCause::Command),
             Owned::Disconnect => self.break_session(id),
         }
@@ -109,6 +110,7 @@ enum Owned {
     Start { slot: Slot, running: Running },
     Tick { slot: Slot },
     Stop { slot: Slot },
+    Work,
     Restart,
     Disconnect,
 }
@@ -125,6 +127,7 @@ impl From<Effect<'_>> for Owned {
             }
             Effect::Tick { slot } => Owned::Tick { slot },
             Effect::Stop { slot } => Owned::Stop { slot },
+            Effect::Work => Owned::Work,
             Effect::Restart => Owned::Restart,
             Effect::Disconnect => Owned::Disconnect,
         }

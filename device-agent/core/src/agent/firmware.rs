@@ -1,0 +1,329 @@
+//! The firmware this device should run, and how far it is with it.
+//!
+//! One image is fetched, made and verified at a time, into the slot that does not run; what is there is
+//! judged before anything is erased, and everything long is done in pieces ([`Effect::Work`]). The boot
+//! record is the only thing the bootloader is told, and every decision is one write to it.
+//!
+//! Promised: whatever happens between two steps, the image that runs stays what it is, and after the reset
+//! the transfer goes on where its journal says. [`Effect::Work`]: crate::Effect::Work
+//!
+//! Not here: what lies where in flash and the bootloader's side (`wasmbed-update`).
+
+mod blocks;
+mod report;
+mod trial;
+mod work;
+
+use wasmbed_delta::Applier;
+use wasmbed_update::{
+    BootKeys, Fault, Filling, Firmware, Flash, Hashing, ImageSlot, Keyring, Layout, Record, Target,
+    read_header,
+};
+use wasmbed_wire::{
+    ArtifactId, Digest,
+    limits::MAX_MANIFEST_BYTES,
+    message::{DesiredFirmware, Reason},
+};
+
+use self::trial::{Doubt, Trial};
+use super::{Agent, Leave};
+use crate::{Platform, window::Window};
+
+/// What the agent knows about its firmware.
+pub(super) struct Update {
+    layout: Layout,
+    record: Record,
+    running: Option<Image>,
+    /// The complete image in the other slot.
+    other: Option<Digest>,
+    pub(super) wish: Option<DesiredFirmware>,
+    refused: Option<Refused>,
+    job: Option<Job>,
+    /// At work in [`Step::Apply`]; here because it is too large to be moved about.
+    applier: Applier,
+    trial: Option<Trial>,
+    doubt: Doubt,
+}
+
+/// A complete image in its slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Image {
+    slot: ImageSlot,
+    firmware: Firmware,
+}
+
+/// A wish that cannot be fulfilled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Refused {
+    image: Digest,
+    artifact: ArtifactId,
+    patch: Option<ArtifactId>,
+    generation: u32,
+    reason: Reason,
+}
+
+/// The way from a wish to an image that is ready to be tried.
+struct Job {
+    wish: DesiredFirmware,
+    slot: ImageSlot,
+    /// The signed manifest, once it has been judged.
+    manifest: [u8; MAX_MANIFEST_BYTES],
+    manifest_len: usize,
+    step: Step,
+    /// Whether what came was already wrong once.
+    spoiled: bool,
+}
+
+/// What is being done; see `wasmbed_wire::message::FirmwareState`.
+enum Step {
+    /// Block 0 of the firmware.
+    Manifest(Window),
+    /// Block 0 of the patch.
+    PatchManifest { firmware: Firmware, window: Window },
+    /// Making room; sectors are counted from the header's, or from the first one of the patch.
+    Erase { firmware: Firmware, cargo: Cargo, next: u32 },
+    /// Blocks of an image, or of a patch.
+    Blocks { firmware: Firmware, cargo: Cargo, window: Window },
+    /// The patch has come; is it the one that was signed?
+    HashPatch { firmware: Firmware, cargo: Cargo, hashing: Hashing },
+    /// Making room for what the patch makes.
+    Clear { firmware: Firmware, cargo: Cargo, next: u32 },
+    /// Making the image.
+    Apply { firmware: Firmware, cargo: Cargo, at: u32, made: u32 },
+    /// The image is there; is it the one that was signed?
+    HashImage { firmware: Firmware, hashing: Hashing },
+    /// The next start is a trial.
+    Armed,
+}
+
+/// What is fetched: an image or a patch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Cargo {
+    filling: Filling,
+    /// Bytes of it.
+    size: u32,
+    /// SHA-256 of it.
+    digest: Digest,
+}
+
+impl Job {
+    fn new(wish: DesiredFirmware, slot: ImageSlot, step: Step) -> Self {
+        Job { wish, slot, manifest: [0; MAX_MANIFEST_BYTES], manifest_len: 0, step, spoiled: false }
+    }
+
+    fn keep_manifest(&mut self, signed: &[u8]) -> Option<()> {
+        self.manifest.get_mut(..signed.len())?.copy_from_slice(signed);
+        self.manifest_len = signed.len();
+        Some(())
+    }
+
+    fn manifest(&self) -> &[u8] {
+        self.manifest.get(..self.manifest_len).unwrap_or_default()
+    }
+
+    /// Whether this leads to what is wished for now.
+    fn is_for(&self, wish: &DesiredFirmware) -> bool {
+        (self.wish.image, self.wish.artifact, self.wish.patch) == (wish.image, wish.artifact, wish.patch)
+    }
+}
+
+impl Update {
+    /// What the flash says; `None` if it cannot be read.
+    pub(super) fn load<P: Platform>(platform: &mut P, keys: &BootKeys) -> Option<Self> {
+        let (is_recovery, board) = (platform.is_recovery(), platform.facts().board);
+        let (flash, layout) = platform.firmware()?;
+        let record = Record::load(flash, &layout).ok()?;
+        // The image that runs has been judged by the bootloader, with the counter of that time.
+        let target = Target { board, counter: 0, image_bytes: layout.image_bytes };
+        let running = record.running().filter(|_| !is_recovery);
+        let mut image = |slot| {
+            let header = read_header(flash, &layout, slot).ok()??;
+            let firmware = keys.judge(&target, header.as_ref()).ok()?;
+            Some(Image { slot, firmware })
+        };
+        let other = match running {
+            Some(slot) => image(slot.other()),
+            None => None,
+        };
+        let running = running.and_then(image);
+        let trial = record.trial.filter(|trial| trial.started && running.is_some());
+        let trial = trial.zip(running).map(|(_, image)| Trial::new(image.firmware.trial));
+        let doubt = Doubt::new(&record);
+        let other = other.map(|other| other.firmware.image);
+        Some(Update {
+            layout,
+            record,
+            running,
+            other,
+            wish: None,
+            refused: None,
+            job: None,
+            applier: Applier::new(0, 0),
+            trial,
+            doubt,
+        })
+    }
+
+    /// Where a new image goes.
+    fn free_slot(&self) -> ImageSlot {
+        self.running.map_or(ImageSlot::A, |running| running.slot.other())
+    }
+
+    /// What the wish is about, if the image that runs is not it already.
+    fn unfulfilled(&self) -> Option<DesiredFirmware> {
+        let is_running =
+            |wish: &DesiredFirmware| self.running.is_some_and(|running| running.firmware.image == wish.image);
+        self.wish.filter(|wish| !is_running(wish))
+    }
+
+    /// Why the wish is not pursued.
+    fn obstacle(&self, wish: &DesiredFirmware) -> Option<Reason> {
+        let refused = self.refused.filter(|refused| {
+            let same =
+                (refused.image, refused.artifact, refused.patch) == (wish.image, wish.artifact, wish.patch);
+            same && wish.generation <= refused.generation
+        });
+        self.record.blocks(&wish.image, wish.generation).or(refused.map(|refused| refused.reason))
+    }
+}
+
+impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SETTINGS> {
+    /// Compares the firmware that is wished for with the one that is there, and begins or ends the way.
+    pub(super) fn reconcile_firmware(&mut self) {
+        let Some(update) = &mut self.update else { return };
+        let before = update.job.is_some();
+        let wish = update.unfulfilled();
+        if wish.is_none_or(|wish| update.job.as_ref().is_some_and(|job| !job.is_for(&wish))) {
+            update.job = None;
+        }
+        if let (Some(wish), Some(job)) = (wish, &mut update.job) {
+            job.wish = wish;
+        }
+        if before && update.job.is_none() {
+            self.reported.post();
+        }
+        if self.conclude_trial() {
+            return;
+        }
+        let Some(update) = &self.update else { return };
+        let Some(wish) = wish.filter(|wish| update.obstacle(wish).is_none()) else { return };
+        if update.job.is_none() {
+            self.begin(wish);
+        }
+    }
+
+    /// Sets out for an image: the one in the other slot, if that is it, or else for block 0.
+    fn begin(&mut self, wish: DesiredFirmware) {
+        let Some(update) = &self.update else { return };
+        let is_connected = self.session.is_connected();
+        if update.other == Some(wish.image) && update.running.is_some() {
+            return match self.reuse(wish) {
+                Ok(()) => self.reported.post(),
+                Err(reason) => self.refuse(wish, reason),
+            };
+        }
+        if !is_connected {
+            return;
+        }
+        let credit = self.config.window_blocks;
+        if let Some(update) = &mut self.update {
+            let step = Step::Manifest(Window::new(credit.min(1)));
+            update.job = Some(Job::new(wish, update.free_slot(), step));
+            self.reported.post();
+        }
+    }
+
+    /// Takes the image that is complete in the other slot.
+    fn reuse(&mut self, wish: DesiredFirmware) -> Result<(), Reason> {
+        let target = self.target();
+        let keys = BootKeys::new(self.ring, super::provisioned(&self.platform));
+        let Some(update) = &mut self.update else { return Err(Reason::StoreFailed) };
+        let (flash, layout) = self.platform.firmware().ok_or(Reason::StoreFailed)?;
+        let slot = update.free_slot();
+        let header = read_header(flash, &layout, slot).map_err(|_| Reason::StoreFailed)?;
+        let header = header.ok_or(Reason::Damaged)?;
+        let firmware = keys.judge(&target, header.as_ref())?;
+        let hashing = Hashing::new(layout.image(slot), firmware.size);
+        let mut job = Job::new(wish, slot, Step::HashImage { firmware, hashing });
+        job.keep_manifest(header.as_ref()).ok_or(Reason::BadManifest)?;
+        update.job = Some(job);
+        Ok(())
+    }
+
+    /// What an image must be to run here.
+    fn target(&self) -> Target {
+        let board = self.platform.facts().board;
+        let (counter, image_bytes) =
+            self.update.as_ref().map_or((0, 0), |update| (update.record.counter, update.layout.image_bytes));
+        Target { board, counter, image_bytes }
+    }
+
+    fn refuse(&mut self, wish: DesiredFirmware, reason: Reason) {
+        let Some(update) = &mut self.update else { return };
+        let DesiredFirmware { image, artifact, patch, generation, .. } = wish;
+        update.job = None;
+        update.refused = Some(Refused { image, artifact, patch, generation, reason });
+        self.reported.post();
+    }
+
+    /// Ends the way to the wish for this reason; what may be the transfer's fault is fetched once more.
+    fn fail_job(&mut self, reason: Reason) {
+        let credit = self.config.window_blocks;
+        let Some(update) = &mut self.update else { return };
+        let Some(job) = &mut update.job else { return };
+        let wish = job.wish;
+        let may_be_transfer = matches!(
+            reason,
+            Reason::BadManifest | Reason::BadSignature | Reason::WrongArtifact | Reason::DigestMismatch
+        );
+        if may_be_transfer && !job.spoiled {
+            let slot = job.slot;
+            let step = Step::Manifest(Window::new(credit.min(1)));
+            update.job = Some(Job { spoiled: true, ..Job::new(wish, slot, step) });
+            // What came is not to be gone on with.
+            let cleared = self.with_flash(|flash, layout| wasmbed_update::Journal::new(layout).clear(flash));
+            if cleared.is_err() {
+                self.refuse(wish, Reason::StoreFailed);
+            }
+            return self.reported.post();
+        }
+        self.refuse(wish, reason);
+    }
+
+    /// Whether the image that runs would still be started with these keys in use.
+    pub(super) fn would_start(&mut self, ring: &Keyring) -> bool {
+        let keys = BootKeys::new(*ring, super::provisioned(&self.platform));
+        let target = Target { counter: 0, ..self.target() };
+        let Some(running) = self.update.as_ref().and_then(|update| update.running) else { return true };
+        let header = self.with_flash(|flash, layout| read_header(flash, layout, running.slot));
+        header.is_ok_and(|header| header.is_some_and(|header| keys.judge(&target, header.as_ref()).is_ok()))
+    }
+
+    fn with_flash<T>(
+        &mut self,
+        act: impl FnOnce(&mut P::Flash, &Layout) -> Result<T, Fault>,
+    ) -> Result<T, Reason> {
+        let (flash, layout) = self.platform.firmware().ok_or(Reason::StoreFailed)?;
+        act(flash, &layout).map_err(|_| Reason::StoreFailed)
+    }
+
+    /// Makes the boot record durable; what could not be written is as it was.
+    fn save_record(&mut self, record: Record) -> Result<(), Reason> {
+        self.with_flash(|flash, layout| record.save(flash, layout))?;
+        if let Some(update) = &mut self.update {
+            update.record = record;
+        }
+        Ok(())
+    }
+
+    /// Restarts into what the record says.
+    fn restart_into(&mut self) {
+        self.reported.post();
+        self.leave(Leave::Update);
+    }
+}
+
+/// Sectors from the first byte of a header or patch to the last of what lies there.
+fn sectors(flash: &impl Flash, bytes: u32) -> u32 {
+    bytes.div_ceil(flash.sector_bytes().max(1))
+}
