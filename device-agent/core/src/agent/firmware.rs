@@ -127,8 +127,18 @@ impl Job {
     }
 }
 
-impl Update {
-    /// What the flash says; `None` if it cannot be read.
+/// What the flash says.
+pub(super) struct Found {
+    layout: Layout,
+    record: Record,
+    running: Option<Image>,
+    other: Option<Digest>,
+}
+
+impl Found {
+    /// Reads and judges; `None` if the flash cannot be read. Not inlined, like everything here that needs
+    /// much of a small stack for a moment.
+    #[inline(never)]
     pub(super) fn load<P: Platform>(platform: &mut P, keys: &BootKeys) -> Option<Self> {
         let (is_recovery, board) = (platform.is_recovery(), platform.facts().board);
         let (flash, layout) = platform.firmware()?;
@@ -146,11 +156,20 @@ impl Update {
             None => None,
         };
         let running = running.and_then(image);
+        let other = other.map(|other| other.firmware.image);
+        Some(Found { layout, record, running, other })
+    }
+}
+
+impl Update {
+    /// What follows from what the flash says.
+    #[inline(never)]
+    pub(super) fn new(found: Found) -> Self {
+        let Found { layout, record, running, other } = found;
         let trial = record.trial.filter(|trial| trial.started && running.is_some());
         let trial = trial.zip(running).map(|(_, image)| Trial::new(image.firmware.trial));
         let doubt = Doubt::new(&record);
-        let other = other.map(|other| other.firmware.image);
-        Some(Update {
+        Update {
             layout,
             record,
             running,
@@ -161,7 +180,7 @@ impl Update {
             applier: Applier::new(0, 0),
             trial,
             doubt,
-        })
+        }
     }
 
     /// Where a new image goes.
