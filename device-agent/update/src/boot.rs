@@ -10,10 +10,10 @@ use wasmbed_wire::{
 };
 
 use crate::{
-    Fault, Flash, ImageSlot, Keyring, Layout, Record, Region,
+    Fault, Flash, ImageSlot, Layout, Record, Region,
     image::read_header,
     record::Attempt,
-    trust::{Firmware, Target, judge_firmware},
+    trust::{BootKeys, Firmware, Target},
 };
 
 /// How an image gets to where it runs.
@@ -32,8 +32,8 @@ pub struct Device<'a> {
     pub layout: &'a Layout,
     /// The board.
     pub board: BoardName,
-    /// The keys in use.
-    pub keys: &'a Keyring,
+    /// Whom it believes.
+    pub keys: &'a BootKeys,
     /// Why this start happens.
     pub cause: ResetCause,
 }
@@ -130,7 +130,7 @@ fn check<F: Flash>(
     let layout = device.layout;
     let Some(header) = read_header(flash, layout, slot)? else { return Ok(Err(Reason::Damaged)) };
     let target = Target { board: device.board, counter, image_bytes: layout.image_bytes };
-    let firmware = match judge_firmware(device.keys, &target, header.as_ref()) {
+    let firmware = match device.keys.judge(&target, header.as_ref()) {
         Ok(firmware) => firmware,
         Err(reason) => return Ok(Err(reason)),
     };

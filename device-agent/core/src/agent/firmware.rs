@@ -16,7 +16,7 @@ mod work;
 
 use wasmbed_delta::Applier;
 use wasmbed_update::{
-    Fault, Filling, Firmware, Flash, Hashing, ImageSlot, Keyring, Layout, Record, Target, judge_firmware,
+    BootKeys, Fault, Filling, Firmware, Flash, Hashing, ImageSlot, Keyring, Layout, Record, Target,
     read_header,
 };
 use wasmbed_wire::{
@@ -39,6 +39,8 @@ pub(super) struct Update {
     pub(super) wish: Option<DesiredFirmware>,
     refused: Option<Refused>,
     job: Option<Job>,
+    /// At work in [`Step::Apply`]; here because it is too large to be moved about.
+    applier: Applier,
     trial: Option<Trial>,
     doubt: Doubt,
 }
@@ -87,7 +89,7 @@ enum Step {
     /// Making room for what the patch makes.
     Clear { firmware: Firmware, cargo: Cargo, next: u32 },
     /// Making the image.
-    Apply { firmware: Firmware, cargo: Cargo, applier: Applier, at: u32, made: u32 },
+    Apply { firmware: Firmware, cargo: Cargo, at: u32, made: u32 },
     /// The image is there; is it the one that was signed?
     HashImage { firmware: Firmware, hashing: Hashing },
     /// The next start is a trial.
@@ -127,7 +129,7 @@ impl Job {
 
 impl Update {
     /// What the flash says; `None` if it cannot be read.
-    pub(super) fn load<P: Platform>(platform: &mut P, ring: &Keyring) -> Option<Self> {
+    pub(super) fn load<P: Platform>(platform: &mut P, keys: &BootKeys) -> Option<Self> {
         let (is_recovery, board) = (platform.is_recovery(), platform.facts().board);
         let (flash, layout) = platform.firmware()?;
         let record = Record::load(flash, &layout).ok()?;
@@ -136,7 +138,7 @@ impl Update {
         let running = record.running().filter(|_| !is_recovery);
         let mut image = |slot| {
             let header = read_header(flash, &layout, slot).ok()??;
-            let firmware = judge_firmware(ring, &target, header.as_ref()).ok()?;
+            let firmware = keys.judge(&target, header.as_ref()).ok()?;
             Some(Image { slot, firmware })
         };
         let other = match running {
@@ -148,7 +150,18 @@ impl Update {
         let trial = trial.zip(running).map(|(_, image)| Trial::new(image.firmware.trial));
         let doubt = Doubt::new(&record);
         let other = other.map(|other| other.firmware.image);
-        Some(Update { layout, record, running, other, wish: None, refused: None, job: None, trial, doubt })
+        Some(Update {
+            layout,
+            record,
+            running,
+            other,
+            wish: None,
+            refused: None,
+            job: None,
+            applier: Applier::new(0, 0),
+            trial,
+            doubt,
+        })
     }
 
     /// Where a new image goes.
@@ -223,12 +236,13 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
     /// Takes the image that is complete in the other slot.
     fn reuse(&mut self, wish: DesiredFirmware) -> Result<(), Reason> {
         let target = self.target();
+        let keys = BootKeys::new(self.ring, super::provisioned(&self.platform));
         let Some(update) = &mut self.update else { return Err(Reason::StoreFailed) };
         let (flash, layout) = self.platform.firmware().ok_or(Reason::StoreFailed)?;
         let slot = update.free_slot();
         let header = read_header(flash, &layout, slot).map_err(|_| Reason::StoreFailed)?;
         let header = header.ok_or(Reason::Damaged)?;
-        let firmware = judge_firmware(&self.ring, &target, header.as_ref())?;
+        let firmware = keys.judge(&target, header.as_ref())?;
         let hashing = Hashing::new(layout.image(slot), firmware.size);
         let mut job = Job::new(wish, slot, Step::HashImage { firmware, hashing });
         job.keep_manifest(header.as_ref()).ok_or(Reason::BadManifest)?;
@@ -274,6 +288,15 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
             return self.reported.post();
         }
         self.refuse(wish, reason);
+    }
+
+    /// Whether the image that runs would still be started with these keys in use.
+    pub(super) fn would_start(&mut self, ring: &Keyring) -> bool {
+        let keys = BootKeys::new(*ring, super::provisioned(&self.platform));
+        let target = Target { counter: 0, ..self.target() };
+        let Some(running) = self.update.as_ref().and_then(|update| update.running) else { return true };
+        let header = self.with_flash(|flash, layout| read_header(flash, layout, running.slot));
+        header.is_ok_and(|header| header.is_some_and(|header| keys.judge(&target, header.as_ref()).is_ok()))
     }
 
     fn with_flash<T>(
