@@ -16,7 +16,7 @@ use anyhow::Context;
 use sha2::{Digest as _, Sha256};
 use wasmbed_core::{Fault, Flash};
 use wasmbed_update::{
-    Header, ImageSlot, Keyring, Region,
+    BootKeys, Header, ImageSlot, Keyring, Region,
     boot::{self, Boot, Place},
     read_header,
 };
@@ -91,10 +91,12 @@ pub(crate) fn installed(settings: &Settings, launch: &Launch) -> anyhow::Result<
     Ok(running)
 }
 
-/// The keys in use at a start.
-pub(crate) fn keyring(settings: &Settings, flash: &mut impl Flash) -> Result<Keyring, Fault> {
+/// The keyring in use at a start, and whom the start believes.
+pub(crate) fn keys(settings: &Settings, flash: &mut impl Flash) -> Result<(Keyring, BootKeys), Fault> {
     let trusted = settings.trusted.iter().copied();
-    Keyring::provisioned(trusted, earliest_s(settings.boot_floor)).load(flash, &LAYOUT)
+    let provisioned = Keyring::provisioned(trusted, earliest_s(settings.boot_floor));
+    let current = provisioned.load(flash, &LAYOUT)?;
+    Ok((current, BootKeys::new(current, provisioned)))
 }
 
 /// What a header says, unverified.
@@ -109,7 +111,7 @@ fn decide(
     cause: ResetCause,
     programs: &mut Programs,
 ) -> Result<Boot, Fault> {
-    let keys = keyring(settings, flash)?;
+    let (_, keys) = keys(settings, flash)?;
     let device = boot::Device { layout: &LAYOUT, board, keys: &keys, cause };
     boot::decide(flash, &device, programs)
 }

@@ -27,7 +27,7 @@ use wasmbed_update::{ImageSlot, Region};
 
 use crate::files;
 
-/// What lies where. `boards/linux/board.toml` says the same.
+/// What lies where, for every Linux device; an update cannot change it.
 pub(crate) const LAYOUT: Layout = Layout::new(0, SECTOR_BYTES, IMAGE_BYTES, PATCH_BYTES);
 
 const SECTOR_BYTES: u32 = 64 << 10;

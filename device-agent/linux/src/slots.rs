@@ -5,13 +5,11 @@ use std::collections::BTreeMap;
 use anyhow::{Context, anyhow};
 use serde::Serialize;
 use wasmbed_core::{Fault, Flash};
-use wasmbed_update::{
-    Attempt, ImageSlot, Journal, Keyring, Record, Target, What, artifact_id, judge_firmware, read_header,
-};
+use wasmbed_update::{Attempt, BootKeys, ImageSlot, Journal, Record, Target, What, artifact_id, read_header};
 use wasmbed_wire::{BoardName, message::Reason, sign1::Sign1};
 
 use crate::{
-    boot::{keyring, manifest},
+    boot::{self, manifest},
     device::board,
     flash::{FileFlash, LAYOUT},
     launch::slot_name,
@@ -80,7 +78,7 @@ pub(crate) fn print(settings: &Settings) -> anyhow::Result<()> {
 
 fn read(settings: &Settings, board: BoardName, flash: &mut impl Flash) -> Result<Slots, Fault> {
     let record = Record::load(flash, &LAYOUT)?;
-    let keys = keyring(settings, flash)?;
+    let (keyring, keys) = boot::keys(settings, flash)?;
     let mut slots = BTreeMap::new();
     for slot in ImageSlot::ALL {
         if let Some(image) = image(flash, board, &keys, &record, slot)? {
@@ -96,7 +94,7 @@ fn read(settings: &Settings, board: BoardName, flash: &mut impl Flash) -> Result
             generation,
         }),
         counter: record.counter,
-        keyring: keys.version(),
+        keyring: keyring.version(),
         transfer: transfer(flash)?,
         slots,
     })
@@ -117,7 +115,7 @@ fn transfer(flash: &mut impl Flash) -> Result<Option<Transfer>, Fault> {
 fn image(
     flash: &mut impl Flash,
     board: BoardName,
-    keys: &Keyring,
+    keys: &BootKeys,
     record: &Record,
     slot: ImageSlot,
 ) -> Result<Option<Image>, Fault> {
@@ -133,7 +131,7 @@ fn image(
         image: manifest.digest.to_string(),
         size_bytes: manifest.size,
         counter: manifest.counter,
-        refused: judge_firmware(keys, &target, header.as_ref()).err(),
+        refused: keys.judge(&target, header.as_ref()).err(),
         blocked,
     }))
 }

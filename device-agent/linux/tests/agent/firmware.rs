@@ -7,6 +7,7 @@ use wasmbed_update::{ImageSlot, Layout};
 use wasmbed_wire::{
     manifest::Manifest,
     message::{DesiredFirmware, FirmwareState, ModuleState, Outcome, Reason, ResetCause, Status, Verb},
+    topic::Up,
 };
 
 use crate::{
@@ -56,6 +57,16 @@ fn an_agent_becomes_another_one_and_goes_back_without_a_download() {
     assert_eq!(fleet.info().firmware, "90.0.1");
     assert_eq!(fleet.blocks_served(), served);
     assert_eq!(agent.ends(), [], "the process became another program and never ended");
+
+    // What is below the highest counter that was confirmed does not come back.
+    let old = images::manifest("90.0.0", FAILING, 1);
+    let old = Manifest { counter: 0, ..old };
+    let old = fleet.publish_firmware_signed(&old, FAILING, &keys(1));
+    fleet.desire_firmware(30, old);
+    let refused = fleet.wait_for_firmware(&old, FirmwareState::Refused);
+    assert_eq!(refused.reason, Some(Reason::Downgrade));
+    fleet.desire_firmware(31, first);
+    fleet.wait_for_firmware(&first, FirmwareState::Confirmed);
 
     // What was confirmed is what starts from now on.
     let boot = fleet.state().boot;
@@ -138,6 +149,29 @@ fn an_image_that_the_system_does_not_start_is_reverted_without_an_end() {
 }
 
 #[test]
+fn an_image_that_finds_no_room_on_the_disk_waits_for_the_next_start() {
+    let mut fleet = Fleet::start();
+    let agent = Supervised::start(fleet.agent_command(""));
+    online(&mut fleet);
+    let programs = fleet.data_dir().join("run");
+    std::fs::write(&programs, "a file where there should be a folder").unwrap();
+    let wish = fleet.publish_firmware("90.0.1", NO_PROGRAM, 1);
+    fleet.desire_firmware(1, wish);
+    // The device is there, and nothing in its flash is lost.
+    fleet.wait_for_firmware(&wish, FirmwareState::Armed);
+    let boot = fleet.state().boot;
+    fleet.wait_for_state(|state| state.status == Status::Online && state.boot > boot);
+    assert_eq!(fleet.info().slots, None);
+    assert_eq!(slots(&fleet)["trial"]["tries_left"], 1);
+
+    std::fs::remove_file(programs).unwrap();
+    assert_eq!(fleet.command("again", Verb::Restart), Outcome::Done);
+    let reverted = fleet.wait_for_firmware(&wish, FirmwareState::Reverted);
+    assert_eq!(reverted.reason, Some(Reason::Crashed));
+    assert_eq!(agent.ends(), []);
+}
+
+#[test]
 fn what_is_not_for_this_device_is_refused_before_the_flash_is_touched() {
     let mut fleet = Fleet::start();
     let _agent = Supervised::start(fleet.agent_command(""));
@@ -183,10 +217,15 @@ fn a_download_that_is_killed_again_and_again_goes_on_where_it_was() {
         fleet.wait_for_blocks(until);
         agent.kill(Signal::SIGKILL);
     }
-    let _agent = Supervised::start(fleet.agent_command(""));
+    let agent = Supervised::start(fleet.agent_command("watchdog_s = 2\n"));
     let trial = fleet.wait_for_firmware(&wish, FirmwareState::Trial);
     fleet.desire_firmware(2, DesiredFirmware { confirm: trial.since, ..wish });
     fleet.wait_for_firmware(&wish, FirmwareState::Confirmed);
+    // One a second, for longer than the watchdog waits: it is renewed.
+    for _ in 0..4 {
+        fleet.wait_for(|topic, _| topic == Up::Heartbeat);
+    }
+    assert_eq!(agent.ends(), []);
     let wasted = fleet.blocks_served() - blocks;
     assert!(wasted <= KILLS as usize * LOST_PER_KILL, "{wasted} blocks were fetched in vain");
 }
