@@ -4,13 +4,15 @@
 //! end all read as erased; erasing an image makes a hole and takes no time.
 //!
 //! What says that something else is there (boot records, keyrings, the journal, headers) is written only
-//! after that something is durable, and is durable itself before anything follows. The journal's bits are
-//! the exception: one that is lost lets a block be fetched again. Its sectors keep their disk space for
+//! after that something is durable, and is durable itself before anything follows. The journal is the
+//! exception: it is written a few blocks late, because making each durable alone would be slower than the
+//! network, and what it does not know is only fetched again. All these sectors keep their disk space for
 //! ever, so that decisions can be written on a full disk.
 //!
 //! Not here: what lies where (`wasmbed_update::Layout`), and who may write (the lock of the data folder).
 
 use std::{
+    collections::BTreeMap,
     fs::{File, OpenOptions},
     io,
     os::unix::fs::{FileExt, OpenOptionsExt},
@@ -34,6 +36,8 @@ const SECTOR_BYTES: u32 = 64 << 10;
 /// Largest agent, in bytes.
 const IMAGE_BYTES: u32 = 64 << 20;
 const PATCH_BYTES: u32 = 16 << 20;
+/// The journal may be this many blocks late.
+const LATE_BLOCKS: u32 = 8;
 
 static BLANK: [u8; SECTOR_BYTES as usize] = [0; SECTOR_BYTES as usize];
 
@@ -41,6 +45,9 @@ pub(crate) struct FileFlash {
     file: File,
     /// Whether something may not be durable yet.
     is_dirty: bool,
+    /// Bytes of the journal that are not in the file yet, inverted, by their address.
+    late: BTreeMap<u32, u8>,
+    late_blocks: u32,
 }
 
 /// What a range of addresses holds.
@@ -82,7 +89,7 @@ impl FileFlash {
             file.sync_all()?;
             files::sync_dir_of(&path)?;
         }
-        Ok(FileFlash { file, is_dirty: false })
+        Ok(FileFlash::new(file))
     }
 
     /// The flash in this data folder, to be read only; `None` if there is none.
@@ -91,10 +98,14 @@ impl FileFlash {
     /// If the file cannot be opened.
     pub(crate) fn inspect(data_dir: &Path) -> io::Result<Option<Self>> {
         match File::open(path(data_dir)) {
-            Ok(file) => Ok(Some(FileFlash { file, is_dirty: false })),
+            Ok(file) => Ok(Some(FileFlash::new(file))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    fn new(file: File) -> Self {
+        FileFlash { file, is_dirty: false, late: BTreeMap::new(), late_blocks: 0 }
     }
 
     fn try_read(&self, address: u32, out: &mut [u8]) -> io::Result<()> {
@@ -110,33 +121,50 @@ impl FileFlash {
                 Err(error) => return Err(error),
             }
         }
+        for (at, byte) in self.late.range(address..address.saturating_add(len(out))) {
+            if let Some(place) = out.get_mut((at - address) as usize) {
+                *place = *byte;
+            }
+        }
         out.iter_mut().for_each(|byte| *byte = !*byte);
         Ok(())
     }
 
     fn try_program(&mut self, address: u32, inverted: &[u8]) -> io::Result<()> {
-        let zone = Zone::of(address, len(inverted));
-        if zone != Zone::Payload {
-            self.sync()?;
+        match Zone::of(address, len(inverted)) {
+            Zone::Payload => self.write(address, inverted),
+            Zone::Journal => {
+                self.late.extend((address..).zip(inverted.iter().copied()));
+                self.late_blocks += 1;
+                if self.late_blocks < LATE_BLOCKS { Ok(()) } else { self.write_late() }
+            }
+            Zone::Record => {
+                self.write_late()?;
+                self.sync()?;
+                self.write(address, inverted)?;
+                self.sync()
+            }
         }
-        self.is_dirty = true;
-        self.file.write_all_at(inverted, address.into())?;
-        if zone == Zone::Record { self.sync() } else { Ok(()) }
     }
 
     fn try_erase(&mut self, address: u32) -> io::Result<()> {
-        let zone = Zone::of(address, SECTOR_BYTES);
-        if zone == Zone::Record {
-            self.sync()?;
+        match Zone::of(address, SECTOR_BYTES) {
+            Zone::Payload => return self.make_hole(address),
+            Zone::Journal => {
+                self.late.clear();
+                self.late_blocks = 0;
+            }
+            Zone::Record => {
+                self.write_late()?;
+                self.sync()?;
+            }
         }
-        self.is_dirty = true;
-        match zone {
-            Zone::Payload => self.make_hole(address),
-            Zone::Journal | Zone::Record => self.blank(address).and_then(|()| self.sync()),
-        }
+        self.blank(address)?;
+        self.sync()
     }
 
-    fn make_hole(&self, address: u32) -> io::Result<()> {
+    fn make_hole(&mut self, address: u32) -> io::Result<()> {
+        self.is_dirty = true;
         let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
         match fallocate(&self.file, flags, address as off_t, SECTOR_BYTES as off_t) {
             // Not every file system has holes.
@@ -145,11 +173,31 @@ impl FileFlash {
         }
     }
 
-    fn blank(&self, address: u32) -> io::Result<()> {
+    fn blank(&mut self, address: u32) -> io::Result<()> {
         // Behind the end of the file everything is erased.
         let there = self.file.metadata()?.len().saturating_sub(address.into());
         let there = usize::try_from(there).unwrap_or(usize::MAX).min(BLANK.len());
-        self.file.write_all_at(BLANK.get(..there).unwrap_or_default(), address.into())
+        self.write(address, BLANK.get(..there).unwrap_or_default())
+    }
+
+    fn write(&mut self, address: u32, inverted: &[u8]) -> io::Result<()> {
+        self.is_dirty = true;
+        self.file.write_all_at(inverted, address.into())
+    }
+
+    /// Writes what the journal says, once that is true for good.
+    fn write_late(&mut self) -> io::Result<()> {
+        if self.late.is_empty() {
+            return Ok(());
+        }
+        self.sync()?;
+        for (address, byte) in &self.late {
+            self.is_dirty = true;
+            self.file.write_all_at(&[*byte], u64::from(*address))?;
+        }
+        self.late.clear();
+        self.late_blocks = 0;
+        Ok(())
     }
 
     /// Makes everything durable that was written so far.
@@ -159,6 +207,13 @@ impl FileFlash {
             self.is_dirty = false;
         }
         Ok(())
+    }
+}
+
+impl Drop for FileFlash {
+    fn drop(&mut self) {
+        // What is lost here is fetched again.
+        let _ = self.write_late();
     }
 }
 
@@ -319,6 +374,39 @@ mod tests {
         for address in [LAYOUT.records, LAYOUT.keyrings, LAYOUT.header(ImageSlot::A)] {
             assert_eq!(Zone::of(address, SECTOR_BYTES), Zone::Record);
         }
+    }
+
+    #[test]
+    fn the_journal_is_late_by_a_few_blocks_only_and_never_behind_a_record() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let mut flash = FileFlash::open(dir.path())?;
+        let seen = |address| {
+            let mut byte = [0];
+            let mut other = FileFlash::inspect(dir.path())?.ok_or(io::ErrorKind::NotFound)?;
+            other.read(address, &mut byte).map_err(|_| io::ErrorKind::Other)?;
+            io::Result::Ok(byte != [0xff])
+        };
+        for nth in 0..LATE_BLOCKS {
+            assert_eq!(flash.program(LAYOUT.journal + nth, &[0]), Ok(()));
+            let mut byte = [0xff];
+            assert_eq!(
+                (flash.read(LAYOUT.journal + nth, &mut byte), byte),
+                (Ok(()), [0]),
+                "for itself at once"
+            );
+            assert_eq!(seen(LAYOUT.journal)?, nth == LATE_BLOCKS - 1, "block {nth}");
+        }
+        assert!(seen(LAYOUT.journal + LATE_BLOCKS - 1)?);
+
+        assert_eq!(flash.program(LAYOUT.journal + 100, &[0]), Ok(()));
+        assert_eq!(flash.program(LAYOUT.records, &[0]), Ok(()));
+        assert!(seen(LAYOUT.journal + 100)?);
+
+        assert_eq!(flash.program(LAYOUT.journal + 200, &[0]), Ok(()));
+        assert_eq!(flash.erase(LAYOUT.journal), Ok(()));
+        drop(flash);
+        assert!(!seen(LAYOUT.journal)? && !seen(LAYOUT.journal + 200)?, "what was erased stays so");
+        Ok(())
     }
 
     #[test]
