@@ -6,6 +6,7 @@
 //!
 //! Not here: storing (`store`), and what devices check again (`wasmbed-core`).
 
+mod admit;
 mod firmware;
 mod firmware_file;
 mod sign;
@@ -26,6 +27,7 @@ use crate::{
     api::{ClassReport, Code, Problem, Violation},
     store::{NewModule, StoredArtifact},
 };
+pub use admit::{admit_firmware, refuse_firmware};
 pub use firmware::{FlatError, Release, flat_image, largest_image, sign_firmware};
 pub use firmware_file::{FirmwareFile, FirmwareFileError, MAGIC, MAX_METADATA_BYTES, Metadata};
 pub use sign::{KeyError, Signer, key_id};
@@ -186,6 +188,6 @@ fn withdraw(report: &mut [ClassReport], classes: Classes, violation: &Violation)
     }
 }
 
-fn violation(rule: &str, found: impl Into<String>, limit: impl Into<String>) -> Violation {
+pub(crate) fn violation(rule: &str, found: impl Into<String>, limit: impl Into<String>) -> Violation {
     Violation { rule: rule.to_owned(), found: found.into(), limit: limit.into() }
 }
