@@ -17,7 +17,11 @@ mod tests;
 use wasmbed_update::{BootKeys, Keyring};
 use wasmbed_wire::{Seq, limits::HEARTBEAT_MS, message::Setting, topic::Down};
 
-use self::{command::Answer, fetch::Fetch, firmware::Update};
+use self::{
+    command::Answer,
+    fetch::Fetch,
+    firmware::{Found, Update},
+};
 use crate::{
     Effect, Instant, ModuleEvent, Platform, Rejected, Slot, Token,
     module::{Life, Run, Tick},
@@ -141,16 +145,17 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
     /// Reads what the device keeps; see [`Agent::asleep`].
     pub fn wake(&mut self) {
         self.ring = keyring(&mut self.platform);
-        self.load_firmware();
+        let keys = BootKeys::new(self.ring, provisioned(&self.platform));
+        if let Some(found) = Found::load(&mut self.platform, &self.ring, &keys) {
+            self.keep_firmware(found);
+        }
         self.restore();
         self.reconcile();
     }
 
-    /// Not inlined: verifying signatures takes much of a small stack, for this moment only.
     #[inline(never)]
-    fn load_firmware(&mut self) {
-        let keys = BootKeys::new(self.ring, provisioned(&self.platform));
-        self.update = Update::load(&mut self.platform, &self.ring, &keys);
+    fn keep_firmware(&mut self, found: Found) {
+        self.update = Some(Update::new(found));
     }
 
     /// The device.

@@ -1,6 +1,6 @@
 //! The device as the agent sees it.
 
-use alloc::rc::Rc;
+use alloc::{boxed::Box, rc::Rc};
 use core::cell::RefCell;
 
 use wasmbed_core::{Facts, Flash, Layout, Platform, Slot, Store, StoreError, Vitals};
@@ -35,9 +35,9 @@ impl<B: Board, F: Flash, const SLOTS: usize> Device<B, F, SLOTS> {
         slots: SharedSlots<SLOTS>,
         board: BoardName,
         provision: Provision<'static>,
-        setup: Setup<F>,
+        setup: Box<Setup<F>>,
     ) -> Self {
-        let Setup { sheet, flash, running, start, keep_boot, .. } = setup;
+        let Setup { sheet, flash, running, start, keep_boot, .. } = *setup;
         let heap_bytes = port.board.borrow().heap().total as u32;
         let facts = Facts {
             board,

@@ -49,9 +49,9 @@ pub struct Setup<F> {
     pub keep_boot: fn(u32),
 }
 
-/// Runs the device for ever.
-pub fn run<B: Board, F: Flash, const SLOTS: usize>(board: B, setup: Setup<F>) -> ! {
-    let Setup { sheet, ref start, ref running, .. } = setup;
+/// Runs the device for ever. What a board brings is on the heap because what is on its stack now stays there.
+pub fn run<B: Board, F: Flash, const SLOTS: usize>(board: B, setup: Box<Setup<F>>) -> ! {
+    let Setup { sheet, ref start, ref running, .. } = *setup;
     let session = (start.starts as u16).rotate_left(8) ^ board.now_us() as u16;
     let port = open_port(board, sheet, session, SLOTS * MESSAGE_BYTES);
     let what = if modules::ARE_RUN { "wasmbed" } else { "wasmbed recovery" };
@@ -126,7 +126,7 @@ enum Then {
 
 impl<B: Board, F: Flash, const SLOTS: usize> Driver<B, F, SLOTS> {
     #[inline(never)]
-    fn new(port: Rc<Port<B>>, board: BoardName, provision: Provision<'static>, setup: Setup<F>) -> Self {
+    fn new(port: Rc<Port<B>>, board: BoardName, provision: Provision<'static>, setup: Box<Setup<F>>) -> Self {
         let sheet = setup.sheet;
         port.say(format_args!("device {}", provision.device));
         let slots = Rc::new(RefCell::new(Slots::new()));

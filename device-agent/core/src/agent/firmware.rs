@@ -131,25 +131,44 @@ impl Job {
     }
 }
 
-impl Update {
-    /// What the flash says; `None` if it cannot be read.
+/// What the flash says.
+pub(super) struct Found {
+    layout: Layout,
+    record: Record,
+    running: Option<Image>,
+    other: Option<Image>,
+}
+
+impl Found {
+    /// Reads and judges; `None` if the flash cannot be read. Not inlined, like everything here that needs
+    /// much of a small stack for a moment.
+    #[inline(never)]
     pub(super) fn load<P: Platform>(platform: &mut P, ring: &Keyring, keys: &BootKeys) -> Option<Self> {
         let (is_recovery, board) = (platform.is_recovery(), platform.facts().board);
         let (flash, layout) = platform.firmware()?;
         let record = Record::load(flash, &layout).ok()?;
-        let running = record.running().filter(|_| !is_recovery);
+        let slot = record.running().filter(|_| !is_recovery);
         // The image that runs has been judged by the bootloader, with the counter of that time.
         let mut target = Target { board, counter: 0, image_bytes: layout.image_bytes };
-        let image =
-            running.and_then(|slot| find_image(flash, &layout, slot, |signed| keys.judge(&target, signed)));
+        let running =
+            slot.and_then(|slot| find_image(flash, &layout, slot, |signed| keys.judge(&target, signed)));
         target.counter = record.counter;
-        let other = running.and_then(|slot| {
+        let other = slot.and_then(|slot| {
             find_image(flash, &layout, slot.other(), |signed| judge_firmware(ring, &target, signed))
         });
-        let trial = record.trial.filter(|trial| trial.started).and(image);
-        Some(Update {
+        Some(Found { layout, record, running, other })
+    }
+}
+
+impl Update {
+    /// What follows from what the flash says.
+    #[inline(never)]
+    pub(super) fn new(found: Found) -> Self {
+        let Found { layout, record, running, other } = found;
+        let trial = record.trial.filter(|trial| trial.started).and(running);
+        Update {
             layout,
-            running: image,
+            running,
             other: other.map(|other| other.firmware.image),
             wish: None,
             is_told: false,
@@ -159,7 +178,7 @@ impl Update {
             trial: trial.map(|image| Trial::new(image.firmware.trial)),
             doubt: Doubt::new(&record),
             record,
-        })
+        }
     }
 
     /// Takes up what was wished for before this start.
@@ -332,6 +351,7 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
 }
 
 /// The complete image in a slot, if it is acceptable.
+#[inline(never)]
 fn find_image(
     flash: &mut impl Flash,
     layout: &Layout,

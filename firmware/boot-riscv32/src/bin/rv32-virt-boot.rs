@@ -3,6 +3,9 @@
 #![no_std]
 #![no_main]
 
+extern crate alloc;
+
+use alloc::boxed::Box;
 use core::{panic::PanicInfo, slice};
 
 use riscv::interrupt::Interrupt;
@@ -44,7 +47,7 @@ fn main() -> ! {
             stack::prepare();
             let start = crash::with_record(crash::Record::begin);
             let setup = Setup { sheet: &SHEET, provision, flash, running: None, start, keep_boot };
-            wasmbed_firmware_common::run::<_, _, 1>(board, setup)
+            wasmbed_firmware_common::run::<_, _, 1>(board, Box::new(setup))
         }
         Err(fault) => boot::start_over(&mut board, fault),
     }

@@ -96,8 +96,14 @@ impl World {
         let provision = Provision { device, trusted: Seq::new(keys), boot_floor: 30 };
         let board = SHEET.name.parse().expect("a name");
         let flash = Nor::new(SHEET.layout.end(), SECTOR);
-        let setup =
-            Setup { sheet: &SHEET, provision: &[], flash, running: None, start: START, keep_boot: |_| {} };
+        let setup = Box::new(Setup {
+            sheet: &SHEET,
+            provision: &[],
+            flash,
+            running: None,
+            start: START,
+            keep_boot: |_| {},
+        });
         let mut driver = Driver::new(port, board, provision, setup);
         driver.agent.wake();
         let (wills, topics, console) = (Vec::new(), Vec::new(), Vec::new());

@@ -2,13 +2,18 @@
 #![no_std]
 #![no_main]
 
+extern crate alloc;
+
+use alloc::boxed::Box;
 use core::{panic::PanicInfo, slice};
 
 use cortex_m_rt::{ExceptionFrame, entry, exception};
 use stm32f2::stm32f215::interrupt;
 use wasmbed_firmware_common::{Running, Setup, crash, heap::Heap};
 use wasmbed_firmware_cortex_m3::{
-    clock, netduino2, stack,
+    clock,
+    netduino2::{self, Flash, Netduino2},
+    stack,
     stm32f2::{usart1, usart2},
 };
 
@@ -26,6 +31,13 @@ fn reset() -> ! {
 extern "C" fn main() -> ! {
     // SAFETY: `main` runs once; between the symbols lies what the linker left of the RAM.
     unsafe { HEAP.give_rest_of_ram() };
+    let (board, setup) = set_up();
+    wasmbed_firmware_common::run::<_, _, SLOTS>(board, setup)
+}
+
+/// Not inlined: what is on the stack of `main` stays there.
+#[inline(never)]
+fn set_up() -> (Netduino2, Box<Setup<Flash>>) {
     let start = crash::with_record(crash::Record::begin);
     // SAFETY: the image lies there, in flash, and never changes while the board runs.
     let window = unsafe { slice::from_raw_parts(IMAGE.cast(), (*IMAGE).len()) };
@@ -40,8 +52,7 @@ extern "C" fn main() -> ! {
         // The bootloader started what it had mapped.
         flash.is_mapped(SHEET.layout.image(running.slot).origin);
     }
-    let setup = Setup { sheet: &SHEET, provision, flash, running, start, keep_boot };
-    wasmbed_firmware_common::run::<_, _, SLOTS>(board, setup)
+    (board, Box::new(Setup { sheet: &SHEET, provision, flash, running, start, keep_boot }))
 }
 
 fn keep_boot(boot: u32) {

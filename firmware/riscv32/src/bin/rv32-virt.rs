@@ -2,12 +2,18 @@
 #![no_std]
 #![no_main]
 
+extern crate alloc;
+
+use alloc::boxed::Box;
 use core::{panic::PanicInfo, slice};
 
 use riscv::interrupt::Interrupt;
 use riscv_rt::{TrapFrame, core_interrupt, entry};
 use wasmbed_firmware_common::{Running, Setup, crash, heap::Heap};
-use wasmbed_firmware_riscv32::{stack, virt};
+use wasmbed_firmware_riscv32::{
+    stack,
+    virt::{self, Flash, Virt},
+};
 
 include!(concat!(env!("OUT_DIR"), "/rv32-virt/board.rs"));
 
@@ -19,14 +25,20 @@ fn main() -> ! {
     // SAFETY: `main` runs once; between the symbols lies what the linker left of the RAM.
     unsafe { HEAP.give_rest_of_ram() };
     stack::prepare();
+    let (board, setup) = set_up();
+    wasmbed_firmware_common::run::<_, _, SLOTS>(board, setup)
+}
+
+/// Not inlined: what is on the stack of `main` stays there.
+#[inline(never)]
+fn set_up() -> (Virt, Box<Setup<Flash>>) {
     let start = crash::with_record(crash::Record::begin);
     // SAFETY: the provisioning lies there, in flash, and never changes while the board runs.
     let provision = unsafe { slice::from_raw_parts(PROVISION.cast(), (*PROVISION).len()) };
     let (board, mut flash) = virt::start(&HEAP);
     // A flash that fails now may answer the agent later.
     let running = Running::load(&mut flash, &SHEET.layout).ok().flatten();
-    let setup = Setup { sheet: &SHEET, provision, flash, running, start, keep_boot };
-    wasmbed_firmware_common::run::<_, _, SLOTS>(board, setup)
+    (board, Box::new(Setup { sheet: &SHEET, provision, flash, running, start, keep_boot }))
 }
 
 fn keep_boot(boot: u32) {
