@@ -32,7 +32,7 @@ use crate::{
 /// Commands whose answers can wait at the same time, and that are recognized when they come again.
 const ANSWERS: usize = 4;
 /// Bytes of a message for each slot; enough for every message, see the test of the largest ones.
-const SCRATCH_BYTES: usize = 256;
+const SCRATCH_BYTES: usize = 320;
 /// Time for the last words, in milliseconds.
 const GOODBYE_MS: u64 = 1_000;
 /// Time between two reports of progress, in milliseconds.
@@ -146,7 +146,7 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
     pub fn wake(&mut self) {
         self.ring = keyring(&mut self.platform);
         let keys = BootKeys::new(self.ring, provisioned(&self.platform));
-        if let Some(found) = Found::load(&mut self.platform, &keys) {
+        if let Some(found) = Found::load(&mut self.platform, &self.ring, &keys) {
             self.keep_firmware(found);
         }
         self.restore();

@@ -6,13 +6,15 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use wasmbed_core::{Facts, Layout, NoFlash, Platform, Slot, Store, StoreError, Vitals};
-use wasmbed_runtime::Target;
+use wasmbed_core::{Facts, Layout, Platform, Slot, Store, StoreError, Vitals};
+use wasmbed_runtime::{Runtime, Target};
 use wasmbed_wire::{BoardName, PublicKey, limits::Class, message::Crash};
 
 use crate::{
-    crash::{self, LastRun},
+    boot::Running,
+    crash::{self, CrashRecord},
     files,
+    flash::{FileFlash, LAYOUT},
     settings::Settings,
     store::SlotStore,
 };
@@ -31,25 +33,29 @@ const BOARD: &str = "linux";
 
 pub(crate) struct Device {
     store: SlotStore,
-    last_run: LastRun,
+    running: Running,
+    crash: CrashRecord,
     dir: PathBuf,
     board: BoardName,
     trusted: Vec<PublicKey>,
+    boot_floor: u32,
     boot: u32,
     desired: Option<Vec<u8>>,
 }
 
 impl Device {
     /// Takes up what the previous run left in the folder.
-    pub(crate) fn open(settings: &Settings) -> anyhow::Result<Self> {
+    pub(crate) fn open(settings: &Settings, running: Running) -> anyhow::Result<Self> {
         let dir = settings.data_dir.clone();
         let boot = files::read(&dir.join("boot"))?;
         let boot = boot.and_then(|text| std::str::from_utf8(&text).ok()?.trim().parse().ok()).unwrap_or(0);
         Ok(Device {
             store: SlotStore::new(&modules_dir(&dir)),
-            last_run: LastRun::read(&dir)?,
-            board: BOARD.parse()?,
+            running,
+            crash: CrashRecord::read(&dir)?,
+            board: board()?,
             trusted: settings.trusted.clone(),
+            boot_floor: settings.boot_floor,
             boot: settings.boot_floor.max(boot),
             desired: files::read(&dir.join("desired"))?,
             dir,
@@ -64,25 +70,51 @@ impl Device {
     }
 }
 
+/// The name all Linux devices have in manifests.
+pub(crate) fn board() -> anyhow::Result<BoardName> {
+    Ok(BOARD.parse()?)
+}
+
+/// It is no earlier, in seconds of Unix time.
+pub(crate) fn earliest_s(boot_floor: u32) -> u32 {
+    unix_seconds().max(boot_floor)
+}
+
 /// Where module payloads lie below the data folder.
 pub(crate) fn modules_dir(data_dir: &Path) -> PathBuf {
     data_dir.join("modules")
 }
 
 impl Platform for Device {
-    type Flash = NoFlash;
+    type Flash = FileFlash;
 
-    fn firmware(&mut self) -> Option<(&mut NoFlash, Layout)> {
-        None
+    fn firmware(&mut self) -> Option<(&mut FileFlash, Layout)> {
+        Some((self.running.flash.as_mut()?, LAYOUT))
+    }
+
+    fn is_recovery(&self) -> bool {
+        self.running.is_recovery
+    }
+
+    fn earliest_s(&self) -> u32 {
+        earliest_s(self.boot_floor)
+    }
+
+    fn self_test(&mut self) -> bool {
+        let probe = self.dir.join("self-test");
+        let kept = files::replace(&probe, b"kept").and_then(|()| files::remove(&probe));
+        let kept = kept.inspect_err(|error| tracing::error!("{} cannot be kept: {error}", probe.display()));
+        let runs = Runtime::new(CLASS).inspect_err(|error| tracing::error!("{error}"));
+        kept.is_ok() && runs.is_ok()
     }
 
     fn facts(&self) -> Facts<'_> {
         Facts {
             board: self.board,
             class: CLASS,
-            firmware: env!("CARGO_PKG_VERSION"),
+            firmware: &self.running.version,
             runtime: Target::of(CLASS).runtime_id(),
-            reset: self.last_run.cause,
+            reset: self.running.cause,
             slot_bytes: SLOT_BYTES,
             block_bytes: BLOCK_BYTES,
             heap_bytes: 0,
@@ -107,11 +139,11 @@ impl Platform for Device {
     }
 
     fn crash(&self) -> Option<Crash<'_>> {
-        self.last_run.crash()
+        self.crash.get()
     }
 
     fn clear_crash(&mut self) {
-        self.last_run.clear_crash();
+        self.crash.clear();
     }
 
     fn random(&mut self) -> u32 {

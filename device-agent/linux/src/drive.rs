@@ -12,6 +12,7 @@ use std::{
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
+    task::yield_now,
     time::{Instant as Deadline, sleep_until},
 };
 use wasmbed_core::{Agent, Config, Effect, Instant, ModuleEvent, ModuleInfo, Slot};
@@ -23,6 +24,7 @@ use wasmbed_wire::{
 
 use crate::{
     device::{CLASS, Device, SETTINGS_BYTES, SLOTS, WINDOW_BLOCKS, modules_dir},
+    launch::Watchdog,
     mqtt::{Event, Session},
     sensors::Peripherals,
     settings::Settings,
@@ -47,7 +49,12 @@ pub(crate) enum End {
 }
 
 /// Runs the agent until a signal or a command ends it.
-pub(crate) async fn run(settings: Settings, device: Device, start: Clock) -> anyhow::Result<End> {
+pub(crate) async fn run(
+    settings: Settings,
+    device: Device,
+    watchdog: Watchdog,
+    start: Clock,
+) -> anyhow::Result<End> {
     let config = Config {
         heartbeat_ms: settings.heartbeat_ms,
         keep_alive_s: KEEP_ALIVE_S,
@@ -63,7 +70,14 @@ pub(crate) async fn run(settings: Settings, device: Device, start: Clock) -> any
         peripherals: Peripherals::new(settings.sensors_dir.clone(), settings.simulate),
         start,
     };
-    let machine = Machine { settings, surroundings, session: None, workers: BTreeMap::new(), halted: None };
+    let machine = Machine {
+        settings,
+        surroundings,
+        session: None,
+        workers: BTreeMap::new(),
+        halted: None,
+        works: false,
+    };
     let inputs = Inputs {
         news_of_modules,
         messages,
@@ -72,13 +86,14 @@ pub(crate) async fn run(settings: Settings, device: Device, start: Clock) -> any
     };
     // On the heap: it is some 150 KB.
     let agent = Box::new(Agent::new(device, config));
-    Driver { agent, machine, inputs, start }.run().await
+    Driver { agent, machine, inputs, watchdog, start }.run().await
 }
 
 struct Driver {
     agent: Box<Agent<Device, SLOTS, SETTINGS_BYTES>>,
     machine: Machine,
     inputs: Inputs,
+    watchdog: Watchdog,
     start: Clock,
 }
 
@@ -95,27 +110,35 @@ enum Input {
     News(News),
     Message(Message),
     Deadline,
+    /// There is work to go on with, and everything else had its turn.
+    Work,
     Shutdown,
 }
 
 impl Driver {
     async fn run(mut self) -> anyhow::Result<End> {
         loop {
+            self.watchdog.renew();
             if let Some(end) = self.carry_out() {
                 if let Some(session) = self.machine.session.take() {
                     session.close().await;
                 }
                 return Ok(end);
             }
-            let deadline = self.agent.next_deadline();
-            let deadline =
-                deadline.map_or(Clock::now() + IDLE, |at| self.start + Duration::from_millis(at.0));
-            let input = self.inputs.next(self.machine.session.as_mut(), deadline).await;
+            let works = std::mem::take(&mut self.machine.works);
+            let deadline = self.deadline();
+            let input = self.inputs.next(self.machine.session.as_mut(), deadline, works).await;
             self.take(input);
         }
     }
 
-    /// Carries out everything there is room for.
+    fn deadline(&self) -> Clock {
+        let idle = Clock::now() + self.watchdog.renew_every().unwrap_or(IDLE).min(IDLE);
+        let due = self.agent.next_deadline().map(|at| self.start + Duration::from_millis(at.0));
+        due.map_or(idle, |due| due.min(idle))
+    }
+
+    /// Carries out everything there is room for, but not more than one piece of longer work.
     fn carry_out(&mut self) -> Option<End> {
         loop {
             while self.machine.has_room() {
@@ -140,7 +163,7 @@ impl Driver {
                 self.agent.on_module(now, slot, event);
             }
             Input::Message(message) => self.machine.forward(&message),
-            Input::Deadline => self.agent.on_deadline(now),
+            Input::Deadline | Input::Work => self.agent.on_deadline(now),
             Input::Shutdown => self.agent.shutdown(now),
         }
     }
@@ -174,7 +197,7 @@ impl Driver {
 }
 
 impl Inputs {
-    async fn next(&mut self, session: Option<&mut Session>, deadline: Clock) -> Input {
+    async fn next(&mut self, session: Option<&mut Session>, deadline: Clock, works: bool) -> Input {
         let session_event = async {
             match session {
                 Some(session) => session.next().await,
@@ -188,6 +211,8 @@ impl Inputs {
             _ = self.terminate.recv() => Input::Shutdown,
             _ = self.interrupt.recv() => Input::Shutdown,
             () = sleep_until(Deadline::from_std(deadline)) => Input::Deadline,
+            // Ready only after whatever else is: the session's task among it.
+            () = yield_now(), if works => Input::Work,
         }
     }
 }
@@ -201,11 +226,13 @@ struct Machine {
     workers: BTreeMap<Slot, Option<Worker>>,
     /// News made while carrying out an effect.
     halted: Option<(Slot, ModuleEvent)>,
+    /// A piece of longer work was done.
+    works: bool,
 }
 
 impl Machine {
     fn has_room(&self) -> bool {
-        self.halted.is_none() && self.session.as_ref().is_none_or(Session::has_room)
+        !self.works && self.halted.is_none() && self.session.as_ref().is_none_or(Session::has_room)
     }
 
     fn carry_out(&mut self, effect: Effect<'_>) -> Option<End> {
@@ -229,7 +256,7 @@ impl Machine {
                 Some(worker) => *worker = None,
                 None => self.halted = Some((slot, ModuleEvent::Halted)),
             },
-            Effect::Work => {}
+            Effect::Work => self.works = true,
             Effect::Restart => return Some(End::Restart),
             Effect::Disconnect => return Some(End::Stop),
         }

@@ -37,7 +37,7 @@ pub(crate) fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-fn sync_dir_of(path: &Path) -> io::Result<()> {
-    // A new name is durable only once its folder is.
+/// Makes the name of this file durable.
+pub(crate) fn sync_dir_of(path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
 }

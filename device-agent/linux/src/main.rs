@@ -4,25 +4,31 @@
 //! modules on threads of their own, [`store`] and [`files`] keep everything that must survive. The
 //! process may be killed at any instant: what it was doing goes on after the next start.
 //!
+//! The program is a firmware of its own: [`boot`] and [`launch`] let the installed one become the version
+//! that lies in [`flash`], and every restart goes through the installed one.
+//!
 //! Not here: what a device does and when (`wasmbed-core`), and how modules run (`wasmbed-runtime`).
 #![forbid(unsafe_code)]
 
+mod boot;
 mod crash;
 mod device;
 mod drive;
 mod files;
+mod flash;
+mod launch;
 mod mqtt;
 mod sensors;
 mod settings;
+mod slots;
 mod store;
 mod worker;
 
 use std::{
     fs::{DirBuilder, File},
     io::IsTerminal,
-    os::unix::{fs::DirBuilderExt, process::CommandExt},
+    os::unix::fs::DirBuilderExt,
     path::Path,
-    process::Command,
     time::Instant,
 };
 
@@ -30,7 +36,7 @@ use anyhow::{Context, bail};
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
-use crate::{device::Device, drive::End, settings::Settings};
+use crate::{device::Device, drive::End, launch::Launch, settings::Settings};
 
 /// The environment variable that says how much is logged, for example `debug`.
 const LOG: &str = "WASMBED_LOG";
@@ -39,26 +45,43 @@ fn main() -> anyhow::Result<()> {
     let start = Instant::now();
     let args = settings::Args::parse();
     start_logging();
+    let print_slots = args.print_slots;
     let settings = Settings::load(args)?;
+    if print_slots {
+        return slots::print(&settings);
+    }
     let data_dir = settings.data_dir.clone();
     let lock = take_data_dir(&data_dir)?;
-    let device = Device::open(&settings)
-        .with_context(|| format!("cannot take up what {} holds", data_dir.display()))?;
     crash::record_panics(&data_dir, start);
-    tracing::info!(device = %settings.device, version = env!("CARGO_PKG_VERSION"), "starting");
+    let launch = Launch::of_this_process()?;
+    let watchdog = launch.watchdog(settings.watchdog_s);
+    let device = take_up(&settings, &launch)
+        .with_context(|| format!("cannot take up what {} holds", data_dir.display()))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let end = runtime.block_on(drive::run(settings, device, start))?;
+    let end = runtime.block_on(drive::run(settings, device, watchdog, start))?;
     match end {
         End::Stop => {
             tracing::info!("stopped");
+            crash::note_stop(&data_dir);
             Ok(())
         }
         End::Restart => {
-            crash::note_restart(&data_dir)?;
+            tracing::info!("restarting");
+            crash::note_restart(&data_dir);
             drop(lock);
-            restart()
+            match launch.restart()? {}
         }
     }
+}
+
+/// What the previous run left. The installed program returns from here only if it runs itself.
+fn take_up(settings: &Settings, launch: &Launch) -> anyhow::Result<Device> {
+    let running = match launch.image {
+        Some(image) => boot::image(settings, image)?,
+        None => boot::installed(settings, launch)?,
+    };
+    tracing::info!(device = %settings.device, version = running.version, "starting");
+    Device::open(settings, running)
 }
 
 fn start_logging() {
@@ -86,12 +109,4 @@ fn take_data_dir(dir: &Path) -> anyhow::Result<File> {
             Err(error).with_context(|| format!("cannot lock {}", path.display()))
         }
     }
-}
-
-/// Becomes a fresh process with the same id and arguments: whoever watches this one sees no end.
-fn restart() -> anyhow::Result<()> {
-    tracing::info!("restarting");
-    let program = std::env::current_exe().context("cannot find this program")?;
-    let error = Command::new(&program).args(settings::own_arguments()).exec();
-    Err(error).with_context(|| format!("cannot start {} again", program.display()))
 }

@@ -3,6 +3,7 @@
 use std::{
     ffi::OsString,
     fs, io,
+    num::NonZeroU32,
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -14,6 +15,8 @@ use wasmbed_wire::{DeviceId, PublicKey, limits::HEARTBEAT_MS, provision::Provisi
 
 /// Environment variables that take part begin with this, for example `WASMBED_AGENT_BROKER`.
 const ENVIRONMENT: &str = "WASMBED_AGENT";
+/// How long an image may be silent before its watchdog ends it, in seconds.
+const WATCHDOG_S: NonZeroU32 = NonZeroU32::new(30).expect("it is not 0");
 
 /// The Wasmbed device agent for Linux: runs signed WebAssembly modules and keeps this device at the
 /// state its fleet desires.
@@ -47,6 +50,12 @@ pub(crate) struct Args {
     /// Make up sensors and pins this machine does not have
     #[arg(long)]
     simulate: bool,
+    /// Run this program itself, whatever the firmware slots hold, and take no other firmware
+    #[arg(long)]
+    no_boot: bool,
+    /// Print what the firmware slots hold, as JSON, and end
+    #[arg(long)]
+    pub(crate) print_slots: bool,
 }
 
 /// The configuration as written.
@@ -67,6 +76,10 @@ struct Config {
     sensors_dir: Option<PathBuf>,
     #[serde(default)]
     simulate: bool,
+    #[serde(default)]
+    no_boot: bool,
+    /// For tests: nobody else has to know it.
+    watchdog_s: Option<NonZeroU32>,
 }
 
 /// The configuration as validated.
@@ -83,6 +96,9 @@ pub(crate) struct Settings {
     pub(crate) heartbeat_ms: u32,
     pub(crate) sensors_dir: Option<PathBuf>,
     pub(crate) simulate: bool,
+    /// Images are not started.
+    pub(crate) no_boot: bool,
+    pub(crate) watchdog_s: NonZeroU32,
 }
 
 /// Where the broker listens.
@@ -167,6 +183,8 @@ impl Settings {
             heartbeat_ms: config.heartbeat_ms.unwrap_or(HEARTBEAT_MS),
             sensors_dir: config.sensors_dir,
             simulate: config.simulate,
+            no_boot: config.no_boot,
+            watchdog_s: config.watchdog_s.unwrap_or(WATCHDOG_S),
         })
     }
 }
@@ -185,6 +203,7 @@ impl Config {
             data_dir: args.data_dir.or(self.data_dir),
             prefix: args.prefix.or(self.prefix),
             simulate: args.simulate || self.simulate,
+            no_boot: args.no_boot || self.no_boot,
             ..self
         })
     }

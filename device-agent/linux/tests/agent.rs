@@ -3,8 +3,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+#[path = "agent/firmware.rs"]
+mod firmware;
 #[path = "agent/fleet.rs"]
 mod fleet;
+#[path = "agent/images.rs"]
+mod images;
+#[path = "agent/supervisor.rs"]
+mod supervisor;
 
 use std::time::{Duration, Instant};
 
@@ -53,7 +59,7 @@ fn a_restart_by_command_keeps_the_process_and_says_why() {
     let boot = fleet.state().boot;
     assert_eq!(fleet.command("again", Verb::Restart), Outcome::Done);
     fleet.wait_for_state(|state| state.status == Status::Online && state.boot > boot);
-    assert_eq!(fleet.info_reset(), ResetCause::Command);
+    assert_eq!(fleet.info().reset, ResetCause::Command);
     assert!(agent.is_running());
 }
 

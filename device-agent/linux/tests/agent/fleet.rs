@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     net::TcpListener,
+    path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
         Arc, Mutex,
@@ -26,8 +27,9 @@ use wasmbed_wire::{
     limits::{Class, MAX_MANIFEST_BYTES},
     manifest::{Classes, Kind, Manifest},
     message::{
-        Block, Command as DeviceCommand, CommandResult, Desired, DesiredModule, Get, Info, ModuleReport,
-        ModuleState, Outcome, Reason, Reported, ResetCause, State, Verb,
+        Block, Command as DeviceCommand, CommandResult, Desired, DesiredFirmware, DesiredModule,
+        FirmwareReport, FirmwareSlots, Get, Info, ModuleReport, ModuleState, Outcome, Reason, Reported,
+        ResetCause, State, Verb,
     },
     sign1::{self, Sign1},
     topic::{Down, Full, Up, split},
@@ -51,14 +53,26 @@ pub(crate) struct Fleet {
     blocks: Blocks,
     served: Arc<AtomicUsize>,
     state: Option<State>,
-    info_reset: Option<ResetCause>,
+    info: Option<DeviceInfo>,
+}
+
+/// What the device last said it is.
+#[derive(Debug, Clone)]
+pub(crate) struct DeviceInfo {
+    pub(crate) firmware: String,
+    pub(crate) reset: ResetCause,
+    pub(crate) slots: Option<FirmwareSlots>,
 }
 
 /// A running agent; killed when dropped.
 pub(crate) struct Agent(Child);
 
 /// The last report, with owned parts.
-pub(crate) struct Report(Vec<ModuleReport>);
+pub(crate) struct Report {
+    modules: Vec<ModuleReport>,
+    pub(crate) revision: u64,
+    pub(crate) firmware: Option<FirmwareReport>,
+}
 
 /// A module that sends this text as telemetry every second.
 pub(crate) fn module_telling(text: &str) -> String {
@@ -74,8 +88,13 @@ pub(crate) fn module_telling(text: &str) -> String {
 }
 
 impl Report {
+    fn decode(payload: &[u8]) -> Self {
+        let Reported { modules, revision, firmware, .. } = minicbor::decode(payload).unwrap();
+        Report { modules: modules.iter().collect(), revision, firmware }
+    }
+
     fn module(&self, name: &str) -> Option<&ModuleReport> {
-        self.0.iter().find(|module| module.name.as_str() == name)
+        self.modules.iter().find(|module| module.name.as_str() == name)
     }
 
     pub(crate) fn state(&self, name: &str) -> Option<ModuleState> {
@@ -128,7 +147,7 @@ impl Fleet {
             blocks,
             served,
             state: None,
-            info_reset: None,
+            info: None,
         }
     }
 
@@ -139,17 +158,28 @@ impl Fleet {
     }
 
     pub(crate) fn agent(&self) -> Agent {
+        Agent(self.agent_command("").spawn().unwrap())
+    }
+
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// What starts the agent, with more lines in its configuration.
+    pub(crate) fn agent_command(&self, more: &str) -> Command {
         let config = self.dir.path().join("agent.toml");
         let trusted = hex(keys(1).pk.as_ref());
         let text = format!(
             "device = '{DEVICE}'\nbroker = 'mqtt://127.0.0.1:{}'\nprefix = '{PREFIX}'\ntrusted = ['{trusted}']\n\
-             data_dir = '{}'\nheartbeat_ms = 1000\n",
+             data_dir = '{}'\nheartbeat_ms = 1000\n{more}",
             self.port,
-            self.dir.path().join("data").display(),
+            self.data_dir().display(),
         );
         std::fs::write(&config, text).unwrap();
         let program = env!("CARGO_BIN_EXE_wasmbed-agent");
-        Agent(Command::new(program).arg("--config").arg(config).spawn().unwrap())
+        let mut command = Command::new(program);
+        command.arg("--config").arg(config);
+        command
     }
 
     pub(crate) fn publish_artifact(&self, name: &str, wat: &str) -> ArtifactId {
@@ -172,16 +202,34 @@ impl Fleet {
             size: payload.len() as u32,
             digest: Digest(Sha256::digest(&payload).into()),
             block_bytes: BLOCK_BYTES,
+            board: None,
+            counter: 0,
+            patch: None,
+            trial: None,
         };
+        self.publish(&manifest, &payload, keys)
+    }
+
+    /// Offers a payload with this manifest, signed with these keys.
+    pub(crate) fn publish(&self, manifest: &Manifest<'_>, payload: &[u8], keys: &KeyPair) -> ArtifactId {
+        let block_bytes = manifest.block_bytes;
         let manifest = minicbor::to_vec(manifest).unwrap();
         let id = ArtifactId::from_manifest_digest(&Sha256::digest(&manifest).into());
         let mut blocks = vec![sign(&manifest, keys)];
-        blocks.extend(payload.chunks(BLOCK_BYTES.into()).map(<[u8]>::to_vec));
+        blocks.extend(payload.chunks(block_bytes.into()).map(<[u8]>::to_vec));
         self.blocks.lock().unwrap().insert(id, blocks);
         id
     }
 
     pub(crate) fn desire(&self, revision: u64, modules: &[(&str, ArtifactId)]) {
+        self.desire_all(revision, modules, None);
+    }
+
+    pub(crate) fn desire_firmware(&self, revision: u64, firmware: DesiredFirmware) {
+        self.desire_all(revision, &[], Some(firmware));
+    }
+
+    fn desire_all(&self, revision: u64, modules: &[(&str, ArtifactId)], firmware: Option<DesiredFirmware>) {
         let modules: Vec<_> = modules
             .iter()
             .map(|(name, artifact)| DesiredModule {
@@ -191,7 +239,7 @@ impl Fleet {
                 generation: 0,
             })
             .collect();
-        let desired = Desired { revision, modules: Seq::new(&modules), heartbeat_ms: Some(1000) };
+        let desired = Desired { revision, modules: Seq::new(&modules), heartbeat_ms: Some(1000), firmware };
         self.say(Down::Desired, minicbor::to_vec(desired).unwrap());
     }
 
@@ -211,12 +259,18 @@ impl Fleet {
         self.served.load(Ordering::Relaxed)
     }
 
+    /// Waits until so many blocks have been served.
+    pub(crate) fn wait_for_blocks(&mut self, served: usize) {
+        let count = Arc::clone(&self.served);
+        self.wait_for(|_, _| count.load(Ordering::Relaxed) >= served);
+    }
+
     pub(crate) fn state(&self) -> State {
         self.state.unwrap()
     }
 
-    pub(crate) fn info_reset(&self) -> ResetCause {
-        self.info_reset.unwrap()
+    pub(crate) fn info(&self) -> &DeviceInfo {
+        self.info.as_ref().unwrap()
     }
 
     pub(crate) fn wait_for_state(&mut self, matches: impl Fn(State) -> bool) {
@@ -225,11 +279,10 @@ impl Fleet {
         }
     }
 
-    pub(crate) fn wait_for_report(&mut self, matches: impl Fn(&Report) -> bool) {
-        self.wait_for(|topic, payload| {
-            let reported = || minicbor::decode::<Reported<'_>>(payload).unwrap();
-            topic == Up::Reported && matches(&Report(reported().modules.iter().collect()))
-        });
+    pub(crate) fn wait_for_report(&mut self, matches: impl Fn(&Report) -> bool) -> Report {
+        let (_, payload) =
+            self.wait_for(|topic, payload| topic == Up::Reported && matches(&Report::decode(payload)));
+        Report::decode(&payload)
     }
 
     /// Waits for the next such message; those before it are gone.
@@ -245,7 +298,11 @@ impl Fleet {
             };
             match topic {
                 Up::State => self.state = Some(minicbor::decode(&payload).unwrap()),
-                Up::Info => self.info_reset = Some(minicbor::decode::<Info<'_>>(&payload).unwrap().reset),
+                Up::Info => {
+                    let info: Info<'_> = minicbor::decode(&payload).unwrap();
+                    let (firmware, reset) = (info.firmware.to_owned(), info.reset);
+                    self.info = Some(DeviceInfo { firmware, reset, slots: info.firmware_slots });
+                }
                 _ => {}
             }
             if matches(topic, &payload) {
@@ -259,7 +316,7 @@ fn full(rest: impl std::fmt::Display) -> String {
     Full { prefix: PREFIX, device: DEVICE, rest }.to_string()
 }
 
-fn keys(seed: u8) -> KeyPair {
+pub(crate) fn keys(seed: u8) -> KeyPair {
     KeyPair::from_seed(Seed::new([seed; 32]))
 }
 
