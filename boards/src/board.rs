@@ -7,12 +7,18 @@ use std::{
 };
 
 use serde::Deserialize;
+use wasmbed_update::Layout;
 use wasmbed_wire::{
     BoardName,
     limits::{BLOCK_BYTES, Class},
 };
 
-use crate::run::Run;
+use crate::run::{Holds, Place, Run};
+
+/// Sectors of NOR flash; a header fits into the smallest.
+const SECTOR_BYTES: std::ops::RangeInclusive<u32> = 0x1000..=0x10_0000;
+/// Largest of the sizes in [`Slots`].
+const MOST_BYTES: u32 = 0x1000_0000;
 
 const EMBEDDED: [(&str, &str); 3] = [
     ("linux", include_str!("../linux/board.toml")),
@@ -52,7 +58,7 @@ pub struct Modules {
     pub window_blocks: u8,
 }
 
-/// A firmware binary and where it goes.
+/// The firmware and its bootloader, and where they go.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Firmware {
@@ -60,19 +66,27 @@ pub struct Firmware {
     pub package: String,
     /// Its binary.
     pub binary: String,
-    /// The target it is compiled for.
+    /// The package of the bootloader, in the same workspace.
+    pub boot_package: String,
+    /// Its binary.
+    pub boot: String,
+    /// The target both are compiled for.
     pub target: String,
     /// The board's memories.
     pub memory: Memory,
     /// What the firmware may use of them.
     pub budget: Budget,
+    /// The flash that holds what can be started.
+    pub slots: Slots,
 }
 
 /// The memories of a board.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Memory {
-    /// Where the image lies.
+    /// Where the bootloader lies.
+    pub boot: Region,
+    /// Where the image runs; a part of RAM on a board that copies it there.
     pub flash: Region,
     /// Where the provisioning lies (`wasmbed_wire::provision`).
     pub provision: Region,
@@ -88,6 +102,33 @@ pub struct Region {
     pub origin: u32,
     /// How many bytes.
     pub size_bytes: u32,
+}
+
+/// The flash from which images are started; its two slots take turns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Slots {
+    /// Where in this flash the slots and what belongs to them begin.
+    pub base: u32,
+    /// Bytes erased together.
+    pub sector_bytes: u32,
+    /// Largest image, in bytes; whole sectors.
+    pub image_bytes: u32,
+    /// Largest patch, in bytes; whole sectors.
+    pub patch_bytes: u32,
+    /// What the flash is.
+    pub chip: Chip,
+}
+
+/// A flash that holds slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Chip {
+    /// A chip on a serial line (`wasmbed_wire::nor`), at [`Place::Nor`]; the host is the chip, and the
+    /// processor sees a part of it at [`Memory::flash`], from the file that [`Holds::Window`].
+    Serial,
+    /// A flash bank of the emulator; its file [`Holds::Provision`] at the beginning and is kept.
+    Bank,
 }
 
 /// What a firmware may use; exceeding it fails the build's checks.
@@ -188,10 +229,87 @@ impl Board {
             return Err(format!("its name is {}, that of its folder {folder}; use one name", self.name));
         }
         self.modules.check()?;
-        if let Some(firmware) = &self.firmware {
-            firmware.memory.check()?;
+        self.run.check()?;
+        match &self.firmware {
+            Some(firmware) => firmware.check(&self.run),
+            None => Ok(()),
         }
-        self.run.check()
+    }
+}
+
+impl Firmware {
+    fn check(&self, run: &Run) -> Result<(), String> {
+        self.memory.check()?;
+        self.slots.check()?;
+        let Slots { base, image_bytes, chip, .. } = self.slots;
+        let Memory { flash, provision, .. } = self.memory;
+        if image_bytes > flash.size_bytes {
+            return Err(format!(
+                "slots.image_bytes is {image_bytes:#x}, but images run in memory.flash, which has {:#x}",
+                flash.size_bytes
+            ));
+        }
+        if run.files().iter().all(|file| file.holds != Holds::Boot) {
+            return Err("no run.files holds the bootloader; add one with holds = \"boot\"".into());
+        }
+        match chip {
+            Chip::Serial => {
+                if !run.uses(Place::Nor) || !run.uses(Place::Window) {
+                    return Err("slots.chip is \"serial\"; use {nor} and {window} in run.arguments".into());
+                }
+            }
+            Chip::Bank => {
+                if base < provision.size_bytes {
+                    return Err(format!(
+                        "slots.base is {base:#x}, within memory.provision, which begins the same bank and has {:#x}",
+                        provision.size_bytes
+                    ));
+                }
+                let end = u64::from(self.slots.layout().end());
+                let holds_slots = run.files().iter().any(|file| {
+                    file.holds == Holds::Provision
+                        && file.keep
+                        && file.size_bytes.is_some_and(|size| size >= end)
+                });
+                if !holds_slots {
+                    return Err(format!(
+                        "slots.chip is \"bank\"; the run.files that holds the provisioning needs keep = true and \
+                         size_bytes of {end:#x} at least"
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Slots {
+    /// What lies where.
+    pub const fn layout(&self) -> Layout {
+        Layout::new(self.base, self.sector_bytes, self.image_bytes, self.patch_bytes)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let sector = self.sector_bytes;
+        if !sector.is_power_of_two() || !SECTOR_BYTES.contains(&sector) {
+            let (least, most) = SECTOR_BYTES.into_inner();
+            return Err(format!(
+                "slots.sector_bytes is {sector:#x}; use a power of two from {least:#x} to {most:#x}"
+            ));
+        }
+        let sizes =
+            [("base", self.base), ("image_bytes", self.image_bytes), ("patch_bytes", self.patch_bytes)];
+        if let Some((name, size)) = sizes.into_iter().find(|(_, size)| !size.is_multiple_of(sector)) {
+            return Err(format!("slots.{name} is {size:#x}; use a multiple of sector_bytes, {sector:#x}"));
+        }
+        if self.image_bytes == 0 {
+            return Err("slots.image_bytes is 0; a slot holds an image".into());
+        }
+        // A bound far above any board's keeps every address of the layout below 4 GiB.
+        if sizes.into_iter().any(|(_, size)| size > MOST_BYTES) {
+            return Err(format!("slots has a size above {MOST_BYTES:#x}; no flash of a board is that large"));
+        }
+        Ok(())
     }
 }
 
@@ -213,7 +331,8 @@ impl Modules {
 
 impl Memory {
     fn check(&self) -> Result<(), String> {
-        let regions = [("flash", self.flash), ("provision", self.provision), ("ram", self.ram)];
+        let regions =
+            [("boot", self.boot), ("flash", self.flash), ("provision", self.provision), ("ram", self.ram)];
         for (index, (name, region)) in regions.iter().enumerate() {
             if region.size_bytes == 0 || region.origin.checked_add(region.size_bytes - 1).is_none() {
                 return Err(format!("memory.{name} is empty or ends beyond 4 GiB"));
@@ -261,7 +380,19 @@ mod tests {
             ("slots = 2", "slots = 0", "modules.slots is 0"),
             ("block_bytes = 1024", "block_bytes = 128", "modules.block_bytes is 128; use 256 to 16384"),
             ("slots = 2", "slotz = 2", "unknown field `slotz`"),
-            ("origin = 0x080f_f000", "origin = 0x080f_e000", "memory.provision and memory.flash overlap"),
+            ("origin = 0x080f_f000", "origin = 0x080d_f000", "memory.provision and memory.flash overlap"),
+            ("origin = 0x0802_0000", "origin = 0x0801_f000", "memory.flash and memory.boot overlap"),
+            ("sector_bytes = 0x1000", "sector_bytes = 0x800", "slots.sector_bytes is 0x800"),
+            ("image_bytes = 0xc_0000", "image_bytes = 0xc_1000", "slots.image_bytes is 0xc1000, but"),
+            (
+                "image_bytes = 0xc_0000",
+                "image_bytes = 0xb_0001",
+                "slots.image_bytes is 0xb0001; use a multiple",
+            ),
+            ("patch_bytes = 0x2_0000", "patch_bytes = 0x4000_0000", "slots has a size above"),
+            ("path={nor}", "path={link}", "use {nor} and {window}"),
+            ("chip = \"serial\"", "chip = \"bank\"", "within memory.provision"),
+            ("holds = \"boot\"", "holds = \"window\"", "no run.files holds it"),
             ("{provision}", "{provisions}", "{provisions}"),
             ("name = \"netduino2\"", "name = \"netduino3\"", "its name is netduino3"),
         ];
@@ -269,6 +400,30 @@ mod tests {
             let message = netduino2_with(from, to).expect_err(to);
             assert!(message.contains(expected), "{message}");
         }
+    }
+
+    #[test]
+    fn slots_of_a_bank_lie_in_a_file_that_is_kept() {
+        let parse = |from: &str, to: &str| {
+            let text = EMBEDDED[2].1.replace(from, to);
+            assert_ne!(text, EMBEDDED[2].1, "nothing was replaced");
+            Board::parse("rv32-virt", &text, "test").map_err(|error| error.to_string())
+        };
+        for (from, to) in [("keep = true", "keep = false"), ("base = 0x4_0000", "base = 0x200_0000")] {
+            let message = parse(from, to).expect_err(to);
+            assert!(message.contains("needs keep = true and size_bytes"), "{message}");
+        }
+    }
+
+    #[test]
+    fn slots_and_what_belongs_to_them_lie_in_their_flash() {
+        let boards = Boards::embedded().expect("valid boards");
+        let layout = |name: &str| {
+            let board = boards.get(&name.parse().expect("a name")).expect("a board");
+            board.firmware.as_ref().expect("firmware").slots.layout()
+        };
+        assert_eq!((layout("netduino2").records, layout("netduino2").end()), (0, 0x1a_7000));
+        assert_eq!((layout("rv32-virt").records, layout("rv32-virt").end()), (0x4_0000, 0x48_0000));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use object::{
     read::elf::{FileHeader, ProgramHeader, SectionHeader},
 };
 
-use crate::Memory;
+use crate::Region;
 
 /// What erased flash reads as, between the parts of an image.
 const ERASED: u8 = 0xff;
@@ -16,7 +16,7 @@ const MARKERS: [&[u8]; 2] = [b".heap", b".stack"];
 /// A firmware image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
-    /// What to write to the start of flash.
+    /// What lies from the start of its region on.
     pub bytes: Vec<u8>,
     /// Static memory it uses, in bytes; heap and stacks come on top.
     pub static_ram_bytes: u32,
@@ -31,11 +31,11 @@ pub enum ImageError {
     /// The file ends before its contents do.
     #[error("the ELF file is cut short; build the firmware again")]
     Truncated,
-    /// A part lies outside the flash.
+    /// A part lies outside the region.
     #[error(
-        "{size_bytes} bytes at {address:#010x} lie outside the board's flash; was it linked for another board?"
+        "{size_bytes} bytes at {address:#010x} lie outside of where it runs; was it linked for another board?"
     )]
-    OutsideFlash {
+    Outside {
         /// Where the part lies.
         address: u32,
         /// Its size.
@@ -47,11 +47,12 @@ pub enum ImageError {
 }
 
 impl Image {
-    /// Flattens what the linker wrote for a board with this memory.
+    /// Flattens what the linker wrote for this region: [`Memory::flash`](crate::Memory::flash) for an image,
+    /// [`Memory::boot`](crate::Memory::boot) for a bootloader.
     ///
     /// # Errors
     /// If the file is not such an ELF file, or does not fit.
-    pub fn from_elf(elf: &[u8], memory: &Memory) -> Result<Self, ImageError> {
+    pub fn from_elf(elf: &[u8], region: &Region) -> Result<Self, ImageError> {
         let header = FileHeader32::<Endianness>::parse(elf)?;
         let endian = header.endian()?;
         let mut bytes = Vec::new();
@@ -61,8 +62,8 @@ impl Image {
             }
             let contents = segment.data(endian, elf).map_err(|()| ImageError::Truncated)?;
             let (address, size_bytes) = (segment.p_paddr(endian), segment.p_filesz(endian));
-            place(&mut bytes, contents, address, memory)
-                .ok_or(ImageError::OutsideFlash { address, size_bytes })?;
+            place(&mut bytes, contents, address, region)
+                .ok_or(ImageError::Outside { address, size_bytes })?;
         }
         if bytes.is_empty() {
             return Err(ImageError::Empty);
@@ -71,10 +72,10 @@ impl Image {
     }
 }
 
-fn place(bytes: &mut Vec<u8>, contents: &[u8], address: u32, memory: &Memory) -> Option<()> {
-    let start = address.checked_sub(memory.flash.origin)? as usize;
+fn place(bytes: &mut Vec<u8>, contents: &[u8], address: u32, region: &Region) -> Option<()> {
+    let start = address.checked_sub(region.origin)? as usize;
     let end = start.checked_add(contents.len())?;
-    if end > memory.flash.size_bytes as usize {
+    if end > region.size_bytes as usize {
         return None;
     }
     if bytes.len() < end {
@@ -100,13 +101,8 @@ fn static_ram(header: &FileHeader32<Endianness>, endian: Endianness, elf: &[u8])
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Region;
 
-    const MEMORY: Memory = Memory {
-        flash: Region { origin: 0x0800_0000, size_bytes: 64 },
-        provision: Region { origin: 0x0800_1000, size_bytes: 64 },
-        ram: Region { origin: 0x2000_0000, size_bytes: 64 },
-    };
+    const FLASH: Region = Region { origin: 0x0800_0000, size_bytes: 64 };
 
     const HEADER_BYTES: u32 = 52;
     const SEGMENT_BYTES: u32 = 32;
@@ -133,24 +129,24 @@ mod tests {
     #[test]
     fn segments_lie_where_they_are_addressed_with_erased_flash_between() {
         let file = elf(&[(0x0800_0008, b"data"), (0x0800_0000, b"code")]);
-        let image = Image::from_elf(&file, &MEMORY).expect("an image");
+        let image = Image::from_elf(&file, &FLASH).expect("an image");
         assert_eq!(image.bytes, b"code\xff\xff\xff\xffdata");
     }
 
     #[test]
     fn what_does_not_fit_the_flash_is_refused() {
         for address in [0x07ff_fffc, 0x0800_003e, 0x2000_0000] {
-            let refused = Image::from_elf(&elf(&[(address, b"code")]), &MEMORY);
-            assert!(matches!(refused, Err(ImageError::OutsideFlash { size_bytes: 4, .. })), "{address:#x}");
+            let refused = Image::from_elf(&elf(&[(address, b"code")]), &FLASH);
+            assert!(matches!(refused, Err(ImageError::Outside { size_bytes: 4, .. })), "{address:#x}");
         }
     }
 
     #[test]
     fn other_files_are_refused() {
-        assert!(matches!(Image::from_elf(b"#!/bin/sh", &MEMORY), Err(ImageError::Malformed(_))));
-        assert!(matches!(Image::from_elf(&elf(&[]), &MEMORY), Err(ImageError::Empty)));
+        assert!(matches!(Image::from_elf(b"#!/bin/sh", &FLASH), Err(ImageError::Malformed(_))));
+        assert!(matches!(Image::from_elf(&elf(&[]), &FLASH), Err(ImageError::Empty)));
         let mut cut = elf(&[(0x0800_0000, b"code")]);
         cut.truncate(cut.len() - 1);
-        assert!(Image::from_elf(&cut, &MEMORY).is_err());
+        assert!(Image::from_elf(&cut, &FLASH).is_err());
     }
 }

@@ -13,6 +13,6 @@ mod board;
 mod image;
 mod run;
 
-pub use board::{Board, BoardError, Boards, Budget, Firmware, Memory, Modules, Region};
+pub use board::{Board, BoardError, Boards, Budget, Chip, Firmware, Memory, Modules, Region, Slots};
 pub use image::{Image, ImageError};
 pub use run::{DeviceFile, Holds, Place, Places, Run};

@@ -9,6 +9,9 @@ use std::{
 
 use serde::Deserialize;
 
+/// A host asks a silent board for a sign of life every two seconds.
+const WATCHDOG_LEAST_MS: u32 = 3_000;
+
 /// A program that is, or emulates, a board.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
@@ -23,6 +26,8 @@ pub enum Run {
         arguments: Vec<String>,
         /// Files it needs in the device's folder.
         files: Vec<DeviceFile>,
+        /// The board is reset after this much silence on its link, in milliseconds; absent: never.
+        watchdog_ms: Option<u32>,
     },
     /// The device is a process of its own.
     Process {
@@ -43,8 +48,12 @@ pub enum Place {
     Link,
     /// `{qmp}`: the socket of the emulator's monitor, where the emulator listens.
     Qmp,
-    /// `{image}`: the file that [`Holds::Image`].
-    Image,
+    /// `{nor}`: the socket of the flash chip's serial line, like that of the link.
+    Nor,
+    /// `{boot}`: the file that [`Holds::Boot`].
+    Boot,
+    /// `{window}`: the file that [`Holds::Window`].
+    Window,
     /// `{provision}`: the file that [`Holds::Provision`].
     Provision,
     /// `{config}`: the configuration file of a process.
@@ -52,8 +61,16 @@ pub enum Place {
 }
 
 impl Place {
-    const ALL: [Place; 6] =
-        [Place::Dir, Place::Link, Place::Qmp, Place::Image, Place::Provision, Place::Config];
+    const ALL: [Place; 8] = [
+        Place::Dir,
+        Place::Link,
+        Place::Qmp,
+        Place::Nor,
+        Place::Boot,
+        Place::Window,
+        Place::Provision,
+        Place::Config,
+    ];
 
     /// How it is written in an argument, without braces.
     pub const fn name(self) -> &'static str {
@@ -61,7 +78,9 @@ impl Place {
             Place::Dir => "dir",
             Place::Link => "link",
             Place::Qmp => "qmp",
-            Place::Image => "image",
+            Place::Nor => "nor",
+            Place::Boot => "boot",
+            Place::Window => "window",
             Place::Provision => "provision",
             Place::Config => "config",
         }
@@ -94,8 +113,10 @@ pub struct DeviceFile {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Holds {
-    /// The flat firmware image, [`crate::Image::bytes`].
-    Image,
+    /// The flat bootloader, [`crate::Image::bytes`].
+    Boot,
+    /// What the processor sees of the flash chip at the start.
+    Window,
     /// The provisioning blob of `wasmbed_wire::provision`.
     Provision,
 }
@@ -104,7 +125,8 @@ impl Holds {
     /// How arguments name the file.
     pub const fn place(self) -> Place {
         match self {
-            Holds::Image => Place::Image,
+            Holds::Boot => Place::Boot,
+            Holds::Window => Place::Window,
             Holds::Provision => Place::Provision,
         }
     }
@@ -124,6 +146,20 @@ impl Run {
             Run::Qemu { files, .. } => files,
             Run::Process { .. } => &[],
         }
+    }
+
+    /// How long the link may be silent before the board is reset, in milliseconds.
+    pub fn watchdog_ms(&self) -> Option<u32> {
+        match self {
+            Run::Qemu { watchdog_ms, .. } => *watchdog_ms,
+            Run::Process { .. } => None,
+        }
+    }
+
+    /// Whether an argument names this place.
+    pub fn uses(&self, place: Place) -> bool {
+        let mut pieces = self.patterns().iter().flat_map(|pattern| pieces(pattern));
+        pieces.any(|piece| matches!(piece, Piece::Place(name) if name == place.name()))
     }
 
     /// The arguments with every placeholder replaced.
@@ -149,7 +185,7 @@ impl Run {
                     Piece::Text(_) => continue,
                     Piece::Place(name) => Place::find(name).ok_or_else(|| unknown_place(name))?,
                 };
-                let is_file = matches!(place, Place::Image | Place::Provision);
+                let is_file = matches!(place, Place::Boot | Place::Window | Place::Provision);
                 if is_file && !self.files().iter().any(|file| file.holds.place() == place) {
                     return Err(format!(
                         "run.arguments uses {{{0}}}, but no run.files holds it",
@@ -157,6 +193,11 @@ impl Run {
                     ));
                 }
             }
+        }
+        if self.watchdog_ms().is_some_and(|ms| ms < WATCHDOG_LEAST_MS) {
+            return Err(format!(
+                "run.watchdog_ms is below {WATCHDOG_LEAST_MS}: a board that lives may be silent for that long"
+            ));
         }
         match self.files().iter().find(|file| Path::new(&file.name).file_name() != Some(file.name.as_ref())) {
             Some(file) => Err(format!("run.files has the name {:?}; use a plain file name", file.name)),
@@ -240,7 +281,7 @@ mod tests {
         let (program, package, files) = ("p".to_owned(), "p".to_owned(), Vec::new());
         let process = Run::Process { program: program.clone(), arguments: arguments.clone() };
         assert_eq!(process.arguments(&places()), Ok(vec!["path=/run/a,b,x=/d/y".into(), "z".into()]));
-        let qemu = Run::Qemu { program, package, arguments, files };
+        let qemu = Run::Qemu { program, package, arguments, files, watchdog_ms: None };
         assert_eq!(qemu.arguments(&places()), Ok(vec!["path=/run/a,,b,x=/d/y".into(), "z".into()]));
     }
 
@@ -252,7 +293,7 @@ mod tests {
 
     #[test]
     fn a_file_without_a_holder_is_refused() {
-        let run = Run::Process { program: "p".into(), arguments: vec!["{image}".into()] };
+        let run = Run::Process { program: "p".into(), arguments: vec!["{boot}".into()] };
         assert!(run.check().is_err_and(|message| message.contains("no run.files holds it")));
     }
 

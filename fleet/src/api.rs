@@ -7,6 +7,8 @@
 //!
 //! Not here: topics and transport (`control`, `cli`), and what hosts say (`host_api`).
 
+mod firmware;
+mod keys;
 mod selector;
 
 use std::collections::BTreeMap;
@@ -22,6 +24,8 @@ use wasmbed_wire::{
 
 use crate::host_api::{Power, ReportedDevice};
 pub use crate::store::{Event, EventFilter, Severity};
+pub use firmware::*;
+pub use keys::*;
 pub use selector::{BadSelector, Selector};
 
 /// An answer: `{"ok":true,"result":…}` or `{"ok":false,"error":…}`, with the request's id if it had one.
@@ -51,7 +55,7 @@ pub struct Problem {
     /// What to do about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
-    /// More, for programs: the class reports of a refused module.
+    /// More, for programs: the class reports of a refused module, the violation of a refused firmware.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<Value>,
 }
@@ -68,7 +72,7 @@ pub enum Code {
     NotFound,
     /// It contradicts what exists.
     Conflict,
-    /// The module is not acceptable.
+    /// The module or firmware is not acceptable.
     Refused,
     /// It is larger than allowed.
     TooLarge,
@@ -128,12 +132,38 @@ pub enum Request {
     Deploy(Deploy),
     /// `undeploy`: answers a [`Deployed`].
     Undeploy(Undeploy),
+    /// `firmware-list`: answers [`Firmware`]s.
+    FirmwareList,
+    /// `firmware-show`: answers a [`Firmware`].
+    FirmwareShow(FirmwareNamed),
+    /// `firmware-verify`: answers a [`FirmwareVerified`].
+    FirmwareVerify(FirmwareNamed),
+    /// `firmware-remove`: forgets a version no device should run.
+    FirmwareRemove(FirmwareRemove),
+    /// `firmware-deploy`: answers a [`FirmwareChanged`], as the next three do.
+    FirmwareDeploy(FirmwareDeploy),
+    /// `firmware-cancel`: devices keep, or go back to, the firmware they have confirmed.
+    FirmwareCancel(Targets),
+    /// `firmware-rollback`: devices go back to the firmware in their other slot.
+    FirmwareRollback(Targets),
+    /// `firmware-clear`: devices try again what they refused or reverted.
+    FirmwareClear(Targets),
+    /// `firmware-status`: answers [`FirmwareStatus`]es.
+    FirmwareStatus(FirmwareStatusOf),
+    /// `key-list`: answers [`Keys`], as the next three do.
+    KeyList,
+    /// `key-add`: trusts a key, or changes what it is trusted with.
+    KeyAdd(KeyAdd),
+    /// `key-retire`: trusts a key no longer.
+    KeyRetire(KeyRetire),
+    /// `keyring-import`: takes over a keyring that was signed elsewhere.
+    KeyringImport(KeyringImport),
     /// `event-list`: answers [`Event`]s, oldest first.
     EventList(EventFilter),
 }
 
 /// Every verb.
-pub const VERBS: [&str; 14] = [
+pub const VERBS: [&str; 27] = [
     "device-list",
     "device-show",
     "device-add",
@@ -147,6 +177,19 @@ pub const VERBS: [&str; 14] = [
     "module-remove",
     "deploy",
     "undeploy",
+    "firmware-list",
+    "firmware-show",
+    "firmware-verify",
+    "firmware-remove",
+    "firmware-deploy",
+    "firmware-cancel",
+    "firmware-rollback",
+    "firmware-clear",
+    "firmware-status",
+    "key-list",
+    "key-add",
+    "key-retire",
+    "keyring-import",
     "event-list",
 ];
 
@@ -172,6 +215,19 @@ impl Request {
             "module-remove" => Request::ModuleRemove(read(verb, fields)?),
             "deploy" => Request::Deploy(read(verb, fields)?),
             "undeploy" => Request::Undeploy(read(verb, fields)?),
+            "firmware-list" => read::<Nothing>(verb, fields).map(|Nothing {}| Request::FirmwareList)?,
+            "firmware-show" => Request::FirmwareShow(read(verb, fields)?),
+            "firmware-verify" => Request::FirmwareVerify(read(verb, fields)?),
+            "firmware-remove" => Request::FirmwareRemove(read(verb, fields)?),
+            "firmware-deploy" => Request::FirmwareDeploy(read(verb, fields)?),
+            "firmware-cancel" => Request::FirmwareCancel(read(verb, fields)?),
+            "firmware-rollback" => Request::FirmwareRollback(read(verb, fields)?),
+            "firmware-clear" => Request::FirmwareClear(read(verb, fields)?),
+            "firmware-status" => Request::FirmwareStatus(read(verb, fields)?),
+            "key-list" => read::<Nothing>(verb, fields).map(|Nothing {}| Request::KeyList)?,
+            "key-add" => Request::KeyAdd(read(verb, fields)?),
+            "key-retire" => Request::KeyRetire(read(verb, fields)?),
+            "keyring-import" => Request::KeyringImport(read(verb, fields)?),
             "event-list" => Request::EventList(read(verb, fields)?),
             _ => {
                 return Err(Problem::new(Code::UnknownVerb, format!("there is no verb {verb:?}"))
@@ -328,6 +384,12 @@ pub struct Device {
     pub revision: Revision,
     /// What it should run and what it runs.
     pub modules: Vec<DeviceModule>,
+    /// The firmware it should run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firmware: Option<FirmwareKnown>,
+    /// How far it is with that or another firmware, as it said last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firmware_report: Option<FirmwareReport>,
     /// Its process, as its host says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<ReportedDevice>,
@@ -383,6 +445,9 @@ pub struct DeviceInfo {
     pub block_bytes: u16,
     /// RAM for modules and agent together, in bytes; 0 where it is not fixed.
     pub heap_bytes: u32,
+    /// Its firmware slots; absent where its firmware cannot be replaced from here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firmware_slots: Option<FirmwareSlots>,
 }
 
 /// A device's last heartbeat.
@@ -500,10 +565,12 @@ pub struct ClassReport {
     pub violations: Vec<Violation>,
 }
 
-/// One rule a module breaks.
+/// One rule a module or firmware breaks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Violation {
-    /// Which rule: `format`, `feature`, `memory`, `functions`, `import`, `export`, `size`, `compile`.
+    /// Which rule. Of a module: `format`, `feature`, `memory`, `functions`, `import`, `export`, `size`,
+    /// `compile`; of a firmware: `format`, `name`, `version`, `board`, `class`, `memory`, `size`, `digest`,
+    /// `blocks`, `signature`, `key`, `role`, `expired`.
     pub rule: String,
     /// What was found.
     pub found: String,

@@ -6,7 +6,11 @@
 //!
 //! Not here: storing (`store`), and what devices check again (`wasmbed-core`).
 
+mod admit;
+mod firmware;
+mod firmware_file;
 mod sign;
+mod trust;
 mod validate;
 
 use bytes::Bytes;
@@ -15,7 +19,7 @@ use wasmbed_boards::Boards;
 use wasmbed_runtime::Target;
 use wasmbed_wire::{
     Digest, ModuleName,
-    limits::{BLOCK_BYTES, Class, MAX_PAYLOAD_BYTES},
+    limits::{BLOCK_BYTES, Class, MAX_MODULE_BYTES, MAX_PAYLOAD_BYTES},
     manifest::{Classes, Kind, Manifest},
 };
 
@@ -23,7 +27,11 @@ use crate::{
     api::{ClassReport, Code, Problem, Violation},
     store::{NewModule, StoredArtifact},
 };
-pub use sign::{KeyError, Signer};
+pub use admit::{admit_firmware, refuse_firmware};
+pub use firmware::{FlatError, Release, flat_image, largest_image, sign_firmware};
+pub use firmware_file::{FirmwareFile, FirmwareFileError, MAGIC, MAX_METADATA_BYTES, Metadata};
+pub use sign::{KeyError, Signer, key_id};
+pub use trust::{Trust, Untrusted};
 pub use validate::check;
 
 /// Longest version text, in bytes.
@@ -62,17 +70,17 @@ pub fn build(
     })
 }
 
-/// Refuses a file that no artifact could be made of because of its size alone.
+/// Refuses a file that no module could be made of because of its size alone.
 ///
 /// # Errors
-/// If it has more than [`MAX_PAYLOAD_BYTES`].
+/// If it has more than [`MAX_MODULE_BYTES`].
 pub fn check_size(bytes: u64) -> Result<(), Problem> {
-    if bytes <= u64::from(MAX_PAYLOAD_BYTES) {
+    if bytes <= u64::from(MAX_MODULE_BYTES) {
         return Ok(());
     }
     Err(Problem::new(
         Code::TooLarge,
-        format!("the file has {bytes} bytes; at most {MAX_PAYLOAD_BYTES} are accepted"),
+        format!("the file has {bytes} bytes; at most {MAX_MODULE_BYTES} are accepted"),
     )
     .hint("strip debug information (wasm-strip, or strip = true in the release profile)"))
 }
@@ -180,6 +188,6 @@ fn withdraw(report: &mut [ClassReport], classes: Classes, violation: &Violation)
     }
 }
 
-fn violation(rule: &str, found: impl Into<String>, limit: impl Into<String>) -> Violation {
+pub(crate) fn violation(rule: &str, found: impl Into<String>, limit: impl Into<String>) -> Violation {
     Violation { rule: rule.to_owned(), found: found.into(), limit: limit.into() }
 }

@@ -64,6 +64,8 @@ pub struct ServiceSection {
     pub auto_register: bool,
     /// A folder of further boards, `NAME/board.toml` each.
     pub boards_dir: Option<PathBuf>,
+    /// How large the data base may become, in bytes; as large as the disk allows if absent.
+    pub max_store_bytes: Option<u64>,
 }
 
 /// The host role.
@@ -199,6 +201,7 @@ impl Config {
             policy: self.health,
             heartbeat_ms: self.service.heartbeat_ms.unwrap_or(HEARTBEAT_MS),
             auto_register: self.service.auto_register,
+            max_store_bytes: self.service.max_store_bytes,
         })
     }
 

@@ -4,8 +4,8 @@
 //! event for everything that happens to a process. It owns the processes and their folders, ends their
 //! serial links, and holds each board's own MQTT connection. Nothing it starts outlives it.
 //!
-//! Files below the data folder: `devices/{id}/` for each device, `boards/{name}/board.toml` for boards of
-//! the user's (added to the known ones, or in their place), `host.lock`.
+//! Files below the data folder: `devices/{id}/` for each device (see `launch`), `boards/{name}/board.toml`
+//! for boards of the user's (added to the known ones, or in their place), `host.lock`.
 //!
 //! Not here: what should run where and what to do about a silent board (`wasmbed-plan`).
 
@@ -14,12 +14,14 @@ mod console;
 mod device;
 mod launch;
 mod manager;
+mod nor;
 mod process;
 mod qmp;
 mod reporter;
 mod restarts;
 mod session;
 mod uplink;
+mod watchdog;
 
 use std::{
     fs::{self, File, OpenOptions},

@@ -173,6 +173,10 @@ pub enum EventKind {
     StartFailed,
     /// Died too often; waits for a power cycle.
     BudgetExhausted,
+    /// Started again because the board is to run another image; not a restart after a death.
+    Remapped,
+    /// The board was reset because its link was silent; its process runs on.
+    Watchdog,
 }
 
 impl EventKind {
@@ -185,6 +189,8 @@ impl EventKind {
             EventKind::Stopped => "stopped",
             EventKind::StartFailed => "start-failed",
             EventKind::BudgetExhausted => "budget-exhausted",
+            EventKind::Remapped => "remapped",
+            EventKind::Watchdog => "watchdog",
         }
     }
 }
@@ -249,7 +255,7 @@ pub struct HostConfig {
     pub connection: Connection,
     /// Where the host keeps its devices' files (one folder each); created if missing.
     pub data_dir: PathBuf,
-    /// Folder of firmware images, `{board}.elf` each.
+    /// Folder of firmware: `{board}.wbfw`, signed, and the bootloader `{board}-boot.elf` of each board.
     pub firmware_dir: PathBuf,
     /// The program `wasmbed-agent`, for boards that are Linux processes.
     pub agent: PathBuf,

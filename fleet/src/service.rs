@@ -2,7 +2,8 @@
 //!
 //! [`Fleet`] decides: it takes messages, requests and the time, writes the store, and gives messages to
 //! publish. One thread owns it. Around it, tasks speak MQTT ([`run`]): one polls the connection, one
-//! publishes, one answers block requests without waiting for anything else, one compiles uploads.
+//! publishes, one answers block requests without waiting for anything else, one compiles uploads, one makes
+//! patches.
 //!
 //! What it promises: whatever was answered or published was durable before, so the service may be killed
 //! at any instant. Nothing depends on the broker's memory: with every connection all desired states are
@@ -16,8 +17,11 @@ mod control;
 mod devices;
 mod encode;
 mod execute;
+mod firmware;
 mod fleet;
 mod hosts;
+mod keys;
+mod patches;
 mod publish;
 mod run;
 mod uploads;
@@ -25,8 +29,10 @@ mod worker;
 
 pub(crate) use devices::reason_text;
 pub use fleet::{Fleet, Options};
+pub use patches::{Pair, PatchOrder, make_patch};
 pub use publish::Publish;
 pub use run::{ServiceConfig, run};
+pub use uploads::Built;
 
 use wasmbed_wire::topic::VERSION;
 

@@ -9,7 +9,10 @@
 
 mod devices;
 mod events;
+mod firmware;
+mod keys;
 mod modules;
+mod payloads;
 mod requests;
 mod schema;
 
@@ -20,9 +23,12 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
-pub use devices::{DeviceRow, Memory, ModuleRow};
+pub use devices::{DeviceRow, Memory, ModuleRow, Told};
 pub use events::{Event, EventFilter, NewEvent, Severity};
-pub use modules::{ArtifactRow, ModuleVersion, NewModule, Payloads, StoredArtifact};
+pub use firmware::{FirmwareRow, FirmwareWish, NewFirmware, NewPatch, PatchRow, Source};
+pub use keys::{KeyName, KeyRow, KeyringRow};
+pub use modules::{ArtifactRow, ModuleVersion, NewModule, StoredArtifact};
+pub use payloads::{Payloads, Served};
 
 /// How long a statement waits for another connection's lock.
 const BUSY: Duration = Duration::from_secs(10);
@@ -95,6 +101,16 @@ impl Store {
         let db = Connection::open_with_flags(&self.path, flags).map_err(failed)?;
         db.busy_timeout(BUSY).map_err(failed)?;
         Ok(Payloads::new(db, self.path.clone()))
+    }
+
+    /// Lets the file grow no larger than this; what does not fit is refused as if the disk were full.
+    pub fn limit_bytes(&self, bytes: u64) -> Result<(), StoreError> {
+        self.read(|db| {
+            let page: u64 = db.pragma_query_value(None, "page_size", |row| row.get(0))?;
+            let pages = i64::try_from((bytes / page.max(1)).max(1)).unwrap_or(i64::MAX);
+            // Answers the limit that holds now: never below what the file has already.
+            db.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))
+        })
     }
 
     /// Runs `work` in one transaction: all of it is durable afterwards, or none of it happened.

@@ -11,7 +11,7 @@ use wasmbed_fleet::{
 };
 use wasmbed_runtime::Target;
 use wasmbed_wire::{
-    limits::{Class, MAX_PAYLOAD_BYTES},
+    limits::{Class, MAX_MODULE_BYTES},
     manifest::Manifest,
     sign1::{Sign1, signed_bytes},
 };
@@ -127,7 +127,7 @@ fn size_is_looked_at_before_anything_else() {
     let problem = built("1.0.0", vec![0; 64 << 20]).unwrap_err();
     assert_eq!(problem.code, Code::TooLarge);
     assert!(problem.message.contains("67108864"), "{problem}");
-    assert!(check_size(u64::from(MAX_PAYLOAD_BYTES)).is_ok());
+    assert!(check_size(u64::from(MAX_MODULE_BYTES)).is_ok());
 }
 
 #[test]

@@ -6,6 +6,12 @@
 mod control;
 #[path = "fleet/devices.rs"]
 mod devices;
+#[path = "fleet/firmware.rs"]
+mod firmware;
+#[path = "fleet/keys.rs"]
+mod keys;
+#[path = "fleet/registry.rs"]
+mod registry;
 #[path = "fleet/restart.rs"]
 mod restart;
 #[path = "fleet/world.rs"]

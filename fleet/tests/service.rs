@@ -58,7 +58,8 @@ async fn a_device_is_told_gets_its_blocks_and_is_seen_running() {
         restarts: 0,
         reason: None,
     }];
-    let reported = Reported { boot: 1, revision: 2, modules: Seq::new(&running) };
+    let modules = Seq::new(&running);
+    let reported = Reported { boot: 1, revision: 2, modules, firmware: None, keyring: None };
     hub.publish("up/reported", minicbor::to_vec(reported).unwrap(), true).await;
     peer::until("the module to be seen running", async || {
         let device: Device = people.request("device-show", &json!({ "device": "hub" })).await.unwrap();

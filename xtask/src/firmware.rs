@@ -80,7 +80,7 @@ fn build(board: &Board) -> Result<Size> {
 
     let elf_path = target_dir.join(&firmware.target).join("release").join(&firmware.binary);
     let elf = fs::read(&elf_path).with_context(|| format!("cannot read {}", elf_path.display()))?;
-    let image = Image::from_elf(&elf, &firmware.memory).with_context(|| elf_path.display().to_string())?;
+    let image = Image::from_elf(&elf, &firmware.memory.flash).with_context(|| elf_path.display().to_string())?;
     fs::create_dir_all(paths::images())?;
     let out = paths::images().join(format!("{}.elf", board.name));
     fs::write(&out, &elf).with_context(|| format!("cannot write {}", out.display()))?;

@@ -7,6 +7,7 @@ mod bench;
 mod firmware;
 mod modules;
 mod paths;
+mod python;
 mod run;
 mod setup;
 mod test;

@@ -40,6 +40,11 @@ pub(crate) fn modules() -> PathBuf {
     target().join("modules")
 }
 
+/// Where other people's programs for tests are installed.
+pub(crate) fn python_env() -> PathBuf {
+    target().join("python")
+}
+
 /// Tells `wasmbed-e2e` where everything is.
 pub(crate) fn tell(command: &mut Command) -> &mut Command {
     command

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::{
-    firmware, modules, paths,
+    firmware, modules, paths, python,
     run::{exists, host_target, run, step},
     setup,
 };
@@ -30,8 +30,10 @@ pub(crate) fn test(options: &Options) -> Result<()> {
         check_style()?;
         check_licences()?;
     }
+    let python = if options.quick { None } else { Some(python::ensure()?) };
     step("unit and simulation tests");
     let mut units = cargo(&["test", "--workspace", "--no-fail-fast"]);
+    units.envs(python.iter().map(|python| ("WASMBED_PYTHON", python)));
     counts.add(run_tests(units.args(&options.filter))?);
     counts.add(test_other_workspaces(options)?);
     if !options.quick {

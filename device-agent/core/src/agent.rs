@@ -14,7 +14,7 @@ mod supervise;
 #[cfg(test)]
 mod tests;
 
-use wasmbed_update::Keyring;
+use wasmbed_update::{BootKeys, Keyring};
 use wasmbed_wire::{Seq, limits::HEARTBEAT_MS, message::Setting, topic::Down};
 
 use self::{command::Answer, fetch::Fetch, firmware::Update};
@@ -106,7 +106,8 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
     pub fn new(mut platform: P, config: Config) -> Self {
         const { assert!(SLOTS >= 1 && SLOTS <= 255, "a slot has a number of one byte") };
         let ring = keyring(&mut platform);
-        let update = Update::load(&mut platform, &ring);
+        let keys = BootKeys::new(ring, provisioned(&platform));
+        let update = Update::load(&mut platform, &keys);
         let mut agent = Agent {
             platform,
             config,
@@ -311,8 +312,12 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
 
 /// The keys a device was provisioned with, or those that took their place.
 fn keyring<P: Platform>(platform: &mut P) -> Keyring {
-    let keys = (0..).map_while(|nth| platform.trusted(nth));
-    let ring = Keyring::provisioned(keys, platform.earliest_s());
+    let ring = provisioned(platform);
     // A flash that cannot be read has no firmware slots either; what it was provisioned with still counts.
     platform.firmware().and_then(|(flash, layout)| ring.load(flash, &layout).ok()).unwrap_or(ring)
+}
+
+fn provisioned<P: Platform>(platform: &P) -> Keyring {
+    let keys = (0..).map_while(|nth| platform.trusted(nth));
+    Keyring::provisioned(keys, platform.earliest_s())
 }

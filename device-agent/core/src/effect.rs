@@ -137,6 +137,8 @@ pub enum Rejected {
     },
     /// A keyring no key in use has signed, or one that cannot be read or kept.
     Untrusted,
+    /// A keyring without the key that signed the firmware that runs.
+    Orphaning,
     /// Answers to earlier commands still wait; the command may be sent again.
     Busy,
 }
@@ -151,6 +153,7 @@ impl fmt::Display for Rejected {
             Rejected::Unasked => f.write_str("a block that was not asked for"),
             Rejected::WrongLength { expected } => write!(f, "a block of {expected} bytes was expected"),
             Rejected::Untrusted => f.write_str("not a keyring that a trusted root key signed"),
+            Rejected::Orphaning => f.write_str("a keyring without the key that signed the running firmware"),
             Rejected::Busy => f.write_str("answers to earlier commands still wait; send it again"),
         }
     }

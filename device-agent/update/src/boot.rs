@@ -1,9 +1,8 @@
 //! Which image starts: the bootloader's one decision.
 //!
 //! Everything is checked again at every start, from where the image runs: who signed it, for which board,
-//! its counter, its digest. Only that its key has expired is no reason any more: it was good when the image
-//! was accepted. A trial's start is counted before the jump, so an image that never comes back uses up its
-//! tries.
+//! its counter, its digest. A trial's start is counted before the jump, so an image that never comes back
+//! uses up its tries.
 
 use wasmbed_wire::{
     BoardName, Digest,
@@ -11,10 +10,10 @@ use wasmbed_wire::{
 };
 
 use crate::{
-    Fault, Flash, ImageSlot, Keyring, Layout, Record, Region,
+    Fault, Flash, ImageSlot, Layout, Record, Region,
     image::{Hashing, read_header},
     record::Attempt,
-    trust::{Firmware, Target, judge_firmware},
+    trust::{BootKeys, Firmware, Target},
 };
 
 /// How an image gets to where it runs.
@@ -35,8 +34,8 @@ pub struct Device<'a> {
     pub layout: &'a Layout,
     /// The board.
     pub board: BoardName,
-    /// The keys in use.
-    pub keys: &'a Keyring,
+    /// Whom it believes.
+    pub keys: &'a BootKeys,
     /// Why this start happens.
     pub cause: ResetCause,
 }
@@ -135,7 +134,7 @@ fn judge<F: Flash>(
     let layout = device.layout;
     let Some(header) = read_header(flash, layout, slot)? else { return Ok(Err(Reason::Damaged)) };
     let target = Target { board: device.board, counter, image_bytes: layout.image_bytes };
-    Ok(judge_firmware(&device.keys.ageless(), &target, header.as_ref()))
+    Ok(device.keys.judge(&target, header.as_ref()))
 }
 
 /// Whether the image is the one that was signed, as it lies in flash.

@@ -47,12 +47,12 @@ impl Keyring {
         Ok(stored.map_or(self, |stored| self.replaced(&stored)))
     }
 
-    /// Takes a signed keyring in the place of the one in use, for this start and all later ones.
+    /// The keys in use after this signed keyring.
     ///
     /// # Errors
     /// [`Reason::BadManifest`] if it cannot be read or names too many keys, [`Reason::Downgrade`] if it is not
-    /// above the one in use, [`Reason::StoreFailed`], and those of [`Keyring::verify`] with [`Role::Root`].
-    pub fn accept(&mut self, signed: &[u8], store: Option<(&mut impl Flash, &Layout)>) -> Result<(), Reason> {
+    /// above the one in use, and those of [`Keyring::verify`] with [`Role::Root`].
+    pub fn successor(&self, signed: &[u8]) -> Result<Self, Reason> {
         let cbor = self.verify(Role::Root, signed)?;
         let new: keyring::Keyring<'_> = minicbor::decode(cbor).map_err(|_| Reason::BadManifest)?;
         if new.keys.is_empty() || new.keys.len() > MAX_KEYS {
@@ -61,17 +61,22 @@ impl Keyring {
         if self.version.is_some_and(|version| new.version <= version) {
             return Err(Reason::Downgrade);
         }
-        if let Some((flash, layout)) = store {
-            log(layout).append(flash, cbor).map_err(|_| Reason::StoreFailed)?;
-        }
-        *self = self.replaced(&new);
-        Ok(())
+        Ok(self.replaced(&new))
     }
 
-    /// The same keys as if none had expired: for what was accepted while its key was good.
+    /// Keeps a signed keyring whose [`Keyring::successor`] is in use from now on.
+    ///
+    /// # Errors
+    /// Those of writing; [`Fault::Failed`] if it is no COSE_Sign1.
+    pub fn keep(signed: &[u8], flash: &mut impl Flash, layout: &Layout) -> Result<(), Fault> {
+        let signed = Sign1::decode(signed).map_err(|_| Fault::Failed)?;
+        log(layout).append(flash, signed.payload)
+    }
+
+    /// The same keys at a time before all times: none has expired.
     #[must_use]
-    pub fn ageless(&self) -> Self {
-        Keyring { now_s: 0, ..*self }
+    pub fn timeless(self) -> Self {
+        Keyring { now_s: 0, ..self }
     }
 
     /// Version of the keyring in use; `None` while it is the provisioned one.
@@ -112,6 +117,31 @@ impl Keyring {
         for (place, key) in self.keys.iter_mut().zip(keys) {
             *place = Some(key);
         }
+    }
+}
+
+/// Whom a device believes about an image that is installed: the image was accepted once, so keys that have
+/// expired since still count, and so do those the device was provisioned with. Otherwise a new keyring could
+/// leave a device without any image to start.
+#[derive(Debug, Clone, Copy)]
+pub struct BootKeys {
+    current: Keyring,
+    provisioned: Keyring,
+}
+
+impl BootKeys {
+    /// Those of the keyring in use, and those the device was provisioned with.
+    pub fn new(current: Keyring, provisioned: Keyring) -> Self {
+        BootKeys { current: current.timeless(), provisioned: provisioned.timeless() }
+    }
+
+    /// Judges the signed manifest of an installed image.
+    ///
+    /// # Errors
+    /// Those of [`judge_firmware`].
+    pub fn judge(&self, target: &Target, signed: &[u8]) -> Result<Firmware, Reason> {
+        judge_firmware(&self.current, target, signed)
+            .or_else(|reason| judge_firmware(&self.provisioned, target, signed).map_err(|_| reason))
     }
 }
 

@@ -130,6 +130,10 @@ impl Case<'_> {
     fn climb(&self) -> Verdict {
         let health = self.device.health;
         match health.stage {
+            // It restarts on purpose, so it has as long as after a power-on.
+            Stage::Healthy | Stage::Suspect if self.device.presence == Presence::Updating => {
+                self.go(Stage::Starting, Reason::Updating)
+            }
             Stage::Healthy => self.healthy(),
             _ if self.is_alive() => self.go(Stage::Healthy, Reason::Alive),
             Stage::Starting => self.starting(),
@@ -236,7 +240,7 @@ impl Case<'_> {
     /// Whether it gave a sign of life since it came to where it stands. Signs from the moment of the
     /// step itself count: the step was planned because of what was not heard before.
     fn is_alive(&self) -> bool {
-        self.device.presence != Presence::Offline
+        !matches!(self.device.presence, Presence::Offline | Presence::Updating)
             && self.device.seen.is_some_and(|seen| seen >= self.device.health.since)
     }
 
@@ -273,7 +277,7 @@ impl Case<'_> {
         let Some(id) = self.device.host else { return HostState::None };
         let Some(host) = self.view.hosts.get(&id) else { return HostState::Gone };
         match host.presence {
-            Presence::Online => HostState::Online { since: host.since },
+            Presence::Online | Presence::Updating => HostState::Online { since: host.since },
             Presence::Offline => HostState::Gone,
             Presence::Unknown => {
                 let until = self.connected_since.after_ms(self.view.policy.start_ms);

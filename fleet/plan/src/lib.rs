@@ -11,6 +11,8 @@
 //! that keeps crashing; each step comes with its [`Reason`]. While the broker is out of reach nobody is
 //! judged, and devices of a host that vanished are unknown, not dead.
 //!
+//! Bringing a firmware to many devices is planned apart from that, in [`rollout`].
+//!
 //! Not here: sockets, clocks, the store, and what a desired state consists of.
 #![forbid(unsafe_code)]
 
@@ -18,6 +20,7 @@ mod converge;
 mod health;
 mod policy;
 mod reason;
+pub mod rollout;
 mod time;
 mod view;
 

@@ -21,6 +21,8 @@ pub enum Reason {
     },
     /// Its connection to the broker ended.
     Disconnected,
+    /// It restarts into another firmware.
+    Updating,
     /// It did not answer a ping; this restart is number `attempt` of `budget`.
     NoAnswer {
         /// Which restart this is.
@@ -69,6 +71,7 @@ impl fmt::Display for Reason {
             }
             Reason::NeverCame { ms } => write!(f, "no sign of life within {} of its start", Seconds(ms)),
             Reason::Disconnected => f.write_str("its connection to the broker ended"),
+            Reason::Updating => f.write_str("it restarts into another firmware"),
             Reason::NoAnswer { attempt, budget } => {
                 write!(f, "it did not answer; restart {attempt} of {budget}")
             }

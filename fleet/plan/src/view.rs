@@ -45,6 +45,8 @@ pub enum Presence {
     Unknown,
     /// Connected.
     Online,
+    /// Restarting into another firmware: said that itself.
+    Updating,
     /// Not connected.
     Offline,
 }

@@ -407,3 +407,33 @@ fn planning_one_device_finds_what_planning_all_finds_for_it() {
     assert_eq!(plan_device(world.now, &world.view, &pump).actions, [Action::PublishDevice(pump)]);
     assert_eq!(plan(world.now, &world.view).actions, [Action::PublishDevice(pump)]);
 }
+
+#[test]
+fn a_device_that_restarts_into_another_firmware_has_as_long_as_after_a_power_on() {
+    let mut world = World::new();
+    let host = world.host("lab");
+    let id = world.device("pump", Some(host));
+    world.edit(&id).presence = Presence::Updating;
+    world.alive(&id);
+    world.run(19_000);
+    assert_eq!(world.log, ["0 pump starting: it restarts into another firmware"]);
+    world.edit(&id).presence = Presence::Online;
+    world.alive(&id);
+    world.settle();
+    assert_eq!(world.view.devices[&id].health.stage, Stage::Healthy);
+    assert_eq!(world.view.devices[&id].health.attempts, 0);
+}
+
+#[test]
+fn a_device_that_does_not_come_back_from_its_update_is_restarted() {
+    let mut world = World::new();
+    let host = world.host("lab");
+    let (pump, hub) = (world.device("pump", Some(host)), world.device("hub", None));
+    for id in [&pump, &hub] {
+        world.edit(id).presence = Presence::Updating;
+        world.alive(id);
+    }
+    world.run(21_000);
+    assert_eq!(world.view.devices[&pump].health.stage, Stage::Recovering);
+    assert_eq!(world.view.devices[&hub].health.stage, Stage::Offline, "nobody can restart it from here");
+}

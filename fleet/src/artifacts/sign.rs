@@ -1,4 +1,4 @@
-//! The fleet's signing key.
+//! Signing keys: the fleet's own, and those of people who release firmware.
 
 use std::{
     io::{self, Write},
@@ -6,16 +6,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use bytes::Bytes;
 use ed25519_compact::{KeyPair, Seed};
 use sha2::{Digest as _, Sha256};
 use wasmbed_wire::{
     ArtifactId, KeyId, PublicKey,
-    limits::MAX_MANIFEST_BYTES,
+    keyring::Keyring,
+    limits::{MAX_KEYRING_BYTES, MAX_MANIFEST_BYTES},
     manifest::Manifest,
     sign1::{Sign1, TooLarge, signed_bytes},
 };
 
-/// Signs manifests with Ed25519 (RFC 8032); the same manifest always gets the same signature.
+/// Signs manifests and keyrings with Ed25519 (RFC 8032); the same one always gets the same signature.
 pub struct Signer {
     pair: KeyPair,
     id: KeyId,
@@ -47,24 +49,39 @@ pub enum KeyError {
 impl Signer {
     /// The key at `path`; a new one is made there, readable for this user only, if there is none.
     pub fn load_or_create(path: &Path) -> Result<Self, KeyError> {
-        let failed = |source| KeyError::File { path: path.to_owned(), source };
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => create(path).map_err(failed)?,
-            Err(error) => return Err(failed(error)),
-        };
+        match Self::load(path) {
+            Err(KeyError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Self::create(path)
+            }
+            loaded => loaded,
+        }
+    }
+
+    /// The key at `path`.
+    pub fn load(path: &Path) -> Result<Self, KeyError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| KeyError::File { path: path.to_owned(), source })?;
         // The seed has the form of a digest: 32 bytes in hexadecimal.
         let seed: wasmbed_wire::Digest =
             text.trim().parse().map_err(|_| KeyError::Format { path: path.to_owned() })?;
         Ok(Self::from_seed(seed.0))
     }
 
+    /// Makes a key at `path`, readable for this user only; a file that is there already stays.
+    pub fn create(path: &Path) -> Result<Self, KeyError> {
+        create(path).map(Self::from_seed).map_err(|source| KeyError::File { path: path.to_owned(), source })
+    }
+
     /// The key made from these 32 random bytes.
     pub fn from_seed(seed: [u8; 32]) -> Self {
         let pair = KeyPair::from_seed(Seed::new(seed));
-        let mut id = [0; 8];
-        id.copy_from_slice(&Sha256::digest(*pair.pk)[..8]);
-        Signer { pair, id: KeyId(id) }
+        let id = key_id(&PublicKey(*pair.pk));
+        Signer { pair, id }
+    }
+
+    /// How signatures name this key.
+    pub fn id(&self) -> KeyId {
+        self.id
     }
 
     /// The public half: devices that trust it run what this signs.
@@ -76,14 +93,25 @@ impl Signer {
     ///
     /// # Errors
     /// If it does not fit [`MAX_MANIFEST_BYTES`].
-    pub fn sign(&self, manifest: &Manifest<'_>) -> Result<(ArtifactId, bytes::Bytes), TooLarge> {
+    pub fn sign(&self, manifest: &Manifest<'_>) -> Result<(ArtifactId, Bytes), TooLarge> {
         let payload = minicbor::to_vec(manifest).map_err(|_| TooLarge)?;
-        let signature = self.pair.sk.sign(signed_bytes(&payload)?, None);
-        let signed = Sign1 { key: self.id, payload: &payload, signature: &signature };
-        let mut out = [0; MAX_MANIFEST_BYTES];
-        let len = signed.encode(&mut out)?;
-        let id = ArtifactId::from_manifest_digest(&Sha256::digest(&payload).into());
-        Ok((id, bytes::Bytes::copy_from_slice(&out[..len])))
+        let signed = self.sign_bytes::<MAX_MANIFEST_BYTES>(&payload)?;
+        Ok((ArtifactId::from_manifest_digest(&Sha256::digest(&payload).into()), signed))
+    }
+
+    /// Encodes and signs a keyring.
+    ///
+    /// # Errors
+    /// If it does not fit [`MAX_KEYRING_BYTES`].
+    pub fn sign_keyring(&self, keyring: &Keyring<'_>) -> Result<Bytes, TooLarge> {
+        self.sign_bytes::<MAX_KEYRING_BYTES>(&minicbor::to_vec(keyring).map_err(|_| TooLarge)?)
+    }
+
+    fn sign_bytes<const LIMIT: usize>(&self, payload: &[u8]) -> Result<Bytes, TooLarge> {
+        let signature = self.pair.sk.sign(signed_bytes(payload)?, None);
+        let mut out = [0; LIMIT];
+        let len = Sign1 { key: self.id, payload, signature: &signature }.encode(&mut out)?;
+        Ok(Bytes::copy_from_slice(out.get(..len).unwrap_or_default()))
     }
 }
 
@@ -93,7 +121,14 @@ impl std::fmt::Debug for Signer {
     }
 }
 
-fn create(path: &Path) -> io::Result<String> {
+/// How signatures name a key: the first 8 bytes of its SHA-256.
+pub fn key_id(key: &PublicKey) -> KeyId {
+    let mut id = [0; 8];
+    id.copy_from_slice(&Sha256::digest(key.0)[..8]);
+    KeyId(id)
+}
+
+fn create(path: &Path) -> io::Result<[u8; 32]> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(io::Error::other)?;
     let text = format!("{}\n", wasmbed_wire::Digest(seed));
@@ -103,8 +138,10 @@ fn create(path: &Path) -> io::Result<String> {
         std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
-    std::fs::rename(&draft, path)?;
-    Ok(text)
+    // Unlike a renamed file, a link never takes the place of another key.
+    let linked = std::fs::hard_link(&draft, path);
+    std::fs::remove_file(&draft)?;
+    linked.map(|()| seed)
 }
 
 #[cfg(test)]
@@ -126,6 +163,10 @@ mod tests {
             size: 5,
             digest: Digest([2; 32]),
             block_bytes: 512,
+            board: None,
+            counter: 0,
+            patch: None,
+            trial: None,
         }
     }
 
@@ -153,6 +194,8 @@ mod tests {
         assert_eq!(first.public(), again.public());
         let mode = std::fs::metadata(&path).expect("the file").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+        assert!(Signer::create(&path).is_err(), "a key never takes another one's place");
+        assert_eq!(Signer::load(&path).expect("the same key").public(), first.public());
         std::fs::write(&path, "nonsense").expect("written");
         assert!(matches!(Signer::load_or_create(&path), Err(KeyError::Format { .. })));
     }

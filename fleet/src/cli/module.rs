@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use wasmbed_wire::{Digest, ModuleName, limits::MAX_PAYLOAD_BYTES};
+use wasmbed_wire::{Digest, ModuleName, limits::MAX_MODULE_BYTES};
 
 use super::{Common, device::once, output, table::Table};
 use crate::{
@@ -115,7 +115,7 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     let size = file.metadata().with_context(unreadable)?.len();
     artifacts::check_size(size).map_err(refused)?;
     let mut bytes = Vec::new();
-    file.take(u64::from(MAX_PAYLOAD_BYTES) + 1).read_to_end(&mut bytes).with_context(unreadable)?;
+    file.take(u64::from(MAX_MODULE_BYTES) + 1).read_to_end(&mut bytes).with_context(unreadable)?;
     artifacts::check_size(bytes.len() as u64).map_err(refused)?;
     Ok(bytes)
 }

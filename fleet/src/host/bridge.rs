@@ -62,6 +62,8 @@ pub(super) struct Port {
 pub(super) trait Observer {
     /// The line is there.
     fn connected(&mut self);
+    /// The board gave a sign of life on a link that is up.
+    fn heard(&mut self);
     /// The board printed this.
     fn console(&mut self, text: &[u8]);
     /// The link's counters; called often.
@@ -201,6 +203,9 @@ impl<'a> Bridge<'a> {
             if bytes.is_empty() {
                 break;
             }
+        }
+        if self.link.is_up() {
+            observer.heard();
         }
         self.flush_waiting();
     }

@@ -22,17 +22,20 @@ use wasmbed_wire::{DeviceId, message::LinkCounters};
 use super::{
     bridge::{self, Observer},
     console::Console,
-    launch::{Launch, Launcher},
+    launch::{ChipLine, Launch, Launcher},
+    nor::{self, Demand},
     process::{Exit, Process, StartError},
     qmp,
     reporter::{Reporter, unix_ms},
-    restarts::{self, Restarts, Verdict},
+    restarts::{self, Remaps, Restarts, Verdict},
+    watchdog::Watchdog,
 };
 use crate::host_api::{DesiredDevice, EventKind, Power, ProcessStatus, ReportedDevice};
 
 /// Connects for which two starts within one second leave room, so that their numbers still rise.
 const CONNECTS_PER_START: u32 = 64;
 const AS_DESIRED: &str = "as desired";
+const REMAPPED: &str = "the board asked for another image";
 
 /// The task of one device.
 pub(super) struct Device {
@@ -42,6 +45,7 @@ pub(super) struct Device {
     launcher: Arc<Launcher>,
     reporter: Reporter,
     restarts: Restarts,
+    remaps: Remaps,
     /// The last power cycle done.
     cycle: u32,
     /// Starts after a death.
@@ -50,6 +54,8 @@ pub(super) struct Device {
     reason: Option<String>,
     /// What asked for the next start.
     asked: &'static str,
+    /// Whether the board asked for the next start, to run another image.
+    is_remapped: bool,
     /// The last start numbered its connects above this.
     boot_floor: u32,
 }
@@ -69,6 +75,10 @@ enum Disturbance {
 enum Ended {
     Disturbed(Disturbance),
     Died(String),
+    /// The board is to be started again with another image.
+    Remapped,
+    /// A test wanted the power to go.
+    PowerCut,
     /// Could not run at all.
     Failed(String),
 }
@@ -87,10 +97,12 @@ impl Device {
             launcher,
             reporter,
             restarts: Restarts::default(),
+            remaps: Remaps::default(),
             cycle: 0,
             restarted: 0,
             reason: None,
             asked: AS_DESIRED,
+            is_remapped: false,
             boot_floor: 0,
         }
     }
@@ -110,6 +122,7 @@ impl Device {
             // Whoever changes what is desired has taken note of what was.
             self.restarts.forgive();
             self.reason = None;
+            self.is_remapped = false;
             self.asked = if disturbance == Disturbance::Cycle { "power cycle" } else { AS_DESIRED };
         }
     }
@@ -140,6 +153,19 @@ impl Device {
                     self.event(EventKind::StartFailed, &why);
                     return self.give_up(&wanted, why).await;
                 }
+                Ended::Remapped if self.remaps.grant(Instant::now()) => {
+                    self.is_remapped = true;
+                    self.renew(&mut wanted);
+                    continue;
+                }
+                Ended::Remapped => {
+                    let (count, seconds) = (restarts::REMAPS, restarts::WINDOW.as_secs());
+                    format!("the board asked for another image more than {count} times in {seconds} s")
+                }
+                Ended::PowerCut => {
+                    self.restarts.forgive();
+                    format!("power cut in the middle of a flash operation, as {} demanded", nor::FAULT)
+                }
                 Ended::Died(why) => why,
             };
             self.event(EventKind::Exited, &why);
@@ -154,16 +180,21 @@ impl Device {
                 }
                 Verdict::After(pause) => {
                     self.reason = Some(why);
+                    self.is_remapped = false;
                     if let Some(disturbance) = self.pause(&wanted, pause).await {
                         return disturbance;
                     }
                     self.restarted += 1;
-                    // What did not disturb the last start still counts for the next one.
-                    if let Some(now) = self.wanted.borrow().clone() {
-                        wanted.trusted = now.trusted;
-                    }
+                    self.renew(&mut wanted);
                 }
             }
+        }
+    }
+
+    /// What did not disturb the last start still counts for the next one.
+    fn renew(&self, wanted: &mut DesiredDevice) {
+        if let Some(now) = self.wanted.borrow().clone() {
+            wanted.trusted = now.trusted;
         }
     }
 
@@ -183,7 +214,7 @@ impl Device {
 
     async fn run_once(&mut self, wanted: &DesiredDevice) -> Ended {
         self.report(ProcessStatus::Starting, None);
-        let (launch, printer) = match self.prepare(wanted) {
+        let (mut launch, printer) = match self.prepare(wanted) {
             Ok(prepared) => prepared,
             Err(why) => return Ended::Failed(why),
         };
@@ -196,16 +227,31 @@ impl Device {
         };
         self.started(&printer, process.pid(), launch.link.is_none());
         let pid = process.pid();
+        let watchdog = launch.silence.map(Watchdog::new);
         let mut attendant = Attendant {
             printer: &printer,
             reporter: self.reporter.clone(),
             status: self.status(ProcessStatus::Running, Some(pid)),
+            watchdog: watchdog.as_ref(),
         };
-        let attended = attend(&launch, &mut attendant);
+        let mut chip = launch.chip.take();
+        let (id, reporter) = (self.id, self.reporter.clone());
+        let on_reset = |why: &str| {
+            printer.note(&format!("reset: {why}"));
+            reporter.event(id, EventKind::Watchdog, why);
+        };
         let disturbance = tokio::select! {
             exit = process.wait() => return Ended::Died(exit.to_string()),
             disturbance = self.disturbed(wanted) => disturbance,
-            never = attended => match never {},
+            demand = attend_chip(&id, chip.as_mut()) => {
+                process.kill().await;
+                return match demand {
+                    Demand::Remap => Ended::Remapped,
+                    Demand::PowerCut => Ended::PowerCut,
+                };
+            }
+            never = attend(&launch, &mut attendant) => match never {},
+            never = watch(&launch, watchdog.as_ref(), on_reset) => match never {},
         };
         self.report(ProcessStatus::Stopping, Some(pid));
         let exit = end(process, &launch, disturbance).await;
@@ -227,8 +273,9 @@ impl Device {
         Ok((launch, Printer { device: self.id, console, reporter: self.reporter.clone() }))
     }
 
-    fn started(&self, printer: &Printer, pid: u32, is_running: bool) {
+    fn started(&mut self, printer: &Printer, pid: u32, is_running: bool) {
         let (kind, why) = match &self.reason {
+            _ if std::mem::take(&mut self.is_remapped) => (EventKind::Remapped, REMAPPED),
             Some(why) => (EventKind::Restarted, why.as_str()),
             None => (EventKind::Started, self.asked),
         };
@@ -297,6 +344,22 @@ async fn attend(launch: &Launch, attendant: &mut Attendant<'_>) -> Infallible {
     }
 }
 
+/// Is the flash chip, where the host is it.
+async fn attend_chip(device: &DeviceId, line: Option<&mut ChipLine>) -> Demand {
+    match line {
+        Some(ChipLine { listener, chip }) => nor::attend(device, listener, chip).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Resets a silent board, where that is wanted.
+async fn watch(launch: &Launch, watchdog: Option<&Watchdog>, on_reset: impl FnMut(&str)) -> Infallible {
+    match (&launch.qmp, watchdog) {
+        (Some(qmp), Some(watchdog)) => watchdog.watch(qmp, on_reset).await,
+        _ => std::future::pending().await,
+    }
+}
+
 /// Where the device's text goes.
 #[derive(Clone)]
 struct Printer {
@@ -325,11 +388,19 @@ struct Attendant<'a> {
     printer: &'a Printer,
     reporter: Reporter,
     status: ReportedDevice,
+    watchdog: Option<&'a Watchdog>,
 }
 
 impl Observer for Attendant<'_> {
     fn connected(&mut self) {
+        self.heard();
         self.reporter.report(ReportedDevice { since_ms: unix_ms(), ..self.status.clone() });
+    }
+
+    fn heard(&mut self) {
+        if let Some(watchdog) = self.watchdog {
+            watchdog.heard();
+        }
     }
 
     fn console(&mut self, text: &[u8]) {

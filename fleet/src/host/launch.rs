@@ -2,21 +2,26 @@
 //!
 //! A device's folder is its alone (0700) and holds what it is started from, what it keeps over a power
 //! cycle, and its console log. Sockets lie there too, unless that would make their paths longer than
-//! the kernel allows.
+//! the kernel allows. A board with firmware has its flash there (`flash.bin`, or the file of its bank),
+//! what was last written to it as in a factory (`factory`), and for a chip where its window is
+//! (`window.address`); `fault.toml` is for tests (`nor`).
 //!
 //! Not here: what a board needs (`wasmbed-boards`), and the process itself (`process`).
 
 mod agent;
+mod flash;
+mod images;
 
 use std::{
     env, fs, io,
     os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use tempfile::TempDir;
 use tokio::net::UnixListener;
-use wasmbed_boards::{Board, Boards, Firmware, Holds, Image, ImageError, Place, Places, Run};
+use wasmbed_boards::{Board, Boards, Holds, ImageError, Place, Places, Run};
 use wasmbed_wire::{
     BoardName, DeviceId, Seq,
     id::MAX_NAME_BYTES,
@@ -25,14 +30,17 @@ use wasmbed_wire::{
 
 use super::{
     bridge::Port,
+    nor::Chip,
     process::{Spec, find},
 };
 use crate::{connection::Connection, host_api::DesiredDevice};
+use images::Images;
 
 /// Longest path of a socket, in bytes, with its end.
 const SOCKET_PATH_BYTES: usize = 108;
 const LINK: &str = "link.sock";
 const QMP: &str = "qmp.sock";
+const NOR: &str = "nor.sock";
 
 /// Prepares devices of every board.
 pub(super) struct Launcher {
@@ -51,6 +59,10 @@ pub(super) struct Launch {
     pub(super) qmp: Option<PathBuf>,
     /// Where the emulator will connect with its serial line, if it has one.
     pub(super) link: Option<Link>,
+    /// The flash chip, if the host is it.
+    pub(super) chip: Option<ChipLine>,
+    /// How long the board may be silent.
+    pub(super) silence: Option<Duration>,
 }
 
 /// The host's end of a serial line before it is there.
@@ -59,17 +71,31 @@ pub(super) struct Link {
     pub(super) port: Port,
 }
 
+/// A flash chip and its end of a serial line before that is there.
+pub(super) struct ChipLine {
+    pub(super) listener: UnixListener,
+    pub(super) chip: Chip,
+}
+
 /// Why a device cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PrepareError {
     #[error("this host knows no board {board}; it knows {known}")]
     UnknownBoard { board: BoardName, known: String },
-    #[error("no firmware for {board} at {}; build it with `cargo xtask fw`, or point the host to the folder of images", path.display())]
-    NoImage { board: BoardName, path: PathBuf },
+    #[error("no bootloader for {board} at {}; build it with `cargo xtask fw`, or point the host to the folder of firmware", path.display())]
+    NoBoot { board: BoardName, path: PathBuf },
+    #[error("{} is not signed, and no board starts what is not; sign it with `wasmbed firmware sign` as {board}.wbfw beside it, or start with `wasmbed up`, which does", path.display())]
+    Unsigned { board: BoardName, path: PathBuf },
+    #[error("{}: {message}", path.display())]
+    BadFirmware { path: PathBuf, message: String },
     #[error("{}: {source}", path.display())]
     BadImage { path: PathBuf, source: ImageError },
-    #[error("board {board} has no [firmware], but its run.files holds an image")]
+    #[error("board {board} has no [firmware], but its run.files holds some")]
     NoFirmware { board: BoardName },
+    #[error("board {board} has no file for its flash bank")]
+    NoBank { board: BoardName },
+    #[error("board {board} has no flash chip, but its run.files holds a window")]
+    NoChip { board: BoardName },
     #[error("{count} trusted keys do not fit into a provisioning blob of {} bytes", provision::MAX_BYTES)]
     TooManyKeys { count: usize },
     #[error("board {board} uses {{{}}}, which is nothing it has", place.name())]
@@ -126,12 +152,8 @@ impl Launcher {
     }
 
     fn is_startable(&self, board: &Board) -> bool {
-        let image = board.firmware.is_none() || self.image_path(board).is_file();
-        image && find(&self.program(&board.run)).is_some()
-    }
-
-    fn image_path(&self, board: &Board) -> PathBuf {
-        self.firmware.join(format!("{}.elf", board.name))
+        let has_images = Images::of(board, &self.firmware).is_none_or(|images| images.are_there());
+        has_images && find(&self.program(&board.run)).is_some()
     }
 
     /// Makes everything the device is started from, afresh where it is not the device's own. The device
@@ -145,10 +167,23 @@ impl Launcher {
             (Place::Dir, dir.clone()),
             (Place::Link, sockets.join(LINK)),
             (Place::Qmp, sockets.join(QMP)),
+            (Place::Nor, sockets.join(NOR)),
         ]);
+        let images = Images::of(board, &self.firmware);
+        let mut chip = match (&board.firmware, &images) {
+            (Some(firmware), Some(images)) => flash::prepare(board, firmware, images, &dir)?,
+            _ => None,
+        };
         for file in board.run.files() {
             let contents = match file.holds {
-                Holds::Image => self.image(board)?,
+                Holds::Boot => {
+                    let images = images.as_ref().ok_or(PrepareError::NoFirmware { board: board.name })?;
+                    images.boot()?
+                }
+                Holds::Window => {
+                    let chip = chip.as_mut().ok_or(PrepareError::NoChip { board: board.name })?;
+                    chip.window().map_err(at(&dir))?
+                }
                 Holds::Provision => blob(device, boot_floor)?,
             };
             let path = file.fill(&dir, &contents).map_err(at(&dir.join(&file.name)))?;
@@ -164,10 +199,20 @@ impl Launcher {
             .map_err(|place| PrepareError::NoSuchPlace { board: board.name, place })?;
         let spec = Spec { program: self.program(&board.run), remedy: remedy(&board.run), args, dir };
         let (qmp, link) = match board.run {
-            Run::Qemu { .. } => (Some(sockets.join(QMP)), Some(self.listen(device, &sockets.join(LINK))?)),
+            Run::Qemu { .. } => {
+                let listener = listen(&sockets.join(LINK))?;
+                let connection = self.connection.with_identity(device.id.as_str(), &device.password);
+                let port = Port { device: device.id, connection };
+                (Some(sockets.join(QMP)), Some(Link { listener, port }))
+            }
             Run::Process { .. } => (None, None),
         };
-        Ok(Launch { spec, qmp, link })
+        let chip = match chip {
+            Some(chip) => Some(ChipLine { listener: listen(&sockets.join(NOR))?, chip }),
+            None => None,
+        };
+        let silence = board.run.watchdog_ms().map(|ms| Duration::from_millis(ms.into()));
+        Ok(Launch { spec, qmp, link, chip, silence })
     }
 
     /// The program of this name beside this one is meant when a board names the agent's.
@@ -182,35 +227,15 @@ impl Launcher {
         }
     }
 
-    fn image(&self, board: &Board) -> Result<Vec<u8>, PrepareError> {
-        let Some(Firmware { memory, .. }) = &board.firmware else {
-            return Err(PrepareError::NoFirmware { board: board.name });
-        };
-        let path = self.image_path(board);
-        let elf = match fs::read(&path) {
-            Ok(elf) => elf,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(PrepareError::NoImage { board: board.name, path });
-            }
-            Err(source) => return Err(PrepareError::Io { path, source }),
-        };
-        match Image::from_elf(&elf, memory) {
-            Ok(image) => Ok(image.bytes),
-            Err(source) => Err(PrepareError::BadImage { path, source }),
-        }
-    }
-
-    fn listen(&self, device: &DesiredDevice, path: &Path) -> Result<Link, PrepareError> {
-        // What is there was left by the last start: the folder is this device's alone.
-        let listener = remove_if_there(path).and_then(|()| UnixListener::bind(path)).map_err(at(path))?;
-        let connection = self.connection.with_identity(device.id.as_str(), &device.password);
-        Ok(Link { listener, port: Port { device: device.id, connection } })
-    }
-
     fn unknown_board(&self, board: BoardName) -> PrepareError {
         let known: Vec<&str> = self.boards.iter().map(|board| board.name.as_str()).collect();
         PrepareError::UnknownBoard { board, known: known.join(", ") }
     }
+}
+
+fn listen(path: &Path) -> Result<UnixListener, PrepareError> {
+    // What is there was left by the last start: the folder is this device's alone.
+    remove_if_there(path).and_then(|()| UnixListener::bind(path)).map_err(at(path))
 }
 
 fn remedy(run: &Run) -> String {
@@ -288,5 +313,6 @@ impl Sockets {
 
 /// Whether a socket of any device fits in its folder in `base`.
 fn is_short_enough(base: &Path) -> bool {
-    base.as_os_str().len() + 1 + MAX_NAME_BYTES + 1 + LINK.len().max(QMP.len()) < SOCKET_PATH_BYTES
+    base.as_os_str().len() + 1 + MAX_NAME_BYTES + 1 + LINK.len().max(QMP.len()).max(NOR.len())
+        < SOCKET_PATH_BYTES
 }

@@ -12,6 +12,10 @@ pub(super) const BUDGET: usize = 5;
 pub(super) const WINDOW: Duration = Duration::from_secs(60);
 const LONGEST: Duration = Duration::from_secs(30);
 
+/// Starts with another image allowed within [`WINDOW`]: a board that tries an image and goes back needs
+/// two, one that asks without end would start for ever.
+pub(super) const REMAPS: usize = 20;
+
 /// What follows a death.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -30,9 +34,7 @@ pub(super) struct Restarts {
 impl Restarts {
     /// The process died at `now`.
     pub(super) fn on_death(&mut self, now: Instant) -> Verdict {
-        while self.recent.front().is_some_and(|at| now.duration_since(*at) >= WINDOW) {
-            self.recent.pop_front();
-        }
+        forget_old(&mut self.recent, now);
         if self.recent.len() >= BUDGET {
             return Verdict::Spent;
         }
@@ -44,6 +46,30 @@ impl Restarts {
     /// Somebody asked for a start: what was is forgiven.
     pub(super) fn forgive(&mut self) {
         self.recent.clear();
+    }
+}
+
+/// The starts of one device with another image, which are no deaths.
+#[derive(Debug, Default)]
+pub(super) struct Remaps {
+    recent: VecDeque<Instant>,
+}
+
+impl Remaps {
+    /// The board asks for another image at `now`: whether it gets it.
+    pub(super) fn grant(&mut self, now: Instant) -> bool {
+        forget_old(&mut self.recent, now);
+        let is_granted = self.recent.len() < REMAPS;
+        if is_granted {
+            self.recent.push_back(now);
+        }
+        is_granted
+    }
+}
+
+fn forget_old(recent: &mut VecDeque<Instant>, now: Instant) {
+    while recent.front().is_some_and(|at| now.duration_since(*at) >= WINDOW) {
+        recent.pop_front();
     }
 }
 
@@ -85,6 +111,15 @@ mod tests {
         }
         restarts.forgive();
         assert_eq!(restarts.on_death(now + WINDOW), Verdict::After(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_board_that_asks_for_images_without_end_gets_no_more() {
+        let mut remaps = Remaps::default();
+        let now = Instant::now();
+        assert!((0..REMAPS).all(|_| remaps.grant(now)));
+        assert!(!remaps.grant(now));
+        assert!(remaps.grant(now + WINDOW));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use wasmbed_wire::{
 };
 
 use super::fleet::Claimed;
-use crate::store::{Payloads, StoreError, StoredArtifact};
+use crate::store::{Payloads, Served, StoreError};
 
 /// Requests that may wait.
 pub(super) const MAX_WAITING: usize = 256;
@@ -66,7 +66,7 @@ impl BlockServer {
         }
     }
 
-    async fn send(&self, device: &DeviceId, artifact: &StoredArtifact, get: Get) {
+    async fn send(&self, device: &DeviceId, artifact: &Served, get: Get) {
         let topic = Full { prefix: &self.prefix, device, rest: Down::Block(artifact.id) }.to_string();
         let wanted = (0..32).filter(|bit| get.bitmap & 1 << bit != 0);
         for index in wanted.filter_map(|bit: u32| get.base.checked_add(bit)) {
@@ -79,7 +79,7 @@ impl BlockServer {
         }
     }
 
-    async fn artifact(&mut self, id: ArtifactId) -> Result<Option<Arc<StoredArtifact>>, StoreError> {
+    async fn artifact(&mut self, id: ArtifactId) -> Result<Option<Arc<Served>>, StoreError> {
         if let Some(found) = self.cache.get(&id) {
             return Ok(Some(found));
         }
@@ -95,7 +95,7 @@ impl BlockServer {
 }
 
 /// The bytes of one block: 0 is the manifest, the rest the pieces of the payload.
-fn block(artifact: &StoredArtifact, index: u32) -> Option<&[u8]> {
+fn block(artifact: &Served, index: u32) -> Option<&[u8]> {
     let Some(piece) = index.checked_sub(1) else { return Some(&artifact.manifest) };
     let size = usize::from(artifact.block_bytes);
     let start = usize::try_from(piece).ok()?.checked_mul(size)?;
@@ -105,20 +105,20 @@ fn block(artifact: &StoredArtifact, index: u32) -> Option<&[u8]> {
 
 /// The artifacts used last, newest first.
 #[derive(Default)]
-struct Cache(VecDeque<Arc<StoredArtifact>>);
+struct Cache(VecDeque<Arc<Served>>);
 
 impl Cache {
-    fn get(&mut self, id: &ArtifactId) -> Option<Arc<StoredArtifact>> {
+    fn get(&mut self, id: &ArtifactId) -> Option<Arc<Served>> {
         let at = self.0.iter().position(|artifact| artifact.id == *id)?;
         let found = self.0.remove(at)?;
         self.0.push_front(Arc::clone(&found));
         Some(found)
     }
 
-    fn put(&mut self, artifact: StoredArtifact) -> Arc<StoredArtifact> {
+    fn put(&mut self, artifact: Served) -> Arc<Served> {
         let artifact = Arc::new(artifact);
         self.0.push_front(Arc::clone(&artifact));
-        let size = |artifact: &Arc<StoredArtifact>| artifact.payload.len() + artifact.manifest.len();
+        let size = |artifact: &Arc<Served>| artifact.payload.len() + artifact.manifest.len();
         while self.0.len() > 1 && self.0.iter().map(size).sum::<usize>() > CACHE_BYTES {
             self.0.pop_back();
         }
@@ -129,13 +129,10 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wasmbed_wire::RuntimeId;
 
-    fn artifact(id: u8, payload: usize) -> StoredArtifact {
-        StoredArtifact {
+    fn artifact(id: u8, payload: usize) -> Served {
+        Served {
             id: ArtifactId([id; 8]),
-            classes: 0,
-            runtime: RuntimeId([0; 8]),
             block_bytes: 256,
             manifest: Bytes::from_static(b"manifest"),
             payload: (0..payload).map(|byte| byte as u8).collect::<Vec<u8>>().into(),

@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 
 use wasmbed_plan::Time;
-use wasmbed_wire::{CommandId, DeviceId, Digest, HostId, ModuleName, message::Verb};
+use wasmbed_wire::{ArtifactId, CommandId, DeviceId, Digest, HostId, ModuleName, message::Verb};
 
 use super::{Publish, fleet::Fleet, fleet::Record, fleet_topic};
-use crate::store::{DeviceRow, Event, ModuleRow, NewEvent, NewModule, StoreError, StoredArtifact};
+use crate::store::{
+    DeviceRow, Event, FirmwareWish, KeyRow, KeyringRow, ModuleRow, NewEvent, NewFirmware, NewModule,
+    NewPatch, StoreError, StoredArtifact,
+};
 
 /// A set of changes; empty ones cost nothing.
 #[derive(Debug, Default)]
@@ -25,6 +28,14 @@ pub(super) struct Change {
     pub(super) artifacts: Vec<(ModuleName, String, StoredArtifact)>,
     /// A version to forget.
     pub(super) removed_module: Option<(ModuleName, String)>,
+    /// A firmware to store.
+    pub(super) firmware: Option<NewFirmware>,
+    /// A firmware to forget.
+    pub(super) removed_firmware: Option<ArtifactId>,
+    /// A patch to store.
+    pub(super) patch: Option<NewPatch>,
+    /// All keys from now on, and the keyring that says so.
+    pub(super) keys: Option<(Vec<KeyRow>, Option<KeyringRow>)>,
     /// What to ask of devices once.
     pub(super) commands: Vec<(DeviceId, Verb)>,
     /// What to record.
@@ -33,11 +44,12 @@ pub(super) struct Change {
     pub(super) answer: Option<RememberedAnswer>,
 }
 
-/// A change of one module of one device.
+/// A change of what one device should run.
 #[derive(Debug)]
 pub(super) enum Desired {
     Put(ModuleRow),
     Remove(ModuleName),
+    Firmware(Option<FirmwareWish>),
 }
 
 /// What was answered to a request with an id.
@@ -66,6 +78,10 @@ impl Change {
             module,
             artifacts,
             removed_module,
+            firmware,
+            removed_firmware,
+            patch,
+            keys,
             commands,
             events,
             answer,
@@ -77,6 +93,10 @@ impl Change {
             && module.is_none()
             && artifacts.is_empty()
             && removed_module.is_none()
+            && firmware.is_none()
+            && removed_firmware.is_none()
+            && patch.is_none()
+            && keys.is_none()
             && commands.is_empty()
             && events.is_empty()
             && answer.is_none()
@@ -122,10 +142,18 @@ impl Fleet {
             for (name, version, artifact) in &change.artifacts {
                 store.put_artifact(name, version, artifact)?;
             }
+            if let Some(firmware) = &change.firmware {
+                store.put_firmware(now, firmware)?;
+            }
+            if let Some(patch) = &change.patch {
+                store.put_patch(patch)?;
+            }
             for (device, desired) in &change.desired {
                 match desired {
                     Desired::Put(module) => store.put_desired(device, module)?,
                     Desired::Remove(name) => store.remove_desired(device, name)?,
+                    Desired::Firmware(Some(wish)) => store.put_desired_firmware(device, wish)?,
+                    Desired::Firmware(None) => store.remove_desired_firmware(device)?,
                 }
             }
             for device in &change.removed {
@@ -133,6 +161,13 @@ impl Fleet {
             }
             if let Some((name, version)) = &change.removed_module {
                 store.remove_module(name, version)?;
+            }
+            if let Some(artifact) = &change.removed_firmware {
+                store.remove_firmware(artifact)?;
+            }
+            if let Some((keys, keyring)) = &change.keys {
+                store.put_keys(keys.iter())?;
+                keyring.iter().try_for_each(|keyring| store.put_keyring(keyring))?;
             }
             for (device, verb) in &change.commands {
                 stored.commands.push((*device, *verb, store.next("command")?));
@@ -170,7 +205,13 @@ impl Fleet {
             match desired {
                 Desired::Put(module) => drop(record.modules.insert(module.name, module)),
                 Desired::Remove(name) => drop(record.modules.remove(&name)),
+                Desired::Firmware(wish) => record.firmware = wish,
             }
+        }
+        if let Some((keys, keyring)) = change.keys {
+            self.keys = keys;
+            self.keyrings.extend(keyring);
+            self.publish_keys();
         }
         for id in change.removed {
             self.records.remove(&id);

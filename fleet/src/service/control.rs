@@ -2,7 +2,10 @@
 
 mod deploy;
 mod devices;
+mod firmware;
+mod keys;
 mod modules;
+mod update;
 
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -97,6 +100,19 @@ impl Fleet {
             Request::ModuleRemove(remove) => self.module_remove(&remove),
             Request::Deploy(deploy) => self.deploy(&deploy),
             Request::Undeploy(undeploy) => self.undeploy(&undeploy),
+            Request::FirmwareList => self.firmware_list(now).and_then(only),
+            Request::FirmwareShow(named) => self.firmware_show(now, &named).and_then(only),
+            Request::FirmwareVerify(named) => self.firmware_verify(now, &named).and_then(only),
+            Request::FirmwareRemove(remove) => self.firmware_remove(&remove),
+            Request::FirmwareDeploy(deploy) => self.firmware_deploy(now, &deploy),
+            Request::FirmwareCancel(targets) => self.firmware_cancel(&targets.to),
+            Request::FirmwareRollback(targets) => self.firmware_rollback(now, &targets.to),
+            Request::FirmwareClear(targets) => self.firmware_clear(&targets.to),
+            Request::FirmwareStatus(of) => self.firmware_status(&of).and_then(only),
+            Request::KeyList => only(self.key_list(now)),
+            Request::KeyAdd(add) => self.key_add(now, &add),
+            Request::KeyRetire(retire) => self.key_retire(now, &retire),
+            Request::KeyringImport(import) => self.keyring_import(now, &import),
             Request::EventList(filter) => self.store.events(&filter).map_err(internal).and_then(only),
         }
     }

@@ -9,7 +9,8 @@ use wasmbed_wire::{
 };
 
 use super::{
-    change::Change,
+    change::{Change, Desired},
+    firmware::{self, Followed},
     fleet::{Fleet, Record},
 };
 use crate::{
@@ -83,8 +84,11 @@ impl Fleet {
         record.row.memory.boot = state.boot;
         if let Some(device) = self.view.devices.get_mut(id) {
             device.presence = match state.status {
+                // What ends the connection of a device that restarts on purpose is that restart.
+                Status::Offline if device.presence == Presence::Updating => Presence::Updating,
                 Status::Offline => Presence::Offline,
-                Status::Online | Status::Updating => Presence::Online,
+                Status::Online => Presence::Online,
+                Status::Updating => Presence::Updating,
             };
         }
     }
@@ -128,14 +132,40 @@ impl Fleet {
             device.reported = Some(reported.revision);
         }
         let modules: Vec<api::ModuleReport> = reported.modules.iter().map(report).collect();
+        let firmware = reported.firmware.map(firmware::kept);
         let known = &record.row.memory;
-        if known.revision == Some(reported.revision) && known.modules == modules {
+        let is_same = known.revision == Some(reported.revision)
+            && known.modules == modules
+            && known.firmware == firmware
+            && known.keyring == reported.keyring;
+        if is_same {
             return;
         }
-        let events = transitions(record, &modules);
-        let memory = Memory { revision: Some(reported.revision), modules, ..known.clone() };
-        let row = DeviceRow { memory, ..record.row.clone() };
-        if events.is_empty() {
+        let mut events = transitions(record, &modules);
+        let Followed { events: of_firmware, told, wish } = Fleet::follow_firmware(record, firmware.as_ref());
+        events.extend(of_firmware);
+        let keyring_changed = known.keyring != reported.keyring;
+        if let Some(version) = reported.keyring.filter(|_| keyring_changed) {
+            let reason = format!("it trusts the keys of keyring {version} from now on");
+            events.push(NewEvent::new(Severity::Info, "keyring-accepted", reason).device(*id));
+        }
+        let memory = Memory {
+            revision: Some(reported.revision),
+            modules,
+            firmware,
+            told,
+            keyring: reported.keyring,
+            ..known.clone()
+        };
+        let mut row = DeviceRow { memory, ..record.row.clone() };
+        if let Some(wish) = wish {
+            row.revision += 1;
+            let desired = vec![(*id, Desired::Firmware(Some(wish)))];
+            self.commit_or_log(
+                now,
+                Change { devices: [(*id, row)].into(), desired, events, ..Change::default() },
+            );
+        } else if events.is_empty() && !keyring_changed {
             // Mere progress is reported again; what was told as an event must not be told twice.
             if let Some(record) = self.records.get_mut(id) {
                 record.row = row;
@@ -143,6 +173,9 @@ impl Fleet {
             self.mark_dirty(now, id);
         } else {
             self.commit_or_log(now, Change { devices: [(*id, row)].into(), events, ..Change::default() });
+        }
+        if keyring_changed && let Some(message) = self.keys_of_device(id) {
+            self.publish(message);
         }
     }
 
@@ -216,6 +249,13 @@ fn describe(info: &Info<'_>) -> api::DeviceInfo {
         slot_bytes: info.slot_bytes,
         block_bytes: info.block_bytes,
         heap_bytes: info.heap_bytes,
+        firmware_slots: info.firmware_slots.map(|slots| api::FirmwareSlots {
+            running: slots.running,
+            other: slots.other,
+            image_bytes: slots.image_bytes,
+            patch_bytes: slots.patch_bytes,
+            counter: slots.counter,
+        }),
     }
 }
 

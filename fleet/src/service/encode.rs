@@ -3,7 +3,7 @@
 use wasmbed_plan::Stage;
 use wasmbed_wire::{
     DeviceId, HostId, Seq,
-    message::{Desired, DesiredModule, Setting},
+    message::{Desired, DesiredFirmware, DesiredModule, Setting},
     topic::Down,
 };
 
@@ -38,7 +38,7 @@ impl Fleet {
             power: if is_on { Power::On } else { Power::Off },
             cycle: row.cycle,
             password: self.password(&row.id),
-            trusted: vec![self.options.trusted],
+            trusted: vec![self.options.signer.public()],
         }
     }
 }
@@ -64,7 +64,13 @@ fn encode(record: &Record) -> Option<Vec<u8>> {
         revision: record.row.revision,
         modules: Seq::new(&modules),
         heartbeat_ms: Some(record.row.heartbeat_ms),
-        firmware: None,
+        firmware: record.firmware.as_ref().map(|wish| DesiredFirmware {
+            artifact: wish.artifact,
+            image: wish.image,
+            patch: wish.patch.map(|patch| patch.artifact),
+            generation: wish.generation,
+            confirm: wish.confirm,
+        }),
     };
     minicbor::to_vec(desired).ok()
 }

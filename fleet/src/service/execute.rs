@@ -55,9 +55,9 @@ impl Fleet {
         match *action {
             Action::PublishDevice(id) => {
                 self.view.record(now, action);
-                if let Some(message) = self.desired_of_device(&id) {
-                    self.publish(message);
-                }
+                // First the keys: what is desired may be signed by one that is new.
+                let messages = [self.keys_of_device(&id), self.desired_of_device(&id)];
+                messages.into_iter().flatten().for_each(|message| self.publish(message));
             }
             Action::PublishHost(id) => {
                 self.view.record(now, action);

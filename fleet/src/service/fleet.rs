@@ -9,16 +9,17 @@ use wasmbed_boards::Boards;
 use wasmbed_broker::credentials::{Role, Secret};
 use wasmbed_plan::{Device, Host, Link, Policy, Power, Time, View};
 use wasmbed_wire::{
-    DeviceId, HostId, ModuleName, PublicKey,
+    DeviceId, HostId, ModuleName,
     message::{Command, Status, Verb},
     topic::{self, Down, Full},
 };
 
-use super::{FLEET_LEVEL, Publish, change::Change, fleet_topic};
+use super::{FLEET_LEVEL, Publish, change::Change, fleet_topic, patches::Desk};
 use crate::{
     api,
+    artifacts::Signer,
     host_api::{self, HOST_LEVEL},
-    store::{DeviceRow, ModuleRow, NewEvent, Severity, Store, StoreError},
+    store::{DeviceRow, FirmwareWish, KeyRow, KeyringRow, ModuleRow, NewEvent, Severity, Store, StoreError},
 };
 
 /// Log lines kept of each device.
@@ -50,8 +51,8 @@ pub struct Options {
     pub boards: Boards,
     /// What passwords of emulated devices are made from.
     pub secret: Secret,
-    /// The key devices are provisioned to trust.
-    pub trusted: PublicKey,
+    /// The service's own key: devices are provisioned to trust it.
+    pub signer: Arc<Signer>,
 }
 
 /// The fleet: takes messages, requests and the time, gives messages to publish. Knows no sockets and no
@@ -63,6 +64,9 @@ pub struct Fleet {
     pub(super) records: BTreeMap<DeviceId, Record>,
     pub(super) host_info: BTreeMap<HostId, HostFacts>,
     pub(super) unclaimed: BTreeMap<DeviceId, u64>,
+    pub(super) keys: Vec<KeyRow>,
+    pub(super) keyrings: Vec<KeyringRow>,
+    pub(super) patches: Desk,
     claimed: Claimed,
     outbox: VecDeque<Publish>,
     next_deadline: Option<Time>,
@@ -75,6 +79,7 @@ pub struct Fleet {
 pub(super) struct Record {
     pub(super) row: DeviceRow,
     pub(super) modules: BTreeMap<ModuleName, ModuleRow>,
+    pub(super) firmware: Option<FirmwareWish>,
     pub(super) status: Option<Status>,
     pub(super) heartbeat: Option<api::Heartbeat>,
     pub(super) process: Option<host_api::ReportedDevice>,
@@ -96,6 +101,7 @@ impl Record {
         Record {
             row,
             modules: BTreeMap::new(),
+            firmware: None,
             status: None,
             heartbeat: None,
             process: None,
@@ -126,6 +132,9 @@ impl Fleet {
             records: BTreeMap::new(),
             host_info: BTreeMap::new(),
             unclaimed: BTreeMap::new(),
+            keys: Vec::new(),
+            keyrings: Vec::new(),
+            patches: Desk::default(),
             claimed: Claimed::default(),
             outbox: VecDeque::new(),
             next_deadline: None,
@@ -147,6 +156,12 @@ impl Fleet {
                 record.modules.insert(module.name, module);
             }
         }
+        for (id, wish) in fleet.store.desired_firmware()? {
+            if let Some(record) = fleet.records.get_mut(&id) {
+                record.firmware = Some(wish);
+            }
+        }
+        fleet.load_keys(now)?;
         fleet.adopt_options(now)?;
         Ok(fleet)
     }

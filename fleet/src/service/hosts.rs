@@ -79,6 +79,8 @@ impl Fleet {
             EventKind::Stopped => (Severity::Info, "process-stopped"),
             EventKind::StartFailed => (Severity::Alert, "process-start-failed"),
             EventKind::BudgetExhausted => (Severity::Alert, "process-budget-exhausted"),
+            EventKind::Remapped => (Severity::Info, "process-remapped"),
+            EventKind::Watchdog => (Severity::Warning, "process-watchdog"),
         };
         let new = NewEvent::new(severity, kind, event.reason.clone()).device(event.device).host(id);
         if let Some(facts) = self.host_info.get_mut(&id) {

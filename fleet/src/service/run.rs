@@ -23,9 +23,9 @@ use wasmbed_wire::{
 use super::{
     FLEET_LEVEL, Fleet, Options, Publish,
     blocks::{self, BlockRequest, BlockServer},
-    fleet_topic,
+    fleet_topic, patches,
     uploads::{self, Upload},
-    worker::{self, Clock, Input, Reply},
+    worker::{self, Clock, Input, Outputs, Reply},
 };
 use crate::{
     api::{Answer, ServiceState},
@@ -64,6 +64,8 @@ pub struct ServiceConfig {
     pub heartbeat_ms: u32,
     /// Whether unknown devices of known boards are registered when they first speak.
     pub auto_register: bool,
+    /// How large `fleet.db` may become, in bytes; as large as the disk allows if absent.
+    pub max_store_bytes: Option<u64>,
 }
 
 /// Runs the service until the shutdown.
@@ -82,7 +84,10 @@ pub async fn run(config: ServiceConfig, mut shutdown: Shutdown) -> anyhow::Resul
     let clock = Clock::new();
     let (client, events) = connect(&config.connection, clock);
     let store = Store::open(&config.data_dir.join("fleet.db"))?;
-    let payloads = store.payloads()?;
+    if let Some(bytes) = config.max_store_bytes {
+        store.limit_bytes(bytes)?;
+    }
+    let (payloads, images) = (store.payloads()?, store.payloads()?);
     let options = Options {
         prefix: prefix.clone(),
         policy: config.policy,
@@ -90,7 +95,7 @@ pub async fn run(config: ServiceConfig, mut shutdown: Shutdown) -> anyhow::Resul
         auto_register: config.auto_register,
         boards: boards.clone(),
         secret: config.secret,
-        trusted: signer.public(),
+        signer: Arc::clone(&signer),
     };
     let fleet = Fleet::open(clock.now(), store, options)?;
     let outdated = fleet.outdated()?;
@@ -99,12 +104,20 @@ pub async fn run(config: ServiceConfig, mut shutdown: Shutdown) -> anyhow::Resul
     let (out, outgoing) = mpsc::unbounded_channel();
     let (block, block_requests) = mpsc::channel(blocks::MAX_WAITING);
     let (upload, upload_requests) = mpsc::channel(uploads::MAX_WAITING);
+    let (patch, patch_orders) = mpsc::unbounded_channel();
     let server = BlockServer::new(payloads, fleet.claimed(), client.clone(), prefix.clone());
     let blocks = tokio::spawn(server.run(block_requests));
+    let patcher = tokio::spawn(patches::make_all(Arc::clone(&signer), images, patch_orders, input.clone()));
     let builder = tokio::spawn(uploads::build_all(signer, Arc::new(boards), upload_requests, input.clone()));
     let rebuild = tokio::spawn(rebuild(outdated, upload.clone()));
     let publisher = tokio::spawn(publish_all(client.clone(), outgoing));
-    let thread = worker::start(Handle::current(), clock, fleet, inputs, out.clone())?;
+    let thread = worker::start(
+        Handle::current(),
+        clock,
+        fleet,
+        inputs,
+        Outputs { publish: out.clone(), patches: patch },
+    )?;
 
     let mut link = LinkTask { client, events, prefix, input, block, upload, out, connected: false };
     let ended = tokio::select! {
@@ -116,6 +129,7 @@ pub async fn run(config: ServiceConfig, mut shutdown: Shutdown) -> anyhow::Resul
     // No more inputs: the thread writes what is left and ends, and the tasks with it.
     blocks.abort();
     builder.abort();
+    patcher.abort();
     rebuild.abort();
     publisher.abort();
     let joined = tokio::task::spawn_blocking(move || thread.join()).await?;

@@ -10,11 +10,20 @@ use super::worker::{Input, Reply};
 use crate::{
     api::{Code, Problem},
     artifacts::{self, Signer},
-    store::NewModule,
+    store::{NewFirmware, NewModule},
 };
 
 /// Uploads that may wait; one more is refused.
 pub(super) const MAX_WAITING: usize = 4;
+
+/// What was made of an upload.
+#[derive(Debug)]
+pub enum Built {
+    /// A module, checked and compiled.
+    Module(NewModule),
+    /// A firmware; whether its key is trusted is still to be seen.
+    Firmware(NewFirmware),
+}
 
 /// One file as it came.
 #[derive(Debug)]
@@ -54,16 +63,20 @@ pub(super) fn busy() -> Problem {
         .hint("try again in a few seconds")
 }
 
-fn build(signer: &Signer, boards: &Boards, what: &str, file: Bytes) -> Result<NewModule, Problem> {
+fn build(signer: &Signer, boards: &Boards, what: &str, file: Bytes) -> Result<Built, Problem> {
     let mut levels = what.split('/');
-    let (Some("module"), Some(name), Some(version), None) =
+    let (Some(kind @ ("module" | "firmware")), Some(name), Some(version), None) =
         (levels.next(), levels.next(), levels.next(), levels.next())
     else {
         return Err(Problem::new(Code::BadRequest, format!("nothing can be put as {what:?}"))
-            .hint("publish the file to _fleet/put/module/NAME/VERSION"));
+            .hint("publish the file to _fleet/put/module/NAME/VERSION or _fleet/put/firmware/NAME/VERSION"));
     };
     let name = name.parse().map_err(|error| {
-        Problem::new(Code::BadRequest, format!("{name:?} cannot be the name of a module: {error}"))
+        Problem::new(Code::BadRequest, format!("{name:?} cannot be the name of a {kind}: {error}"))
     })?;
-    artifacts::build(signer, boards, name, version, file)
+    if kind == "module" {
+        artifacts::build(signer, boards, name, version, file).map(Built::Module)
+    } else {
+        artifacts::admit_firmware(signer, boards, name, version, &file).map(Built::Firmware)
+    }
 }

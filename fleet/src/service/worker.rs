@@ -9,14 +9,18 @@ use bytes::Bytes;
 use tokio::{runtime::Handle, sync::mpsc, time::timeout};
 use wasmbed_plan::Time;
 
-use super::{Fleet, Publish, fleet_topic};
+use super::{Built, Fleet, PatchOrder, Publish, fleet_topic, patches::Pair};
 use crate::{
     api::{Answer, Problem},
-    store::NewModule,
+    store::NewPatch,
 };
 
 /// Longest pause between two looks at the whole fleet.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
+/// How long a request waits for patches; then it is carried out without them.
+const PATCH_MS: u64 = 10_000;
+/// Requests that may wait for patches; further ones are carried out without them.
+const MAX_PARKED: usize = 64;
 
 /// What happens to the fleet.
 #[derive(Debug)]
@@ -30,7 +34,9 @@ pub(super) enum Input {
     /// Somebody wants something.
     Request { verb: String, payload: Bytes, reply: Reply },
     /// An upload was checked and compiled, or refused.
-    Built { built: Box<Result<NewModule, Problem>>, reply: Reply },
+    Built { built: Box<Result<Built, Problem>>, reply: Reply },
+    /// A patch was made, or is not worth making.
+    Patched { order: PatchOrder, made: Option<Box<NewPatch>> },
 }
 
 /// Where an answer goes.
@@ -74,58 +80,112 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Runs the fleet until `inputs` is closed. What is to be published goes to `out`, which has no bound:
-/// every message answers an input or is one desired state, and a full queue here would stop the task
-/// that has to empty it.
+/// A request that waits for patches to be made.
+struct Parked {
+    verb: String,
+    payload: Bytes,
+    reply: Reply,
+    pairs: Vec<Pair>,
+    until: Time,
+}
+
+/// Where the fleet's thread sends what others do.
+pub(super) struct Outputs {
+    /// What is to be published. It has no bound: every message answers an input or is one desired state, and
+    /// a full queue here would stop the task that has to empty it.
+    pub(super) publish: mpsc::UnboundedSender<Publish>,
+    /// Patches to make; never more than there are pairs of images.
+    pub(super) patches: mpsc::UnboundedSender<PatchOrder>,
+}
+
+/// Runs the fleet until `inputs` is closed.
 pub(super) fn start(
     runtime: Handle,
     clock: Clock,
     fleet: Fleet,
     inputs: mpsc::Receiver<Input>,
-    out: mpsc::UnboundedSender<Publish>,
+    out: Outputs,
 ) -> std::io::Result<thread::JoinHandle<()>> {
-    thread::Builder::new().name("fleet".into()).spawn(move || work(&runtime, clock, fleet, inputs, &out))
+    let worker = Worker { clock, fleet, out, parked: Vec::new() };
+    thread::Builder::new().name("fleet".into()).spawn(move || worker.run(&runtime, inputs))
 }
 
-fn work(
-    runtime: &Handle,
+struct Worker {
     clock: Clock,
-    mut fleet: Fleet,
-    mut inputs: mpsc::Receiver<Input>,
-    out: &mpsc::UnboundedSender<Publish>,
-) {
-    loop {
-        let now = clock.now();
-        let pause = fleet.next_deadline().map_or(MAX_PAUSE, |at| Duration::from_millis(at.ms_since(now)));
-        // The timer has to be made inside the runtime.
-        match runtime.block_on(async { timeout(pause.min(MAX_PAUSE), inputs.recv()).await }) {
-            Ok(Some(input)) => step(clock.now(), &mut fleet, input),
-            Ok(None) => break,
-            Err(_) => fleet.on_tick(clock.now()),
+    fleet: Fleet,
+    out: Outputs,
+    parked: Vec<Parked>,
+}
+
+impl Worker {
+    fn run(mut self, runtime: &Handle, mut inputs: mpsc::Receiver<Input>) {
+        loop {
+            let now = self.clock.now();
+            let pause = self.next_deadline().map_or(MAX_PAUSE, |at| Duration::from_millis(at.ms_since(now)));
+            // The timer has to be made inside the runtime.
+            match runtime.block_on(async { timeout(pause.min(MAX_PAUSE), inputs.recv()).await }) {
+                Ok(Some(input)) => self.step(input),
+                Ok(None) => break,
+                Err(_) => self.fleet.on_tick(self.clock.now()),
+            }
+            self.resume();
+            // Deadlines are kept under a stream of inputs, too.
+            let now = self.clock.now();
+            if self.fleet.next_deadline().is_some_and(|at| at <= now) {
+                self.fleet.on_tick(now);
+            }
+            self.send();
         }
-        // Deadlines are kept under a stream of inputs, too.
-        if fleet.next_deadline().is_some_and(|at| at <= clock.now()) {
-            fleet.on_tick(clock.now());
+        self.fleet.flush(self.clock.now());
+    }
+
+    fn next_deadline(&self) -> Option<Time> {
+        self.parked.iter().map(|parked| parked.until).chain(self.fleet.next_deadline()).min()
+    }
+
+    fn send(&mut self) {
+        // Nobody takes anything any more when the service is stopping.
+        while let Some(message) = self.fleet.poll_publish() {
+            let _ = self.out.publish.send(message);
         }
-        while let Some(message) = fleet.poll_publish() {
-            // Nobody publishes any more: the service is stopping.
-            let _ = out.send(message);
+        while let Some(order) = self.fleet.poll_patch() {
+            let _ = self.out.patches.send(order);
         }
     }
-    fleet.flush(clock.now());
-}
 
-fn step(now: Time, fleet: &mut Fleet, input: Input) {
-    match input {
-        Input::Connected => fleet.on_connected(now),
-        Input::Disconnected => fleet.on_disconnected(now),
-        Input::Message { topic, payload, retained } => fleet.on_message(now, &topic, &payload, retained),
-        Input::Request { verb, payload, reply } => {
-            let answer = fleet.on_request(now, &verb, &payload);
-            fleet.answer(reply, &answer);
+    fn step(&mut self, input: Input) {
+        let (now, fleet) = (self.clock.now(), &mut self.fleet);
+        match input {
+            Input::Connected => fleet.on_connected(now),
+            Input::Disconnected => fleet.on_disconnected(now),
+            Input::Message { topic, payload, retained } => fleet.on_message(now, &topic, &payload, retained),
+            Input::Request { verb, payload, reply } => {
+                let pairs = fleet.lacking(&verb, &payload);
+                if pairs.is_empty() || self.parked.len() >= MAX_PARKED {
+                    let answer = fleet.on_request(now, &verb, &payload);
+                    fleet.answer(reply, &answer);
+                } else {
+                    let until = now.after_ms(PATCH_MS);
+                    self.parked.push(Parked { verb, payload, reply, pairs, until });
+                }
+            }
+            Input::Built { built, reply } => {
+                let answer = fleet.on_built(now, *built);
+                fleet.answer(reply, &answer);
+            }
+            Input::Patched { order, made } => fleet.on_patch(now, &order, made.map(|made| *made)),
         }
-        Input::Built { built, reply } => {
-            let answer = fleet.on_built(now, *built);
+    }
+
+    /// Carries out what has waited long enough for its patches.
+    fn resume(&mut self) {
+        let (now, fleet) = (self.clock.now(), &mut self.fleet);
+        let is_due = |parked: &mut Parked| {
+            parked.until <= now || parked.pairs.iter().all(|pair| !fleet.patches.is_pending(pair))
+        };
+        let due: Vec<Parked> = self.parked.extract_if(.., is_due).collect();
+        for Parked { verb, payload, reply, .. } in due {
+            let answer = fleet.on_request(now, &verb, &payload);
             fleet.answer(reply, &answer);
         }
     }

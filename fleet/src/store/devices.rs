@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use rusqlite::{Error, Row, params};
 use serde::{Deserialize, Serialize};
 use wasmbed_plan::Health;
-use wasmbed_wire::{ArtifactId, BoardName, DeviceId, HostId, ModuleName, limits::Class};
+use wasmbed_wire::{
+    ArtifactId, BoardName, DeviceId, Digest, HostId, ModuleName, limits::Class, message::FirmwareState,
+};
 
 use super::{Store, StoreError, Write};
 use crate::api;
@@ -51,8 +53,28 @@ pub struct Memory {
     pub revision: Option<u64>,
     /// Modules of `up/reported`.
     pub modules: Vec<api::ModuleReport>,
+    /// Firmware of `up/reported`.
+    pub firmware: Option<api::FirmwareReport>,
+    /// What was told of that firmware as events.
+    pub told: Option<Told>,
+    /// The keyring of `up/reported`.
+    pub keyring: Option<u32>,
     /// When it last gave a sign of life, in milliseconds of Unix time; may lag.
     pub seen_ms: Option<u64>,
+}
+
+/// What was told of one attempt at one firmware: a device that restarts on the way goes through the same
+/// states again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// SHA-256 of the image.
+    pub image: Digest,
+    /// The attempt.
+    pub generation: u32,
+    /// The last progress told, in percent.
+    pub percent: Option<u8>,
+    /// States told.
+    pub states: Vec<FirmwareState>,
 }
 
 /// One module a device should run.

@@ -55,6 +55,9 @@ pub struct Event {
     /// To which module.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub module: Option<ModuleName>,
+    /// To which firmware.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firmware: Option<ModuleName>,
     /// Why, for people.
     pub reason: String,
 }
@@ -72,6 +75,8 @@ pub struct NewEvent {
     pub host: Option<HostId>,
     /// To which module.
     pub module: Option<ModuleName>,
+    /// To which firmware.
+    pub firmware: Option<ModuleName>,
     /// Why.
     pub reason: String,
 }
@@ -79,7 +84,15 @@ pub struct NewEvent {
 impl NewEvent {
     /// An event of the fleet as a whole.
     pub fn new(severity: Severity, kind: &'static str, reason: impl Into<String>) -> Self {
-        NewEvent { severity, kind, device: None, host: None, module: None, reason: reason.into() }
+        NewEvent {
+            severity,
+            kind,
+            device: None,
+            host: None,
+            module: None,
+            firmware: None,
+            reason: reason.into(),
+        }
     }
 
     /// The same event, of this device.
@@ -98,6 +111,12 @@ impl NewEvent {
     #[must_use]
     pub fn module(self, name: ModuleName) -> Self {
         NewEvent { module: Some(name), ..self }
+    }
+
+    /// The same event, of this firmware.
+    #[must_use]
+    pub fn firmware(self, name: ModuleName) -> Self {
+        NewEvent { firmware: Some(name), ..self }
     }
 }
 
@@ -135,8 +154,8 @@ impl Write<'_> {
     pub fn event(&self, now: Time, new: NewEvent) -> Result<Event, Error> {
         self.tx
             .prepare_cached(
-                "INSERT INTO events (at_ms, severity, kind, device, host, module, reason)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                "INSERT INTO events (at_ms, severity, kind, device, host, module, firmware, reason)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
             )?
             .execute(params![
                 now.0,
@@ -145,14 +164,25 @@ impl Write<'_> {
                 new.device.as_ref().map(DeviceId::as_str),
                 new.host.as_ref().map(HostId::as_str),
                 new.module.as_ref().map(ModuleName::as_str),
+                new.firmware.as_ref().map(ModuleName::as_str),
                 new.reason,
             ])?;
         let id = self.tx.last_insert_rowid().unsigned_abs();
         if id.is_multiple_of(PRUNE_EVERY) {
             self.tx.execute("DELETE FROM events WHERE id <= ?1", [id.saturating_sub(KEPT)])?;
         }
-        let NewEvent { severity, kind, device, host, module, reason } = new;
-        Ok(Event { id, at_ms: now.0, severity, kind: kind.to_owned(), device, host, module, reason })
+        let NewEvent { severity, kind, device, host, module, firmware, reason } = new;
+        Ok(Event {
+            id,
+            at_ms: now.0,
+            severity,
+            kind: kind.to_owned(),
+            device,
+            host,
+            module,
+            firmware,
+            reason,
+        })
     }
 }
 
@@ -170,6 +200,7 @@ fn event_row(row: &Row<'_>) -> Result<Event, Error> {
         device: optional(row, "device")?,
         host: optional(row, "host")?,
         module: optional(row, "module")?,
+        firmware: optional(row, "firmware")?,
         reason: row.get("reason")?,
     })
 }

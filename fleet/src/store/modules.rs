@@ -1,7 +1,5 @@
 //! Modules as uploaded, and the artifacts made of them.
 
-use std::path::PathBuf;
-
 use bytes::Bytes;
 use rusqlite::{Connection, Error, OptionalExtension, params};
 use wasmbed_plan::Time;
@@ -52,7 +50,7 @@ impl ArtifactRow {
     }
 }
 
-/// One artifact with everything a device asks for.
+/// One artifact of a module, with its bytes.
 #[derive(Debug, Clone)]
 pub struct StoredArtifact {
     /// Its id.
@@ -192,37 +190,5 @@ impl Write<'_> {
     pub fn remove_module(&self, name: &ModuleName, version: &str) -> Result<(), Error> {
         self.tx.execute("DELETE FROM modules WHERE name = ?1 AND version = ?2", [name.as_str(), version])?;
         Ok(())
-    }
-}
-
-/// Read-only access to artifacts; see [`Store::payloads`].
-#[derive(Debug)]
-pub struct Payloads {
-    db: Connection,
-    path: PathBuf,
-}
-
-impl Payloads {
-    pub(super) fn new(db: Connection, path: PathBuf) -> Self {
-        Payloads { db, path }
-    }
-
-    /// The artifact with this id.
-    pub fn artifact(&self, id: &ArtifactId) -> Result<Option<StoredArtifact>, StoreError> {
-        let found = self.db.query_row(
-            "SELECT classes, runtime, block_bytes, manifest, payload FROM artifacts WHERE id = ?1",
-            [id.0],
-            |row| {
-                Ok(StoredArtifact {
-                    id: *id,
-                    classes: row.get(0)?,
-                    runtime: RuntimeId(row.get(1)?),
-                    block_bytes: row.get(2)?,
-                    manifest: row.get::<_, Vec<u8>>(3)?.into(),
-                    payload: row.get::<_, Vec<u8>>(4)?.into(),
-                })
-            },
-        );
-        found.optional().map_err(|source| StoreError::Sqlite { path: self.path.clone(), source })
     }
 }

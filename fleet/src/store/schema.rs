@@ -7,7 +7,8 @@ use rusqlite::Connection;
 use super::StoreError;
 
 /// Step `n` leads from version `n` to `n + 1`. Steps are only ever added.
-const STEPS: &[&str] = &["
+const STEPS: &[&str] = &[
+    "
 CREATE TABLE counters (
     name TEXT PRIMARY KEY,
     value INTEGER NOT NULL
@@ -84,7 +85,72 @@ CREATE TABLE requests (
     answer TEXT NOT NULL,
     at_ms INTEGER NOT NULL
 ) STRICT;
-"];
+",
+    "
+CREATE TABLE images (
+    digest BLOB PRIMARY KEY,
+    payload BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE firmware (
+    artifact BLOB PRIMARY KEY,
+    name TEXT NOT NULL,
+    version TEXT NOT NULL,
+    board TEXT NOT NULL,
+    counter INTEGER NOT NULL,
+    size_bytes INTEGER NOT NULL,
+    digest BLOB NOT NULL REFERENCES images (digest),
+    block_bytes INTEGER NOT NULL,
+    key BLOB NOT NULL,
+    notes TEXT NOT NULL,
+    build TEXT NOT NULL,
+    source TEXT NOT NULL,
+    manifest BLOB NOT NULL,
+    at_ms INTEGER NOT NULL,
+    UNIQUE (name, version)
+) STRICT;
+CREATE INDEX firmware_of_image ON firmware (digest);
+
+CREATE TABLE patches (
+    artifact BLOB PRIMARY KEY,
+    base BLOB NOT NULL REFERENCES images (digest) ON DELETE CASCADE,
+    image BLOB NOT NULL REFERENCES images (digest) ON DELETE CASCADE,
+    key BLOB NOT NULL,
+    block_bytes INTEGER NOT NULL,
+    manifest BLOB NOT NULL,
+    payload BLOB NOT NULL
+) STRICT;
+CREATE INDEX patches_between ON patches (base, image);
+CREATE INDEX patches_of_image ON patches (image);
+
+CREATE TABLE desired_firmware (
+    device TEXT PRIMARY KEY REFERENCES devices (id) ON DELETE CASCADE,
+    artifact BLOB NOT NULL REFERENCES firmware (artifact),
+    patch BLOB REFERENCES patches (artifact),
+    generation INTEGER NOT NULL,
+    confirm INTEGER
+) STRICT;
+CREATE INDEX devices_of_firmware ON desired_firmware (artifact);
+CREATE INDEX devices_of_patch ON desired_firmware (patch);
+
+CREATE TABLE keys (
+    name TEXT PRIMARY KEY,
+    key BLOB NOT NULL UNIQUE,
+    roles TEXT NOT NULL,
+    not_after_s INTEGER,
+    retired INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE keyrings (
+    version INTEGER PRIMARY KEY,
+    issued_s INTEGER NOT NULL,
+    key BLOB NOT NULL,
+    signed BLOB NOT NULL
+) STRICT;
+
+ALTER TABLE events ADD COLUMN firmware TEXT;
+",
+];
 
 /// Brings a file to the current version.
 pub(super) fn migrate(db: &mut Connection, path: &Path) -> Result<(), StoreError> {

@@ -81,7 +81,13 @@ fn with_every_connection_all_desired_states_are_published_again() {
 #[test]
 fn a_device_ahead_of_the_store_is_overtaken() {
     let mut world = World::with_devices();
-    let reported = wasmbed_wire::message::Reported { boot: 1, revision: 70, modules: Default::default() };
+    let reported = wasmbed_wire::message::Reported {
+        boot: 1,
+        revision: 70,
+        modules: Default::default(),
+        firmware: None,
+        keyring: None,
+    };
     world.say("p/v1/hub/up/reported", &minicbor::to_vec(reported).unwrap(), false);
     assert_eq!(world.desired("hub").unwrap().0, 71);
     world.die_and_start();
@@ -91,8 +97,13 @@ fn a_device_ahead_of_the_store_is_overtaken() {
 #[test]
 fn an_impossible_revision_is_ignored() {
     let mut world = World::with_devices();
-    let reported =
-        wasmbed_wire::message::Reported { boot: 1, revision: u64::MAX, modules: Default::default() };
+    let reported = wasmbed_wire::message::Reported {
+        boot: 1,
+        revision: u64::MAX,
+        modules: Default::default(),
+        firmware: None,
+        keyring: None,
+    };
     world.say("p/v1/hub/up/reported", &minicbor::to_vec(reported).unwrap(), false);
     assert!(world.desired("hub").is_none());
 }

@@ -1,23 +1,27 @@
 //! A fleet with a scripted clock whose every message is kept.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use wasmbed_boards::Boards;
 use wasmbed_broker::credentials::Secret;
 use wasmbed_fleet::{
-    api::Answer,
-    artifacts::{Signer, build},
+    api::{Answer, Problem},
+    artifacts::{Release, Signer, admit_firmware, build, sign_firmware},
     host_api,
-    service::{Fleet, Options, Publish},
+    service::{Built, Fleet, Options, Publish, make_patch},
     store::{NewModule, Store},
 };
 use wasmbed_plan::{Policy, Time};
 use wasmbed_wire::{
-    ArtifactId, RuntimeId, Seq,
+    ArtifactId, Digest, RuntimeId, Seq,
     limits::Class,
-    message::{Desired, Heartbeat, Info, ModuleReport, ModuleState, Reported, ResetCause, State, Status},
+    message::{
+        Desired, DesiredFirmware, FirmwareReport, FirmwareSlots, FirmwareState, Heartbeat, Info,
+        ModuleReport, ModuleState, Reason, Reported, ResetCause, State, Status,
+    },
 };
 
 pub(crate) const HEARTBEAT_MS: u32 = 1_000;
@@ -30,7 +34,28 @@ pub(crate) struct World {
     pub(crate) now: Time,
     pub(crate) sent: Vec<Publish>,
     boots: u32,
+    slots: BTreeMap<String, FirmwareSlots>,
+    keyrings: BTreeMap<String, u32>,
     dir: TempDir,
+}
+
+/// The service's own key.
+pub(crate) fn own() -> Signer {
+    Signer::from_seed([7; 32])
+}
+
+/// A flat image for netduino2: a vector table, then this text many times.
+pub(crate) fn image(text: &str) -> Vec<u8> {
+    let mut image = [0x2001_0000_u32, 0x0800_0401].map(u32::to_le_bytes).concat();
+    for line in 0..400 {
+        image.extend(format!("{text} {line};").bytes());
+    }
+    image
+}
+
+/// SHA-256.
+pub(crate) fn sha256(bytes: &[u8]) -> Digest {
+    Digest(Sha256::digest(bytes).into())
 }
 
 impl World {
@@ -41,6 +66,8 @@ impl World {
             now: Time(1_000_000),
             sent: Vec::new(),
             boots: 0,
+            slots: BTreeMap::new(),
+            keyrings: BTreeMap::new(),
             dir: tempfile::tempdir().unwrap(),
         };
         world.start();
@@ -65,7 +92,14 @@ impl World {
     }
 
     fn start(&mut self) {
+        self.start_with(None);
+    }
+
+    fn start_with(&mut self, limit_bytes: Option<u64>) {
         let store = Store::open(&self.database()).unwrap();
+        if let Some(bytes) = limit_bytes {
+            store.limit_bytes(bytes).unwrap();
+        }
         let options = Options {
             prefix: "p".into(),
             policy: Policy::default(),
@@ -73,7 +107,7 @@ impl World {
             auto_register: false,
             boards: Boards::embedded().unwrap(),
             secret: Secret::new([1; 32]),
-            trusted: Signer::from_seed([7; 32]).public(),
+            signer: Arc::new(own()),
         };
         self.fleet = Some(Fleet::open(self.now, store, options).unwrap());
         self.connect();
@@ -149,7 +183,7 @@ impl World {
     pub(crate) fn push(&mut self, name: &str, version: &str, text: &str) -> Answer {
         let built = built(name, version, text);
         let now = self.now;
-        self.act(|fleet| fleet.on_built(now, Ok(built)))
+        self.act(|fleet| fleet.on_built(now, Ok(Built::Module(built))))
     }
 
     /// Stores the same module as a program with another runtime would.
@@ -160,7 +194,7 @@ impl World {
             artifact.id.0[0] ^= 0xff;
         }
         let now = self.now;
-        self.act(|fleet| fleet.on_built(now, Ok(built)))
+        self.act(|fleet| fleet.on_built(now, Ok(Built::Module(built))))
     }
 
     // ---- devices and hosts ----
@@ -190,6 +224,7 @@ impl World {
             slot_bytes: 32_768,
             block_bytes: 1024,
             heap_bytes: 65_536,
+            firmware_slots: self.slots.get(id).copied(),
         };
         self.say(&format!("p/v1/{id}/up/info"), &minicbor::to_vec(info).unwrap(), false);
     }
@@ -237,8 +272,139 @@ impl World {
                 reason: None,
             })
             .collect();
-        let reported = Reported { boot: self.boots, revision, modules: Seq::new(&modules) };
+        let modules = Seq::new(&modules);
+        let reported = Reported { boot: self.boots, revision, modules, firmware: None, keyring: None };
         self.say(&format!("p/v1/{id}/up/reported"), &minicbor::to_vec(reported).unwrap(), false);
+    }
+
+    // ---- firmware ----
+
+    /// A device that runs this image and has nothing in its other slot; it connects.
+    pub(crate) fn runs(&mut self, id: &str, board: &str, image: &[u8]) {
+        let slots = FirmwareSlots {
+            running: Some(sha256(image)),
+            other: None,
+            image_bytes: 0x2_0000,
+            patch_bytes: 0x1_0000,
+            counter: 0,
+        };
+        self.has(id, board, slots);
+    }
+
+    /// A device with these slots; it connects.
+    pub(crate) fn has(&mut self, id: &str, board: &str, slots: FirmwareSlots) {
+        self.slots.insert(id.to_owned(), slots);
+        self.device_online(id, if board == "netduino2" { Class::Mcu } else { Class::Riscv }, board);
+    }
+
+    /// Uploads a file, as the service takes it.
+    pub(crate) fn upload(&mut self, name: &str, version: &str, file: Vec<u8>) -> Answer {
+        let boards = Boards::embedded().unwrap();
+        let built = admit_firmware(&own(), &boards, name.parse().unwrap(), version, &file.into());
+        let now = self.now;
+        self.act(|fleet| fleet.on_built(now, built.map(Built::Firmware)))
+    }
+
+    /// Uploads an image for netduino2 that the service signs.
+    #[track_caller]
+    pub(crate) fn push_image(&mut self, version: &str, image: Vec<u8>) -> Value {
+        let answer = self.upload("netduino2", version, image);
+        assert!(answer.ok, "{:?}", answer.error);
+        answer.result.unwrap()
+    }
+
+    /// Makes the patches the fleet would make before it carries this out.
+    pub(crate) fn prepare(&mut self, fields: &Value, images: &[&[u8]]) -> usize {
+        let payload = fields.to_string();
+        self.act(|fleet| fleet.lacking("firmware-deploy", payload.as_bytes()));
+        let (now, mut made) = (self.now, 0);
+        while let Some(order) = self.act(Fleet::poll_patch) {
+            let image = |digest| *images.iter().find(|image| sha256(image) == digest).unwrap();
+            let patch = make_patch(&own(), &order, image(order.base), image(order.image));
+            self.act(|fleet| fleet.on_patch(now, &order, patch));
+            made += 1;
+        }
+        made
+    }
+
+    /// The firmware a device was told last to run.
+    pub(crate) fn wish(&self, id: &str) -> Option<DesiredFirmware> {
+        let message = *self.sent_to(&format!("p/v1/{id}/dn/desired")).last()?;
+        minicbor::decode::<Desired<'_>>(&message.payload).unwrap().firmware
+    }
+
+    /// The device reports this of the firmware it was told to run.
+    pub(crate) fn firmware(&mut self, id: &str, state: FirmwareState, progress: u8) {
+        self.report(id, FirmwareReport { state, progress, ..self.about(id) });
+    }
+
+    /// The device reports that the firmware came to a bad end.
+    pub(crate) fn failed(&mut self, id: &str, state: FirmwareState, reason: Reason) {
+        self.report(id, FirmwareReport { state, reason: Some(reason), ..self.about(id) });
+    }
+
+    /// The device reports a trial that began with this connect.
+    pub(crate) fn trial(&mut self, id: &str, since: u32) {
+        self.report(id, FirmwareReport { state: FirmwareState::Trial, since: Some(since), ..self.about(id) });
+    }
+
+    fn about(&self, id: &str) -> FirmwareReport {
+        let DesiredFirmware { image, generation, .. } = self.wish(id).unwrap();
+        FirmwareReport {
+            image,
+            state: FirmwareState::Checking,
+            progress: 100,
+            reason: None,
+            generation,
+            since: None,
+        }
+    }
+
+    pub(crate) fn report(&mut self, id: &str, firmware: FirmwareReport) {
+        let revision = self.desired(id).unwrap().0;
+        self.reported(id, revision, Some(firmware));
+    }
+
+    /// The device reports that it trusts this keyring.
+    pub(crate) fn trusts(&mut self, id: &str, keyring: u32) {
+        self.keyrings.insert(id.to_owned(), keyring);
+        self.reported(id, 1, None);
+    }
+
+    fn reported(&mut self, id: &str, revision: u64, firmware: Option<FirmwareReport>) {
+        let keyring = self.keyrings.get(id).copied();
+        let modules = Seq::default();
+        let reported = Reported { boot: self.boots, revision, modules, firmware, keyring };
+        self.say(&format!("p/v1/{id}/up/reported"), &minicbor::to_vec(reported).unwrap(), false);
+    }
+
+    /// Where a device stands, as it is shown.
+    pub(crate) fn firmware_status(&mut self, id: &str) -> Value {
+        self.ask("firmware-status", json!({ "to": id }))[0].clone()
+    }
+
+    /// Kinds of the events about firmware and keys, with the severity where it is not `info`.
+    pub(crate) fn told(&self) -> Vec<String> {
+        let is_meant = |kind: &str| kind.starts_with("firmware-") || kind.starts_with("key");
+        let events = self.events().into_iter().filter(|event| is_meant(event["kind"].as_str().unwrap()));
+        let line = |event: Value| match event["severity"].as_str() {
+            Some("info") => event["kind"].as_str().unwrap().to_owned(),
+            severity => format!("{} {}", severity.unwrap(), event["kind"].as_str().unwrap()),
+        };
+        events.map(line).collect()
+    }
+
+    /// The reason of the last event of this kind.
+    pub(crate) fn reason(&self, kind: &str) -> String {
+        let event = self.events().into_iter().rfind(|event| event["kind"] == kind);
+        event.unwrap_or_else(|| panic!("no {kind}"))["reason"].as_str().unwrap().to_owned()
+    }
+
+    /// Starts again on a disk that has only so many bytes for the data base.
+    pub(crate) fn fill_the_disk(&mut self, bytes: Option<u64>) {
+        self.fleet = None;
+        self.sent.clear();
+        self.start_with(bytes);
     }
 
     // ---- what was sent ----
@@ -266,19 +432,36 @@ impl World {
         Some(serde_json::from_slice(&message.payload).unwrap())
     }
 
+    /// The events published.
+    fn events(&self) -> Vec<Value> {
+        let events = self.sent_to("p/v1/_fleet/events").into_iter();
+        events.map(|message| serde_json::from_slice(&message.payload).unwrap()).collect()
+    }
+
     /// Kinds of the events published.
     pub(crate) fn event_kinds(&self) -> Vec<String> {
-        let events = self.sent_to("p/v1/_fleet/events").into_iter();
-        events
-            .map(|message| serde_json::from_slice::<Value>(&message.payload).unwrap())
-            .map(|event| event["kind"].as_str().unwrap().to_owned())
-            .collect()
+        self.events().iter().map(|event| event["kind"].as_str().unwrap().to_owned()).collect()
     }
 
     pub(crate) fn stage(&mut self, id: &str) -> String {
         let device = self.ask("device-show", json!({ "device": id }));
         device["health"]["stage"].as_str().unwrap().to_owned()
     }
+}
+
+/// A signed firmware file.
+pub(crate) fn signed(signer: &Signer, board: &str, release: Release, image: Vec<u8>) -> Vec<u8> {
+    let boards = Boards::embedded().unwrap();
+    let board = boards.get(&board.parse().unwrap()).unwrap();
+    sign_firmware(signer, board, release, image.into()).unwrap().to_bytes().to_vec()
+}
+
+/// Rule and text of a refusal.
+#[track_caller]
+pub(crate) fn refusal(answer: Answer) -> (String, String) {
+    let Problem { code, message, detail, .. } = answer.error.expect("a refusal");
+    let rule = detail.and_then(|detail| Some(detail["rule"].as_str()?.to_owned()));
+    (rule.unwrap_or_else(|| format!("{code:?}")), message)
 }
 
 fn built(name: &str, version: &str, text: &str) -> NewModule {

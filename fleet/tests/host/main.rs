@@ -3,5 +3,8 @@
 mod board;
 mod bridge;
 mod broker;
+mod chip;
+mod flash;
 mod processes;
+mod watchdog;
 mod world;

@@ -153,7 +153,7 @@ async fn what_is_missing_is_named() {
 
     world.desire(&[device("pump-1", "netduino2")]).await;
     let reason = world.event(EventKind::StartFailed).await.reason;
-    assert!(reason.contains("no firmware for netduino2") && reason.contains("cargo xtask fw"), "{reason}");
+    assert!(reason.contains("no bootloader for netduino2") && reason.contains("cargo xtask fw"), "{reason}");
 }
 
 #[tokio::test]

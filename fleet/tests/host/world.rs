@@ -117,10 +117,13 @@ impl World {
     }
 
     pub(crate) async fn event(&mut self, kind: EventKind) -> Event {
-        let what = kind.name();
+        self.any_event(|found| found == kind).await
+    }
+
+    pub(crate) async fn any_event(&mut self, is_wanted: impl Fn(EventKind) -> bool) -> Event {
         self.service
-            .until(what, |topic, publish| {
-                json("up/event", topic, publish).filter(|event: &Event| event.kind == kind)
+            .until("an event", |topic, publish| {
+                json("up/event", topic, publish).filter(|event: &Event| is_wanted(event.kind))
             })
             .await
     }

@@ -62,6 +62,7 @@ impl World {
             policy: Policy::default(),
             heartbeat_ms: 1_000,
             auto_register: false,
+            max_store_bytes: None,
         };
         let (trigger, stop) = shutdown::channel();
         self.service = Some((trigger, tokio::spawn(service::run(config, stop))));

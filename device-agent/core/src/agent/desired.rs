@@ -1,6 +1,6 @@
 //! Taking in a new desired state.
 
-use wasmbed_update::Layout;
+use wasmbed_update::Keyring;
 use wasmbed_wire::message::{Desired, Reason};
 
 use super::{Agent, HEARTBEATS_MS};
@@ -26,25 +26,27 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
         Ok(())
     }
 
-    /// A signed keyring: it takes the place of the keys in use, or changes nothing.
+    /// A signed keyring: it takes the place of the keys in use, or changes nothing. One that would leave the
+    /// image that runs without a key is refused: the device would not start again.
     pub(super) fn on_keys(&mut self, signed: &[u8]) -> Result<(), Rejected> {
-        let store = self.platform.firmware();
-        let accepted = match store {
-            Some((flash, layout)) => self.ring.accept(signed, Some((flash, &layout))),
-            None => self.ring.accept(signed, None::<(&mut P::Flash, &Layout)>),
-        };
-        match accepted {
-            Ok(()) => {
-                if let Some(update) = &mut self.update {
-                    update.trust_changed();
-                }
-                self.reported.post();
-                Ok(())
-            }
+        let ring = match self.ring.successor(signed) {
+            Ok(ring) => ring,
             // The broker repeats it with every connect.
-            Err(Reason::Downgrade) => Ok(()),
-            Err(_) => Err(Rejected::Untrusted),
+            Err(Reason::Downgrade) => return Ok(()),
+            Err(_) => return Err(Rejected::Untrusted),
+        };
+        if !self.would_start(&ring) {
+            return Err(Rejected::Orphaning);
         }
+        if let Some((flash, layout)) = self.platform.firmware() {
+            Keyring::keep(signed, flash, &layout).map_err(|_| Rejected::Untrusted)?;
+        }
+        self.ring = ring;
+        if let Some(update) = &mut self.update {
+            update.trust_changed();
+        }
+        self.reported.post();
+        Ok(())
     }
 
     /// Takes up the last desired state of the previous start.

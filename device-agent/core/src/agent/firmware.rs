@@ -18,8 +18,8 @@ mod work;
 
 use wasmbed_delta::Applier;
 use wasmbed_update::{
-    Fault, Filling, Firmware, Flash, Hashing, ImageSlot, Journal, Keyring, Layout, Record, Target,
-    judge_firmware, read_header,
+    BootKeys, Fault, Filling, Firmware, Flash, Hashing, ImageSlot, Journal, Keyring, Layout, Record, Target,
+    read_header,
 };
 use wasmbed_wire::{
     ArtifactId, Digest,
@@ -43,6 +43,8 @@ pub(super) struct Update {
     is_told: bool,
     refused: Option<Refused>,
     job: Option<Job>,
+    /// At work in [`Step::Apply`]; here because it is too large to be moved about.
+    applier: Applier,
     trial: Option<Trial>,
     doubt: Doubt,
 }
@@ -91,7 +93,7 @@ enum Step {
     /// Making room for what the patch makes.
     Clear { firmware: Firmware, cargo: Cargo, next: u32 },
     /// Making the image.
-    Apply { firmware: Firmware, cargo: Cargo, applier: Applier, at: u32, made: u32 },
+    Apply { firmware: Firmware, cargo: Cargo, at: u32, made: u32 },
     /// The image is there; is it the one that was signed?
     HashImage { firmware: Firmware, hashing: Hashing },
     /// The next start is a trial.
@@ -131,16 +133,16 @@ impl Job {
 
 impl Update {
     /// What the flash says; `None` if it cannot be read.
-    pub(super) fn load<P: Platform>(platform: &mut P, ring: &Keyring) -> Option<Self> {
+    pub(super) fn load<P: Platform>(platform: &mut P, keys: &BootKeys) -> Option<Self> {
         let (is_recovery, board) = (platform.is_recovery(), platform.facts().board);
         let (flash, layout) = platform.firmware()?;
         let record = Record::load(flash, &layout).ok()?;
         let running = record.running().filter(|_| !is_recovery);
         // The image that runs has been judged by the bootloader, with the counter of that time.
         let mut target = Target { board, counter: 0, image_bytes: layout.image_bytes };
-        let image = running.and_then(|slot| find_image(flash, &layout, &ring.ageless(), &target, slot));
+        let image = running.and_then(|slot| find_image(flash, &layout, keys, &target, slot));
         target.counter = record.counter;
-        let other = running.and_then(|slot| find_image(flash, &layout, ring, &target, slot.other()));
+        let other = running.and_then(|slot| find_image(flash, &layout, keys, &target, slot.other()));
         let trial = record.trial.filter(|trial| trial.started).and(image);
         Some(Update {
             layout,
@@ -150,6 +152,7 @@ impl Update {
             is_told: false,
             refused: None,
             job: None,
+            applier: Applier::new(0, 0),
             trial: trial.map(|image| Trial::new(image.firmware.trial)),
             doubt: Doubt::new(&record),
             record,
@@ -240,11 +243,12 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
     /// acceptable as it is: what is served now under its name may be.
     fn reuse(&mut self, wish: DesiredFirmware) -> Option<Job> {
         let target = self.target();
+        let keys = self.boot_keys();
         let update = self.update.as_ref().filter(|update| update.other == Some(wish.image))?;
         let slot = update.free_slot();
         let (flash, layout) = self.platform.firmware()?;
         let header = read_header(flash, &layout, slot).ok()??;
-        let firmware = judge_firmware(&self.ring, &target, header.as_ref()).ok()?;
+        let firmware = keys.judge(&target, header.as_ref()).ok()?;
         let hashing = Hashing::new(layout.image(slot), firmware.size);
         let mut job = Job::new(wish, slot, Step::HashImage { firmware, hashing });
         job.keep_manifest(header.as_ref())?;
@@ -292,6 +296,26 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
         self.refuse(wish, reason);
     }
 
+    /// Whether the image that runs would still be started with these keys in use.
+    pub(super) fn would_start(&mut self, ring: &Keyring) -> bool {
+        let keys = BootKeys::new(*ring, super::provisioned(&self.platform));
+        let target = Target { counter: 0, ..self.target() };
+        let Some(update) = &self.update else { return true };
+        let Some(running) = update.running else { return true };
+        // In a trial also the image before.
+        let slots = [Some(running.slot), update.record.active];
+        slots.into_iter().flatten().all(|slot| {
+            let header = self.with_flash(|flash, layout| read_header(flash, layout, slot));
+            header
+                .is_ok_and(|header| header.is_none_or(|signed| keys.judge(&target, signed.as_ref()).is_ok()))
+        })
+    }
+
+    /// Whom this device believes about what is installed.
+    fn boot_keys(&self) -> BootKeys {
+        BootKeys::new(self.ring, super::provisioned(&self.platform))
+    }
+
     fn with_flash<T>(
         &mut self,
         act: impl FnOnce(&mut P::Flash, &Layout) -> Result<T, Fault>,
@@ -320,12 +344,12 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
 fn find_image(
     flash: &mut impl Flash,
     layout: &Layout,
-    ring: &Keyring,
+    keys: &BootKeys,
     target: &Target,
     slot: ImageSlot,
 ) -> Option<Image> {
     let header = read_header(flash, layout, slot).ok()??;
-    let firmware = judge_firmware(ring, target, header.as_ref()).ok()?;
+    let firmware = keys.judge(target, header.as_ref()).ok()?;
     Some(Image { slot, firmware })
 }
 

@@ -12,7 +12,7 @@ use wasmbed_wire::{
 
 use super::*;
 use crate::{
-    key_id,
+    Keyring, key_id,
     model::{Cut, Nor, Outcome},
     write_header,
 };
@@ -79,6 +79,10 @@ fn manifest(image: &[u8]) -> Manifest<'static> {
 
 /// Fills a slot with image `n`, described as it is but for the changes.
 fn fill(flash: &mut Nor, slot: ImageSlot, n: u8, change: impl FnOnce(&mut Manifest<'_>)) {
+    fill_signed(flash, slot, n, 1, change);
+}
+
+fn fill_signed(flash: &mut Nor, slot: ImageSlot, n: u8, key: u8, change: impl FnOnce(&mut Manifest<'_>)) {
     let mut manifest = manifest(&image(n));
     change(&mut manifest);
     let mut cbor = [0; MAX_MANIFEST_BYTES];
@@ -88,7 +92,7 @@ fn fill(flash: &mut Nor, slot: ImageSlot, n: u8, change: impl FnOnce(&mut Manife
     let (at, bytes) = (LAYOUT.image(slot).origin as usize, image(n));
     flash.bytes_mut()[at..at + bytes.len()].copy_from_slice(&bytes);
     flash.erase(LAYOUT.header(slot)).expect("erased");
-    write_header(flash, &LAYOUT, slot, &sign(&cbor[..len], 1)).expect("written");
+    write_header(flash, &LAYOUT, slot, &sign(&cbor[..len], key)).expect("written");
 }
 
 /// A device with image 1 in slot A, confirmed, and image 2 in slot B.
@@ -118,9 +122,13 @@ fn provisioned() -> Keyring {
     Keyring::provisioned([public(1)].into_iter(), 0)
 }
 
+fn boot_keys() -> BootKeys {
+    BootKeys::new(provisioned(), provisioned())
+}
+
 fn start_with(
     flash: &mut Nor,
-    keys: &Keyring,
+    keys: &BootKeys,
     cause: ResetCause,
     place: &mut impl Place<Nor>,
 ) -> Result<Boot, Fault> {
@@ -129,7 +137,7 @@ fn start_with(
 
 /// Which image starts, and whether that is a trial; `None` for recovery.
 fn start(flash: &mut Nor, cause: ResetCause) -> Option<(u8, bool)> {
-    named(start_with(flash, &provisioned(), cause, &mut InFlash).expect("the flash works"))
+    named(start_with(flash, &boot_keys(), cause, &mut InFlash).expect("the flash works"))
 }
 
 fn named(boot: Boot) -> Option<(u8, bool)> {
@@ -223,28 +231,32 @@ fn an_image_that_failed_its_trial_does_not_help() {
     assert_eq!(start(&mut flash, ResetCause::Power), None);
 }
 
+/// Those of a keyring with keys 9 and `key`, made in second 2000.
+fn replaced(key: u8, not_after_s: Option<u32>) -> BootKeys {
+    let keys = [
+        TrustedKey { key: public(key), roles: Roles::ALL, not_after_s },
+        TrustedKey { key: public(9), roles: Roles::ALL, not_after_s: None },
+    ];
+    let new = keyring::Keyring { version: 1, issued_s: 2_000, keys: Seq::new(&keys) };
+    let mut cbor = [0; MAX_MANIFEST_BYTES];
+    let mut rest = &mut cbor[..];
+    minicbor::encode(new, &mut rest).expect("it fits");
+    let len = MAX_MANIFEST_BYTES - rest.len();
+    BootKeys::new(provisioned().successor(&sign(&cbor[..len], 1)).expect("accepted"), provisioned())
+}
+
 #[test]
-fn an_expired_key_stops_no_start_and_a_retired_one_does() {
-    let ring = |key: u8, not_after_s| {
-        let keys = [
-            TrustedKey { key: public(key), roles: Roles::ALL, not_after_s },
-            TrustedKey { key: public(9), roles: Roles::ALL, not_after_s: None },
-        ];
-        let new = keyring::Keyring { version: 1, issued_s: 2_000, keys: Seq::new(&keys) };
-        let mut cbor = [0; MAX_MANIFEST_BYTES];
-        let mut rest = &mut cbor[..];
-        minicbor::encode(new, &mut rest).expect("it fits");
-        let len = MAX_MANIFEST_BYTES - rest.len();
-        let mut ring = provisioned();
-        ring.accept(&sign(&cbor[..len], 1), None::<(&mut Nor, &Layout)>).expect("accepted");
-        ring
+fn an_image_starts_whatever_became_of_its_key_since_but_not_without_one() {
+    let start = |flash: &mut Nor, keys| {
+        named(start_with(flash, &keys, ResetCause::Power, &mut InFlash).expect("the flash works"))
     };
     let mut flash = device();
-    let mut start = |ring| {
-        named(start_with(&mut flash, &ring, ResetCause::Power, &mut InFlash).expect("the flash works"))
-    };
-    assert_eq!(start(ring(1, Some(1_000))), Some((1, false)));
-    assert_eq!(start(ring(3, None)), None);
+    assert_eq!(start(&mut flash, replaced(3, None)), Some((1, false)), "it was provisioned with that key");
+    fill_signed(&mut flash, ImageSlot::A, 1, 2, |_| {});
+    damage(&mut flash, ImageSlot::B);
+    assert_eq!(start(&mut flash, replaced(2, None)), Some((1, false)));
+    assert_eq!(start(&mut flash, replaced(2, Some(1_000))), Some((1, false)), "good when it was accepted");
+    assert_eq!(start(&mut flash, replaced(3, None)), None);
 }
 
 /// What happens to a device before a start.
@@ -284,7 +296,7 @@ fn power_lost_at_any_operation_of_the_bootloader_changes_nothing_but_the_cause()
                 for seed in 0..4 {
                     let mut flash = before.clone();
                     flash.cut(Cut { after, seed });
-                    let outcome = flash.run(|flash| start_with(flash, &provisioned(), cause, &mut InFlash));
+                    let outcome = flash.run(|flash| start_with(flash, &boot_keys(), cause, &mut InFlash));
                     assert_eq!(outcome, Outcome::PowerCut);
                     let started = start(&mut flash, ResetCause::Power);
                     let at = std::format!("story {nth}, {filled} records, cut at {after}, seed {seed}");
@@ -321,8 +333,7 @@ fn where_placing_an_image_restarts_the_board_it_starts_after_a_few_restarts() {
             }
             let expected = start(&mut flash.clone(), cause);
             let mut window = Window { shown: None };
-            let started =
-                (0..5).find_map(|_| start_with(&mut flash, &provisioned(), cause, &mut window).ok());
+            let started = (0..5).find_map(|_| start_with(&mut flash, &boot_keys(), cause, &mut window).ok());
             let started = started.unwrap_or_else(|| panic!("story {nth}: it restarts for ever"));
             assert_eq!(named(started), expected, "story {nth}");
         }

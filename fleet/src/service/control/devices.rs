@@ -6,7 +6,7 @@ use serde_json::json;
 use wasmbed_plan::{Health, Stage, Time};
 use wasmbed_wire::{DeviceId, message::Verb};
 
-use super::{Outcome, internal, with};
+use super::{Outcome, internal, update::wanted, with};
 use crate::{
     api::{self, Code, DeviceAdd, DeviceList, DeviceLogs, Problem, Selector},
     host_api::Power,
@@ -187,7 +187,7 @@ impl Fleet {
     }
 
     /// The devices a selector means.
-    pub(super) fn select(&self, to: &Selector) -> Result<Vec<&Record>, Problem> {
+    pub(in crate::service) fn select(&self, to: &Selector) -> Result<Vec<&Record>, Problem> {
         if let Some(unknown) = to.named().find(|id| !self.records.contains_key(*id)) {
             return Err(self.no_such(unknown));
         }
@@ -234,6 +234,8 @@ impl Fleet {
             seen_ms: row.memory.seen_ms,
             revision: api::Revision { desired: row.revision, reported: row.memory.revision },
             modules: modules(record),
+            firmware: record.firmware.as_ref().map(wanted),
+            firmware_report: row.memory.firmware,
             process: record.process.clone(),
         }
     }

@@ -12,6 +12,7 @@ use crate::{
     service::{
         change::{Change, Desired},
         fleet::{Fleet, Record},
+        uploads::Built,
     },
     store::{
         ArtifactRow, DeviceRow, ModuleRow, ModuleVersion, NewEvent, NewModule, Severity, StoreError,
@@ -69,13 +70,17 @@ impl Fleet {
     }
 
     /// Stores what was built of an upload, and answers it.
-    pub fn on_built(&mut self, now: Time, built: Result<NewModule, Problem>) -> Answer {
-        let stored = built.and_then(|module| self.store_module(now, module));
+    pub fn on_built(&mut self, now: Time, built: Result<Built, Problem>) -> Answer {
+        fn shown(stored: Result<impl serde::Serialize, Problem>) -> Result<serde_json::Value, Problem> {
+            serde_json::to_value(stored?).map_err(|error| Problem::new(Code::Internal, error.to_string()))
+        }
+        let stored = match built {
+            Ok(Built::Module(module)) => shown(self.store_module(now, module)),
+            Ok(Built::Firmware(firmware)) => shown(self.store_firmware(now, firmware)),
+            Err(problem) => Err(problem),
+        };
         self.on_tick(now);
-        let module = stored.and_then(|module| {
-            serde_json::to_value(module).map_err(|error| Problem::new(Code::Internal, error.to_string()))
-        });
-        Answer::new(None, module)
+        Answer::new(None, stored)
     }
 
     fn store_module(&mut self, now: Time, module: NewModule) -> Result<api::Module, Problem> {

@@ -1,7 +1,7 @@
 //! Starts: through the bootloader, where there is one.
 
 use wasmbed_update::boot::{self, Boot};
-use wasmbed_update::{Keyring, Record};
+use wasmbed_update::{BootKeys, Keyring, Record};
 use wasmbed_wire::{DeviceId, Digest, message::ResetCause};
 
 use super::{Event, World};
@@ -91,7 +91,8 @@ fn decide(mut flash: Shared, cause: ResetCause) -> Option<Boot> {
     let provisioned = Keyring::provisioned([public_key(TRUSTED)].into_iter(), 0);
     let decided = provisioned.load(&mut flash, &LAYOUT).and_then(|keys| {
         let board = BOARD.parse().expect("a board name");
-        boot::decide(&mut flash, &boot::Device { layout: &LAYOUT, board, keys: &keys, cause }, &mut InFlash)
+        let keys = &BootKeys::new(keys, provisioned);
+        boot::decide(&mut flash, &boot::Device { layout: &LAYOUT, board, keys, cause }, &mut InFlash)
     });
     if flash.is_dead() {
         return None;

@@ -137,10 +137,10 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
     }
 
     fn confirmed(&mut self, running: Image) {
-        let target = self.target();
+        let (target, keys) = (self.target(), self.boot_keys());
         let Some((flash, layout)) = self.platform.firmware() else { return };
         // With a higher counter the image before is none to go back to.
-        let other = find_image(flash, &layout, &self.ring, &target, running.slot.other());
+        let other = find_image(flash, &layout, &keys, &target, running.slot.other());
         if let Some(update) = &mut self.update {
             update.trial = None;
             update.other = other.map(|other| other.firmware.image);

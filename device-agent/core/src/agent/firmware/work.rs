@@ -59,10 +59,12 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
             }
             Step::HashPatch { firmware, cargo, hashing } => hash_patch(flash, firmware, cargo, hashing),
             Step::Clear { firmware, cargo, next } => {
-                clear(flash, &layout, slot, old, (firmware, cargo, next))
+                update.applier = Applier::new(old.bytes, firmware.size);
+                clear(flash, &layout, slot, (firmware, cargo, next))
             }
-            Step::Apply { firmware, cargo, applier, at, made } => {
-                apply(flash, &layout, layout.image(slot), old, (firmware, cargo, applier, at, made))
+            Step::Apply { firmware, cargo, at, made } => {
+                let image = layout.image(slot);
+                apply(flash, &layout, image, old, &mut update.applier, (firmware, cargo, at, made))
             }
             Step::HashImage { firmware, hashing } => hash_image(flash, firmware, hashing),
             Step::Manifest(_) | Step::PatchManifest { .. } | Step::Blocks { .. } | Step::Armed => return,
@@ -143,7 +145,6 @@ fn clear<F: Flash>(
     flash: &mut F,
     layout: &Layout,
     slot: ImageSlot,
-    old: Region,
     (firmware, cargo, next): (&Firmware, &Cargo, &mut u32),
 ) -> Result<Next, Reason> {
     if *next < sectors(flash, layout.sector_bytes + firmware.size) {
@@ -151,8 +152,7 @@ fn clear<F: Flash>(
         *next += 1;
         return Ok(Next::Same);
     }
-    let applier = Applier::new(old.bytes, firmware.size);
-    Ok(Next::Step(Step::Apply { firmware: *firmware, cargo: *cargo, applier, at: 0, made: 0 }))
+    Ok(Next::Step(Step::Apply { firmware: *firmware, cargo: *cargo, at: 0, made: 0 }))
 }
 
 fn hash_patch<F: Flash>(
@@ -189,7 +189,8 @@ fn apply<F: Flash>(
     layout: &Layout,
     image: Region,
     old: Region,
-    (firmware, cargo, applier, at, made): (&Firmware, &Cargo, &mut Applier, &mut u32, &mut u32),
+    applier: &mut Applier,
+    (firmware, cargo, at, made): (&Firmware, &Cargo, &mut u32, &mut u32),
 ) -> Result<Next, Reason> {
     let mut piece = [0; PATCH_BYTES];
     let len = (cargo.size - *at).min(PATCH_BYTES as u32);

@@ -1,0 +1,228 @@
+//! Patches between firmware images: made once for each pair, beside everything else, and kept.
+//!
+//! The fleet orders a patch where one would help ([`Fleet::lacking`]), a task makes it, and
+//! [`Fleet::on_patch`] keeps it. Whoever wants to deploy waits for that a little; without a patch devices get
+//! the whole image.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::mpsc;
+use wasmbed_plan::Time;
+use wasmbed_runtime::Target;
+use wasmbed_wire::{
+    BoardName, Digest, ModuleName,
+    limits::Class,
+    manifest::{Classes, Kind, Manifest, Patch},
+};
+
+use super::{
+    change::Change,
+    fleet::{Fleet, Record},
+    worker::Input,
+};
+use crate::{
+    api::{FirmwareDeploy, Request},
+    artifacts::Signer,
+    store::{FirmwareRow, NewPatch, PatchRow, Payloads},
+};
+
+/// A patch is worth its trouble below this many percent of the image.
+const WORTH_PERCENT: u64 = 80;
+/// Pairs remembered that no patch is worth making for.
+const MAX_USELESS: usize = 1_000;
+
+/// Two images by their SHA-256: of the first a patch makes the second.
+pub type Pair = (Digest, Digest);
+
+/// A patch to make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PatchOrder {
+    /// SHA-256 of the image to start from.
+    pub base: Digest,
+    /// SHA-256 of the image to make.
+    pub image: Digest,
+    /// The firmware whose image is made.
+    pub name: ModuleName,
+    /// Its version.
+    pub version: String,
+    /// The board of both.
+    pub board: BoardName,
+    /// The class of that board.
+    pub class: Class,
+    /// Size of every block but the last, in bytes.
+    pub block_bytes: u16,
+}
+
+impl PatchOrder {
+    pub(super) const fn pair(&self) -> Pair {
+        (self.base, self.image)
+    }
+}
+
+/// What is ordered, and what was tried in vain.
+#[derive(Debug, Default)]
+pub(super) struct Desk {
+    orders: VecDeque<PatchOrder>,
+    pending: BTreeSet<Pair>,
+    useless: BTreeSet<Pair>,
+}
+
+impl Desk {
+    pub(super) fn is_pending(&self, pair: &Pair) -> bool {
+        self.pending.contains(pair)
+    }
+}
+
+impl Fleet {
+    /// Orders the patches that a request would use and that are not there yet; it is better carried out
+    /// once they are made.
+    pub fn lacking(&mut self, verb: &str, payload: &[u8]) -> Vec<Pair> {
+        let Some(deploy) = read(verb, payload).filter(|deploy| deploy.delta) else { return Vec::new() };
+        // What is wrong with it is said when it is carried out.
+        let Ok(firmware) = self.named(&deploy.firmware, deploy.version.as_deref()) else { return Vec::new() };
+        let Ok(records) = self.select(&deploy.to) else { return Vec::new() };
+        let bases: BTreeSet<Digest> =
+            records.iter().filter_map(|record| self.base_for(record, &firmware)).collect();
+        let class = self.options.boards.get(&firmware.board).map_or(Class::Mcu, |board| board.class);
+        let wanted = bases.into_iter().filter(|base| matches!(self.patch(base, &firmware), Ok(None)));
+        let wanted: Vec<Digest> = wanted.collect();
+        wanted.into_iter().filter_map(|base| self.order(base, &firmware, class)).collect()
+    }
+
+    fn order(&mut self, base: Digest, firmware: &FirmwareRow, class: Class) -> Option<Pair> {
+        let pair = (base, firmware.digest);
+        if self.patches.useless.contains(&pair) {
+            return None;
+        }
+        if self.patches.pending.insert(pair) {
+            self.patches.orders.push_back(PatchOrder {
+                base,
+                image: firmware.digest,
+                name: firmware.name,
+                version: firmware.version.clone(),
+                board: firmware.board,
+                class,
+                block_bytes: firmware.block_bytes,
+            });
+        }
+        Some(pair)
+    }
+
+    /// The next patch to make; its outcome goes to [`Fleet::on_patch`].
+    pub fn poll_patch(&mut self) -> Option<PatchOrder> {
+        self.patches.orders.pop_front()
+    }
+
+    /// Keeps a patch that was made, or remembers that none is worth making.
+    pub fn on_patch(&mut self, now: Time, order: &PatchOrder, made: Option<NewPatch>) {
+        self.patches.pending.remove(&order.pair());
+        match made {
+            Some(patch) => self.commit_or_log(now, Change { patch: Some(patch), ..Change::default() }),
+            None => {
+                if self.patches.useless.len() >= MAX_USELESS {
+                    self.patches.useless.clear();
+                }
+                self.patches.useless.insert(order.pair());
+            }
+        }
+    }
+
+    /// The image a patch for this device would start from: what it runs for good, if that is known to be
+    /// another version of the same firmware.
+    fn base_for(&self, record: &Record, firmware: &FirmwareRow) -> Option<Digest> {
+        let slots = record.row.memory.info.as_ref()?.firmware_slots?;
+        let base = slots.running.filter(|base| *base != firmware.digest)?;
+        let has_it = slots.other == Some(firmware.digest);
+        let is_version = |known: &FirmwareRow| {
+            known.digest == base && known.board == firmware.board && known.name == firmware.name
+        };
+        let is_known = || self.store.firmware().is_ok_and(|known| known.iter().any(is_version));
+        // A trial ends with a restart into the image before, which is not the one that runs now.
+        let may = slots.patch_bytes > 0 && !has_it && !record.is_in_trial();
+        (may && is_known()).then_some(base)
+    }
+
+    /// The patch for this device, if there is one it can take.
+    pub(super) fn patch_for(&self, record: &Record, firmware: &FirmwareRow) -> Option<PatchRow> {
+        let base = self.base_for(record, firmware)?;
+        let room = record.row.memory.info.as_ref()?.firmware_slots?.patch_bytes;
+        self.patch(&base, firmware).ok()?.filter(|patch| patch.size_bytes <= room)
+    }
+
+    fn patch(
+        &self,
+        base: &Digest,
+        firmware: &FirmwareRow,
+    ) -> Result<Option<PatchRow>, crate::store::StoreError> {
+        self.store.patch(base, &firmware.digest, &self.options.signer.id())
+    }
+}
+
+fn read(verb: &str, payload: &[u8]) -> Option<FirmwareDeploy> {
+    if verb != "firmware-deploy" {
+        return None;
+    }
+    let mut fields: Value = serde_json::from_slice(payload).ok()?;
+    fields.as_object_mut()?.remove("id");
+    match Request::parse(verb, fields) {
+        Ok(Request::FirmwareDeploy(deploy)) => Some(deploy),
+        _ => None,
+    }
+}
+
+/// Makes patches until `orders` is closed, one at a time: each needs many times the memory of its images.
+pub(super) async fn make_all(
+    signer: Arc<Signer>,
+    payloads: Payloads,
+    mut orders: mpsc::UnboundedReceiver<PatchOrder>,
+    fleet: mpsc::Sender<Input>,
+) {
+    let payloads = Arc::new(Mutex::new(payloads));
+    while let Some(order) = orders.recv().await {
+        let (signer, payloads, wanted) = (Arc::clone(&signer), Arc::clone(&payloads), order.clone());
+        let make = move || {
+            let image =
+                |digest| payloads.lock().unwrap_or_else(PoisonError::into_inner).image(digest).ok().flatten();
+            make_patch(&signer, &wanted, &image(&wanted.base)?, &image(&wanted.image)?)
+        };
+        let made = tokio::task::spawn_blocking(make).await.unwrap_or_else(|error| {
+            tracing::error!(%error, "making a patch failed");
+            None
+        });
+        if fleet.send(Input::Patched { order, made: made.map(Box::new) }).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Makes and signs the patch between two images; nothing where it would not save much. The same images
+/// and key give the same patch.
+pub fn make_patch(signer: &Signer, order: &PatchOrder, base: &[u8], image: &[u8]) -> Option<NewPatch> {
+    let payload = wasmbed_delta::create(base, image);
+    if payload.len() as u64 * 100 >= image.len() as u64 * WORTH_PERCENT {
+        return None;
+    }
+    let size = u32::try_from(payload.len()).ok()?;
+    let manifest = Manifest {
+        kind: Kind::Patch,
+        name: order.name,
+        version: &order.version,
+        classes: Classes::default().with(order.class),
+        runtime: Target::of(order.class).runtime_id(),
+        size,
+        digest: Digest(Sha256::digest(&payload).into()),
+        block_bytes: order.block_bytes,
+        board: Some(order.board),
+        counter: 0,
+        patch: Some(Patch { base: order.base, image: order.image }),
+        trial: None,
+    };
+    let (artifact, manifest) = signer.sign(&manifest).ok()?;
+    let row = PatchRow { artifact, base: order.base, image: order.image, key: signer.id(), size_bytes: size };
+    Some(NewPatch { row, block_bytes: order.block_bytes, manifest, payload: payload.into() })
+}
