@@ -33,7 +33,7 @@ fn device() -> Result<()> {
     let sizes = firmware::build_all()?;
     let boards = Boards::embedded()?;
     let mut measure = Command::new(paths::bin("bench-device"));
-    for (name, size) in sizes {
+    for (name, firmware::Sizes { image: size, boot }) in sizes {
         let budget = boards.get(&name).and_then(|board| board.firmware.as_ref()).map(|fw| fw.budget);
         let budget = budget.with_context(|| format!("{name} has no budget"))?;
         let share = f64::from(size.flash_bytes) / f64::from(budget.flash_bytes);
@@ -41,6 +41,7 @@ fn device() -> Result<()> {
             "{name:<10} flash              {:>9} B   aim {} B: {share:.2} of it",
             size.flash_bytes, budget.flash_bytes
         );
+        println!("{name:<10} bootloader flash   {:>9} B", boot.flash_bytes);
         println!("{name:<10} static memory      {:>9} B", size.static_ram_bytes);
         let fixed = size.static_ram_bytes + stacks(&name)?;
         measure.arg(format!("{name}={fixed},{}", budget.ram_bytes));

@@ -1,10 +1,10 @@
-//! `cargo xtask fw`: firmware images, and whether they fit their boards' budgets.
+//! `cargo xtask fw`: firmware images and bootloaders, and whether they fit their boards' budgets.
 
-use std::{fs, process::Command};
+use std::{fs, path::PathBuf, process::Command};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use wasmbed_boards::{Board, Boards, Firmware, Image};
+use wasmbed_boards::{Board, Boards, Firmware, Image, Region};
 use wasmbed_wire::BoardName;
 
 use crate::{
@@ -13,19 +13,33 @@ use crate::{
     up,
 };
 
+/// Firmware that tests need, on every board: features of `wasmbed-firmware-common`.
+const VARIANTS: [&str; 2] = ["variant-note", "fault-panic"];
+/// What these show does not depend on the board, so that one has them.
+const VARIANTS_OF_ONE: [&str; 2] = ["fault-hang", "fault-mute"];
+
 #[derive(Args)]
 pub(crate) struct Options {
     /// The board, a folder of `boards/`; all of them if absent.
     board: Option<String>,
-    /// Print what each image takes in flash and memory.
+    /// Print what each image and bootloader takes in flash and memory.
     #[arg(long)]
     sizes: bool,
+    /// Build the firmware with faults that tests need as well.
+    #[arg(long)]
+    variants: bool,
 }
 
-/// What an image takes.
+/// What a program takes.
 pub(crate) struct Size {
     pub(crate) flash_bytes: u32,
     pub(crate) static_ram_bytes: u32,
+}
+
+/// What a board's image and its bootloader take.
+pub(crate) struct Sizes {
+    pub(crate) image: Size,
+    pub(crate) boot: Size,
 }
 
 pub(crate) fn fw(options: &Options) -> Result<()> {
@@ -40,56 +54,93 @@ pub(crate) fn fw(options: &Options) -> Result<()> {
             known.join(", ")
         );
     }
-    for (board, size) in built.iter().filter(|_| options.sizes) {
-        let Size { flash_bytes, static_ram_bytes } = size;
-        println!("{board}: {flash_bytes} bytes of flash, {static_ram_bytes} bytes of static memory");
+    for (board, Sizes { image, boot }) in built.iter().filter(|_| options.sizes) {
+        for (what, size) in [("", image), (" bootloader", boot)] {
+            let Size { flash_bytes, static_ram_bytes } = size;
+            println!(
+                "{board}{what}: {flash_bytes} bytes of flash, {static_ram_bytes} bytes of static memory"
+            );
+        }
+    }
+    if options.variants { build_variants(&boards, wanted) } else { Ok(()) }
+}
+
+/// Builds every board's firmware and bootloader.
+pub(crate) fn build_all() -> Result<Vec<(BoardName, Sizes)>> {
+    build_where(&Boards::embedded()?, |_| true)
+}
+
+fn build_where(boards: &Boards, wanted: impl Fn(&Board) -> bool) -> Result<Vec<(BoardName, Sizes)>> {
+    // Boards carry a loop to time, compiled by the same compiler as their modules.
+    up::build_programs()?;
+    run(Command::new(paths::bin("wasmbed-measuring-loop")).arg(paths::measuring_loop()))?;
+    with_firmware(boards, wanted).map(|(board, firmware)| Ok((board.name, build(board, firmware)?))).collect()
+}
+
+/// Builds `images/variants/<board>-<variant>.elf`.
+fn build_variants(boards: &Boards, wanted: impl Fn(&Board) -> bool) -> Result<()> {
+    let mut of_one = &VARIANTS_OF_ONE[..];
+    for (board, firmware) in with_firmware(boards, wanted) {
+        for variant in VARIANTS.iter().chain(std::mem::take(&mut of_one)) {
+            step(&format!("firmware for {} with {variant}", board.title));
+            let elf = compile(firmware, (&firmware.package, &firmware.binary), Some(variant))?;
+            keep(&elf, &format!("variants/{}-{variant}.elf", board.name))?;
+        }
     }
     Ok(())
 }
 
-/// Builds every board's firmware.
-pub(crate) fn build_all() -> Result<Vec<(BoardName, Size)>> {
-    build_where(&Boards::embedded()?, |_| true)
+fn with_firmware(
+    boards: &Boards,
+    wanted: impl Fn(&Board) -> bool,
+) -> impl Iterator<Item = (&Board, &Firmware)> {
+    let boards = boards.iter().filter(move |board| wanted(board));
+    boards.filter_map(|board| Some((board, board.firmware.as_ref()?)))
 }
 
-fn build_where(boards: &Boards, wanted: impl Fn(&Board) -> bool) -> Result<Vec<(BoardName, Size)>> {
-    // Boards carry a loop to time, compiled by the same compiler as their modules.
-    up::build_programs()?;
-    run(Command::new(paths::bin("wasmbed-measuring-loop")).arg(paths::measuring_loop()))?;
-    boards
-        .iter()
-        .filter(|board| board.firmware.is_some() && wanted(board))
-        .map(|board| Ok((board.name, build(board)?)))
-        .collect()
-}
-
-/// Builds one board's firmware and writes `images/<board>.elf`.
-fn build(board: &Board) -> Result<Size> {
-    let firmware = board.firmware.as_ref().with_context(|| format!("{} has no firmware", board.name))?;
+/// Builds one board's programs and writes `images/<board>.elf` and `images/<board>-boot.elf`.
+fn build(board: &Board, firmware: &Firmware) -> Result<Sizes> {
     step(&format!("firmware for {}", board.title));
-    let dir = paths::root().join("firmware");
+    let memory = &firmware.memory;
+    let elf = compile(firmware, (&firmware.package, &firmware.binary), None)?;
+    let image = size(&elf, &memory.flash).with_context(|| firmware.binary.clone())?;
+    check_budget(board, firmware, &image)?;
+    keep(&elf, &format!("{}.elf", board.name))?;
+    let elf = compile(firmware, (&firmware.boot_package, &firmware.boot), None)?;
+    let boot = size(&elf, &memory.boot).with_context(|| firmware.boot.clone())?;
+    keep(&elf, &format!("{}-boot.elf", board.name))?;
+    Ok(Sizes { image, boot })
+}
+
+/// Compiles a binary and returns its ELF file.
+fn compile(firmware: &Firmware, (package, binary): (&str, &str), feature: Option<&str>) -> Result<Vec<u8>> {
     let target_dir = paths::target().join("firmware");
     let mut cargo = Command::new("cargo");
     cargo
-        .args(["build", "--release", "--quiet", "--package", &firmware.package, "--bin", &firmware.binary])
+        .args(["build", "--release", "--quiet", "--package", package, "--bin", binary])
         .args(["--target", &firmware.target, "--target-dir"])
         .arg(&target_dir)
+        .args(feature.iter().flat_map(|feature| ["--features", *feature]))
         .env("WASMBED_MEASURING_LOOP", paths::measuring_loop())
-        .current_dir(&dir);
+        .current_dir(paths::root().join("firmware"));
     run(&mut cargo)?;
-
-    let elf_path = target_dir.join(&firmware.target).join("release").join(&firmware.binary);
-    let elf = fs::read(&elf_path).with_context(|| format!("cannot read {}", elf_path.display()))?;
-    let image = Image::from_elf(&elf, &firmware.memory.flash).with_context(|| elf_path.display().to_string())?;
-    fs::create_dir_all(paths::images())?;
-    let out = paths::images().join(format!("{}.elf", board.name));
-    fs::write(&out, &elf).with_context(|| format!("cannot write {}", out.display()))?;
-    check_budget(board, firmware, &image)
+    let elf = target_dir.join(&firmware.target).join("release").join(binary);
+    fs::read(&elf).with_context(|| format!("cannot read {}", elf.display()))
 }
 
-fn check_budget(board: &Board, firmware: &Firmware, image: &Image) -> Result<Size> {
-    let flash_bytes = u32::try_from(image.bytes.len())?;
-    let size = Size { flash_bytes, static_ram_bytes: image.static_ram_bytes };
+/// What a program takes that is linked for this region.
+fn size(elf: &[u8], region: &Region) -> Result<Size> {
+    let image = Image::from_elf(elf, region)?;
+    Ok(Size { flash_bytes: u32::try_from(image.bytes.len())?, static_ram_bytes: image.static_ram_bytes })
+}
+
+fn keep(elf: &[u8], name: &str) -> Result<()> {
+    let out: PathBuf = paths::images().join(name);
+    fs::create_dir_all(out.parent().unwrap_or(&out))?;
+    fs::write(&out, elf).with_context(|| format!("cannot write {}", out.display()))
+}
+
+fn check_budget(board: &Board, firmware: &Firmware, size: &Size) -> Result<()> {
     for (what, found, budget) in [
         ("flash", size.flash_bytes, firmware.budget.flash_bytes),
         ("static memory", size.static_ram_bytes, firmware.budget.ram_bytes),
@@ -102,5 +153,5 @@ fn check_budget(board: &Board, firmware: &Firmware, image: &Image) -> Result<Siz
             );
         }
     }
-    Ok(size)
+    Ok(())
 }

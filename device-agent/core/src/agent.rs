@@ -103,12 +103,18 @@ enum Leave {
 impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SETTINGS> {
     /// An agent that has just started. Modules kept by the store are verified and started again
     /// without waiting for a connection.
-    pub fn new(mut platform: P, config: Config) -> Self {
+    pub fn new(platform: P, config: Config) -> Self {
+        let mut agent = Agent::asleep(platform, config);
+        agent.wake();
+        agent
+    }
+
+    /// What [`Agent::new`] makes before it has read anything: a device with a small stack puts it where it
+    /// stays and calls [`Agent::wake`] there, once and before anything else.
+    pub fn asleep(platform: P, config: Config) -> Self {
         const { assert!(SLOTS >= 1 && SLOTS <= 255, "a slot has a number of one byte") };
-        let ring = keyring(&mut platform);
-        let keys = BootKeys::new(ring, provisioned(&platform));
-        let update = Update::load(&mut platform, &keys);
-        let mut agent = Agent {
+        let ring = provisioned(&platform);
+        Agent {
             platform,
             config,
             now: Instant(0),
@@ -127,12 +133,24 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
             tables: Tables::new(),
             fetch: None,
             ring,
-            update,
+            update: None,
             scratch: [[0; SCRATCH_BYTES]; SLOTS],
-        };
-        agent.restore();
-        agent.reconcile();
-        agent
+        }
+    }
+
+    /// Reads what the device keeps; see [`Agent::asleep`].
+    pub fn wake(&mut self) {
+        self.ring = keyring(&mut self.platform);
+        self.load_firmware();
+        self.restore();
+        self.reconcile();
+    }
+
+    /// Not inlined: verifying signatures takes much of a small stack, for this moment only.
+    #[inline(never)]
+    fn load_firmware(&mut self) {
+        let keys = BootKeys::new(self.ring, provisioned(&self.platform));
+        self.update = Update::load(&mut self.platform, &keys);
     }
 
     /// The device.

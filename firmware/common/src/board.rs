@@ -1,6 +1,7 @@
 //! What a board supplies.
 
 use wasmbed_abi::{Errno, Sensor};
+use wasmbed_update::Layout;
 use wasmbed_wire::limits::Class;
 
 use crate::heap::HeapUse;
@@ -32,7 +33,7 @@ pub trait Board: 'static {
     /// Stack never touched so far, in bytes.
     fn stack_free(&self) -> usize;
 
-    /// Measures; see [`wasmbed_runtime::Host::sensor_read`].
+    /// Measures, in thousandths of the sensor's unit.
     ///
     /// # Errors
     /// [`Errno::NotFound`] if there is no such sensor.
@@ -60,4 +61,6 @@ pub struct Sheet {
     pub block_bytes: u16,
     /// Blocks taken in at once.
     pub window_blocks: u8,
+    /// What lies where in its firmware flash.
+    pub layout: Layout,
 }

@@ -103,12 +103,18 @@ impl Record {
         check: 0,
     };
 
+    /// Why the device starts, without counting this start: for a bootloader, before the firmware's own
+    /// [`Record::begin`].
+    pub fn reset_cause(&self) -> ResetCause {
+        if self.is_intact() { self.cause() } else { ResetCause::Power }
+    }
+
     /// Judges what the last run left, counts this start and prepares the record for this run.
     pub fn begin(&mut self) -> Start {
         let start = if self.is_intact() {
             Start {
                 starts: self.starts.saturating_add(1),
-                cause: self.cause(),
+                cause: self.reset_cause(),
                 last_boot: self.boot,
                 crash: self.crash(),
             }
@@ -297,7 +303,9 @@ mod tests {
         record.set_boot(5);
         record.command();
         let start = Start { starts: 2, cause: ResetCause::Command, last_boot: 5, crash: None };
+        assert_eq!(record.reset_cause(), start.cause);
         assert_eq!(record.begin(), start);
+        assert_eq!(record.reset_cause(), ResetCause::Watchdog);
         assert_eq!(record.begin().cause, ResetCause::Watchdog);
     }
 
@@ -306,6 +314,7 @@ mod tests {
         let mut record = started();
         record.crash_with(Place::default(), format_args!("text"));
         record.text[2] ^= 1;
+        assert_eq!(record.reset_cause(), ResetCause::Power);
         assert_eq!(record.begin().starts, 1);
     }
 

@@ -3,28 +3,25 @@
 use alloc::rc::Rc;
 use core::cell::RefCell;
 
-use wasmbed_core::{Facts, Layout, NoFlash, Platform, Slot, Store, StoreError, Vitals};
-use wasmbed_runtime::Target;
+use wasmbed_core::{Facts, Flash, Layout, Platform, Slot, Store, StoreError, Vitals};
 use wasmbed_wire::{BoardName, PublicKey, message::Crash, provision::Provision};
 
-use crate::{
-    Board, Sheet,
-    crash::{LastCrash, Start},
-    port::Port,
-    slots::Slots,
-};
+use crate::{Board, Running, Setup, crash::LastCrash, modules, port::Port, slots::Slots};
 
-/// Version of the firmware: that of this workspace.
-const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// Version of this program where no signed manifest says which one it is: that of the workspace.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Slots are shared with the running modules' keeper.
 pub(crate) type SharedSlots<const N: usize> = Rc<RefCell<Slots<N>>>;
 
 /// What the agent asks of the device.
-pub(crate) struct Device<B, const SLOTS: usize> {
+pub(crate) struct Device<B, F, const SLOTS: usize> {
     port: Rc<Port<B>>,
     slots: SharedSlots<SLOTS>,
     provision: Provision<'static>,
+    flash: F,
+    layout: Layout,
+    running: Option<Running>,
     facts: Facts<'static>,
     crash: Option<LastCrash>,
     boot: u32,
@@ -32,23 +29,21 @@ pub(crate) struct Device<B, const SLOTS: usize> {
     random: u32,
 }
 
-impl<B: Board, const SLOTS: usize> Device<B, SLOTS> {
-    /// `keep_boot` is told every number of a connect and keeps it across a reset.
+impl<B: Board, F: Flash, const SLOTS: usize> Device<B, F, SLOTS> {
     pub(crate) fn new(
         port: Rc<Port<B>>,
         slots: SharedSlots<SLOTS>,
-        sheet: &Sheet,
         board: BoardName,
         provision: Provision<'static>,
-        start: Start,
-        keep_boot: fn(u32),
+        setup: Setup<F>,
     ) -> Self {
+        let Setup { sheet, flash, running, start, keep_boot, .. } = setup;
         let heap_bytes = port.board.borrow().heap().total as u32;
         let facts = Facts {
             board,
             class: sheet.class,
             firmware: VERSION,
-            runtime: Target::of(sheet.class).runtime_id(),
+            runtime: modules::runtime_id(sheet.class),
             reset: start.cause,
             slot_bytes: sheet.slot_bytes,
             block_bytes: sheet.block_bytes,
@@ -58,19 +53,40 @@ impl<B: Board, const SLOTS: usize> Device<B, SLOTS> {
         let name = provision.device.as_str().bytes();
         // Devices that start together must not retry together.
         let random = name.fold(boot ^ start.starts, |sum, byte| sum.wrapping_mul(31) ^ u32::from(byte)) | 1;
-        Device { port, slots, provision, facts, crash: start.crash, boot, keep_boot, random }
+        Device {
+            port,
+            slots,
+            provision,
+            flash,
+            layout: sheet.layout,
+            running,
+            facts,
+            crash: start.crash,
+            boot,
+            keep_boot,
+            random,
+        }
     }
 }
 
-impl<B: Board, const SLOTS: usize> Platform for Device<B, SLOTS> {
-    type Flash = NoFlash;
+impl<B: Board, F: Flash, const SLOTS: usize> Platform for Device<B, F, SLOTS> {
+    type Flash = F;
 
-    fn firmware(&mut self) -> Option<(&mut NoFlash, Layout)> {
-        None
+    fn firmware(&mut self) -> Option<(&mut F, Layout)> {
+        Some((&mut self.flash, self.layout))
+    }
+
+    fn is_recovery(&self) -> bool {
+        !modules::ARE_RUN
+    }
+
+    fn earliest_s(&self) -> u32 {
+        self.provision.boot_floor
     }
 
     fn facts(&self) -> Facts<'_> {
-        self.facts
+        let firmware = self.running.as_ref().map_or(self.facts.firmware, |running| &running.version);
+        Facts { firmware, ..self.facts }
     }
 
     fn vitals(&self) -> Vitals {
@@ -117,7 +133,7 @@ impl<B: Board, const SLOTS: usize> Platform for Device<B, SLOTS> {
     }
 }
 
-impl<B: Board, const SLOTS: usize> Store for Device<B, SLOTS> {
+impl<B: Board, F, const SLOTS: usize> Store for Device<B, F, SLOTS> {
     fn begin(&mut self, slot: Slot, size: u32) -> Result<(), StoreError> {
         let begun = self.slots.borrow_mut().begin(slot, size);
         if begun.is_err() {

@@ -4,7 +4,7 @@ use alloc::{boxed::Box, rc::Rc};
 use core::{cell::RefCell, fmt};
 
 use heapless::Vec;
-use wasmbed_core::{Agent, Config, Effect, Instant, Rejected, Token};
+use wasmbed_core::{Agent, Config, Effect, Flash, Instant, Rejected, Token};
 use wasmbed_wire::{
     BoardName,
     bridge::{FromBoard, ToBoard},
@@ -13,12 +13,13 @@ use wasmbed_wire::{
 };
 
 use crate::{
-    Board, Sheet,
+    Board, Running, Sheet,
     crash::Start,
-    device::Device,
-    modules::Modules,
+    device::{Device, VERSION},
+    modules::{self, Modules},
     port::{BoardLink, Port},
     slots::Slots,
+    variant,
 };
 
 /// Largest message of an agent, in bytes for each slot.
@@ -32,23 +33,34 @@ const WILL_BYTES: usize = 32;
 /// How often a board that cannot work says why, in milliseconds.
 const COMPLAINT_MS: u64 = 10_000;
 
+/// What a board brings besides itself.
+pub struct Setup<F> {
+    /// What it is.
+    pub sheet: &'static Sheet,
+    /// The memory where its provisioning lies.
+    pub provision: &'static [u8],
+    /// The flash that holds its firmware slots.
+    pub flash: F,
+    /// The image that runs; `None` in a bootloader.
+    pub running: Option<Running>,
+    /// What the crash record says about this start.
+    pub start: Start,
+    /// Is told the number of every connect and keeps it across a reset.
+    pub keep_boot: fn(u32),
+}
+
 /// Runs the device for ever.
-///
-/// `provision` is the memory where the provisioning lies, `start` what the record says about this
-/// start; `keep_boot` is told the number of every connect and keeps it across a reset.
-pub fn run<B: Board, const SLOTS: usize>(
-    board: B,
-    sheet: &'static Sheet,
-    provision: &'static [u8],
-    start: Start,
-    keep_boot: fn(u32),
-) -> ! {
+pub fn run<B: Board, F: Flash, const SLOTS: usize>(board: B, setup: Setup<F>) -> ! {
+    let Setup { sheet, ref start, ref running, .. } = setup;
     let session = (start.starts as u16).rotate_left(8) ^ board.now_us() as u16;
     let port = open_port(board, sheet, session, SLOTS * MESSAGE_BYTES);
-    port.say(format_args!("wasmbed {} on {}: {start}", env!("CARGO_PKG_VERSION"), sheet.name));
-    match Provision::read(provision) {
+    let what = if modules::ARE_RUN { "wasmbed" } else { "wasmbed recovery" };
+    let version = running.as_ref().map_or(VERSION, |running| &running.version);
+    port.say(format_args!("{what} {version} on {}: {start}", sheet.name));
+    variant::note(&port);
+    match Provision::read(setup.provision) {
         Ok(provision) => match sheet.name.parse() {
-            Ok(name) => Driver::<B, SLOTS>::new(port, sheet, name, provision, start, keep_boot).run(),
+            Ok(name) => Driver::<B, F, SLOTS>::new(port, name, provision, setup).run(),
             Err(error) => complain(&port, format_args!("board {}: {error}", sheet.name)),
         },
         Err(ProvisionError::Missing) => {
@@ -83,21 +95,21 @@ fn complain<B: Board>(port: &Port<B>, why: fmt::Arguments<'_>) -> ! {
     }
 }
 
-struct Driver<B: Board, const SLOTS: usize> {
+struct Driver<B: Board, F: Flash, const SLOTS: usize> {
     port: Rc<Port<B>>,
-    agent: Box<Agent<Device<B, SLOTS>, SLOTS>>,
+    agent: Box<Agent<Device<B, F, SLOTS>, SLOTS>>,
     modules: Modules<B, SLOTS>,
     /// What the agent wants to be opened as soon as the link is up.
     opening: Option<Opening>,
 }
 
-/// Not inlined: see [`open_port`].
+/// Makes the agent where it stays. Not inlined: see [`open_port`].
 #[inline(never)]
-fn wake<B: Board, const SLOTS: usize>(
-    device: Device<B, SLOTS>,
+fn place<B: Board, F: Flash, const SLOTS: usize>(
+    device: Device<B, F, SLOTS>,
     config: Config,
-) -> Box<Agent<Device<B, SLOTS>, SLOTS>> {
-    Box::new(Agent::new(device, config))
+) -> Box<Agent<Device<B, F, SLOTS>, SLOTS>> {
+    Box::write(Box::new_uninit(), Agent::asleep(device, config))
 }
 
 struct Opening {
@@ -112,26 +124,21 @@ enum Then {
     GoOn,
 }
 
-impl<B: Board, const SLOTS: usize> Driver<B, SLOTS> {
+impl<B: Board, F: Flash, const SLOTS: usize> Driver<B, F, SLOTS> {
     #[inline(never)]
-    fn new(
-        port: Rc<Port<B>>,
-        sheet: &Sheet,
-        board: BoardName,
-        provision: Provision<'static>,
-        start: Start,
-        keep_boot: fn(u32),
-    ) -> Self {
+    fn new(port: Rc<Port<B>>, board: BoardName, provision: Provision<'static>, setup: Setup<F>) -> Self {
+        let sheet = setup.sheet;
         port.say(format_args!("device {}", provision.device));
         let slots = Rc::new(RefCell::new(Slots::new()));
         let modules = Modules::new(Rc::clone(&port), Rc::clone(&slots), sheet.class);
-        let device = Device::new(Rc::clone(&port), slots, sheet, board, provision, start, keep_boot);
+        let device = Device::new(Rc::clone(&port), slots, board, provision, setup);
         let config =
             Config { keep_alive_s: KEEP_ALIVE_S, window_blocks: sheet.window_blocks, ..Config::default() };
-        Driver { agent: wake(device, config), port, modules, opening: None }
+        Driver { agent: place(device, config), port, modules, opening: None }
     }
 
     fn run(mut self) -> ! {
+        self.agent.wake();
         loop {
             self.step();
         }
@@ -139,6 +146,7 @@ impl<B: Board, const SLOTS: usize> Driver<B, SLOTS> {
 
     /// Takes in what has arrived, does what there is to do, and sleeps if that was all.
     fn step(&mut self) {
+        variant::fail(self.port.now_ms());
         self.receive();
         self.agent.on_deadline(self.now());
         let then = self.act();
@@ -260,7 +268,7 @@ impl<B: Board, const SLOTS: usize> Driver<B, SLOTS> {
 
     /// Opens the session that waits for the link, if there is one and the link is up.
     fn open(&mut self, link: &mut BoardLink) {
-        if !link.is_up() {
+        if !link.is_up() || variant::IS_MUTE {
             return;
         }
         let Some(Opening { keep_alive_s, will }) = self.opening.take() else { return };

@@ -1,8 +1,9 @@
-//! What the firmware of every board shares: the loop around the agent, its serial link, module slots
-//! and running modules, heap, rings, and the record that survives a reset.
+//! What the firmware of every board shares, and its bootloader: the loop around the agent, its serial link,
+//! module slots and running modules, flash drivers, heap, rings, and the record that survives a reset.
 //!
-//! A board's binary implements [`Board`], owns the interrupt handlers, starts its devices and hands
-//! itself to [`run`], which never returns. Everything here runs in thread mode; handlers touch only
+//! A board implements [`Board`]; its binaries own the interrupt handlers, start its devices and hand
+//! themselves to [`run`], which never returns. A bootloader asks [`boot::choose`] first, and runs the agent
+//! only where there is no image: it is built without the feature `modules`. Everything here runs in thread mode; handlers touch only
 //! [`ring`] and the clock.
 //!
 //! Not here: registers, addresses and start-up code (the architecture's crate), what the agent decides
@@ -12,19 +13,29 @@
 extern crate alloc;
 
 mod board;
+pub mod boot;
 mod console;
 pub mod crash;
 mod device;
 mod driver;
+pub mod flash;
 pub mod heap;
+#[cfg(feature = "modules")]
+mod modules;
+#[cfg(not(feature = "modules"))]
+#[path = "modules/none.rs"]
 mod modules;
 mod port;
 pub mod ring;
+mod running;
 mod slots;
 pub mod stack;
 pub mod trace;
+mod variant;
 
 pub use board::{Board, Sheet};
 pub use console::Line;
-pub use driver::run;
+pub use driver::{Setup, run};
+pub use running::Running;
+pub use wasmbed_update::Layout;
 pub use wasmbed_wire::limits::Class;

@@ -11,9 +11,11 @@ use core::fmt;
 use host::ModuleHost;
 use wasmbed_abi::Capabilities;
 use wasmbed_core::{ModuleEvent, ModuleInfo, Slot};
-use wasmbed_runtime::{Instance, LoadError, Module, Runtime, Settings, SetupError, StartError, Stopped};
+use wasmbed_runtime::{
+    Instance, LoadError, Module, Runtime, Settings, SetupError, StartError, Stopped, Target,
+};
 use wasmbed_wire::{
-    Seq,
+    RuntimeId, Seq,
     limits::Class,
     message::{Reason, Setting},
 };
@@ -23,6 +25,14 @@ use crate::{Board, device::SharedSlots, port::Port};
 /// Heap that must be left beside the module's stack before one is started: running out in the middle
 /// of an engine's work resets the device, so it is not begun.
 const SPARE_BYTES: usize = 10 * 1024;
+
+/// Whether this program runs modules.
+pub(crate) const ARE_RUN: bool = true;
+
+/// The runtime that modules are compiled for.
+pub(crate) fn runtime_id(class: Class) -> RuntimeId {
+    Target::of(class).runtime_id()
+}
 
 /// Running modules and the engine they share.
 pub(crate) struct Modules<B: Board, const SLOTS: usize> {

@@ -4,6 +4,7 @@
 //! change. That is what makes running it where it lies sound, whatever the agent asks for.
 
 use alloc::vec::Vec;
+#[cfg(feature = "modules")]
 use core::ptr::NonNull;
 
 use wasmbed_core::{Slot, StoreError};
@@ -67,6 +68,7 @@ impl<const N: usize> Slots<N> {
 
     /// Keeps the payload as it is until [`Slots::unpin`]; `None` if the slot is empty. The bytes stay
     /// valid and unchanged until then.
+    #[cfg(feature = "modules")]
     pub(crate) fn pin(&mut self, slot: Slot) -> Option<NonNull<[u8]>> {
         let payload = self.slots.get_mut(slot.index())?.as_mut()?;
         payload.pinned = true;
@@ -74,6 +76,7 @@ impl<const N: usize> Slots<N> {
     }
 
     /// Ends what [`Slots::pin`] began; nothing may read the bytes it gave from now on.
+    #[cfg(feature = "modules")]
     pub(crate) fn unpin(&mut self, slot: Slot) {
         if let Some(Some(payload)) = self.slots.get_mut(slot.index()) {
             payload.pinned = false;

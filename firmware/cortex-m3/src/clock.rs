@@ -38,6 +38,17 @@ pub fn start(mut syst: SYST, ticks_per_ms: u32) {
     critical_section::with(|cs| CLOCK.replace(cs, Some(clock)));
 }
 
+/// Leaves the timer as it is after a reset.
+pub fn stop() {
+    critical_section::with(|cs| {
+        let Some(Clock { mut syst, .. }) = CLOCK.replace(cs, None) else { return };
+        syst.disable_counter();
+        syst.disable_interrupt();
+        syst.set_clock_source(SystClkSource::External);
+        SCB::clear_pendst();
+    });
+}
+
 /// Milliseconds since [`start`].
 pub fn now_ms() -> u64 {
     with(|clock| clock.now() / u64::from(clock.ticks_per_ms)).unwrap_or(0)

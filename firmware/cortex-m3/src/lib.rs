@@ -1,10 +1,11 @@
-//! What the firmware of every Cortex-M3 board shares, and the chips' own drivers.
+//! What the firmware of every Cortex-M3 board shares, the chips' own drivers, and the boards: what a board's
+//! firmware and its bootloader have in common.
 //!
-//! Not here: which pins, interrupts and memory a board uses (its binary in `bin/` and its folder in
-//! `boards/`), and what the firmware does (`wasmbed-firmware-common`).
+//! Not here: a board's interrupt handlers (its binaries), its memory (its folder in `boards/`), and what the firmware does (`wasmbed-firmware-common`).
 #![no_std]
 
 pub mod clock;
 pub mod fault;
+pub mod netduino2;
 pub mod stack;
 pub mod stm32f2;

@@ -2,3 +2,4 @@
 
 pub mod adc1;
 pub mod usart1;
+pub mod usart2;

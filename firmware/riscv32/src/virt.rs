@@ -1,8 +1,12 @@
-//! QEMU's `virt` machine: interrupt controller, serial port, timer and reset.
+//! QEMU's `virt` machine: interrupt controller, serial port, flash, timer and reset.
 
+mod board;
+mod flash;
 mod machine;
 mod sensor;
 pub mod uart;
 
+pub use board::{Virt, exception, jump, panic, say, stack_overflow, start, time_is_up};
+pub use flash::{Bank, Flash};
 pub use machine::{CLOCK, reset};
 pub use sensor::measure;

@@ -1,5 +1,6 @@
 use std::{string::String, vec::Vec};
 
+use wasmbed_update::{Layout, model::Nor};
 use wasmbed_wire::{
     PublicKey, Seq,
     limits::Class,
@@ -10,8 +11,15 @@ use wasmbed_wire::{
 use super::*;
 use crate::heap::HeapUse;
 
-const SHEET: Sheet =
-    Sheet { name: "test", class: Class::Mcu, slot_bytes: 8192, block_bytes: 1024, window_blocks: 2 };
+const SECTOR: u32 = 0x1000;
+const SHEET: Sheet = Sheet {
+    name: "test",
+    class: Class::Mcu,
+    slot_bytes: 8192,
+    block_bytes: 1024,
+    window_blocks: 2,
+    layout: Layout::new(0, SECTOR, 0x4000, 0x1000),
+};
 const START: Start = Start { starts: 3, cause: ResetCause::Watchdog, last_boot: 40, crash: None };
 /// Steps a world may take to get anywhere.
 const STEPS: usize = 200;
@@ -68,7 +76,7 @@ impl Board for TestBoard {
 /// A board under test and a host that notes what it hears.
 struct World {
     line: Rc<RefCell<Line>>,
-    driver: Driver<TestBoard, 2>,
+    driver: Driver<TestBoard, Nor, 2>,
     host: Link<2048, 4096>,
     wills: Vec<State>,
     topics: Vec<String>,
@@ -87,7 +95,11 @@ impl World {
         let device = "dut".parse().expect("a name");
         let provision = Provision { device, trusted: Seq::new(keys), boot_floor: 30 };
         let board = SHEET.name.parse().expect("a name");
-        let driver = Driver::new(port, &SHEET, board, provision, START, |_| {});
+        let flash = Nor::new(SHEET.layout.end(), SECTOR);
+        let setup =
+            Setup { sheet: &SHEET, provision: &[], flash, running: None, start: START, keep_boot: |_| {} };
+        let mut driver = Driver::new(port, board, provision, setup);
+        driver.agent.wake();
         let (wills, topics, console) = (Vec::new(), Vec::new(), Vec::new());
         World { line, driver, host: host_link(0, 1), wills, topics, console }
     }

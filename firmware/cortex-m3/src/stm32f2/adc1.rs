@@ -28,6 +28,11 @@ impl Adc1 {
         Adc1 { adc }
     }
 
+    /// Leaves everything as it is after a reset.
+    pub fn stop(&mut self) {
+        self.adc.cr2().reset();
+    }
+
     /// Measures, in thousandths of the sensor's unit.
     ///
     /// # Errors

@@ -32,6 +32,16 @@ pub fn start(usart: &USART1, baud_divisor: u16) {
     unsafe { NVIC::unmask(Interrupt::USART1) };
 }
 
+/// Leaves everything as it is after a reset, once everything queued is sent.
+pub fn stop() {
+    flush();
+    let usart = usart();
+    usart.cr1().reset();
+    usart.brr().reset();
+    NVIC::mask(Interrupt::USART1);
+    NVIC::unpend(Interrupt::USART1);
+}
+
 /// Moves received bytes into `out` and returns how many there were.
 pub fn read(out: &mut [u8]) -> usize {
     RX.read(out)

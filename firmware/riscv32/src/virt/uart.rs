@@ -77,6 +77,13 @@ pub fn start() {
     }
 }
 
+/// Switches the port's interrupts off, as they are after a reset.
+pub fn stop() {
+    PORT.interrupts.write(0);
+    PORT.modem.write(0);
+    Plic::new().ctx0().enables().disable(Interrupt::Uart);
+}
+
 /// Moves received bytes into `out` and returns how many there were.
 pub fn read(out: &mut [u8]) -> usize {
     RX.read(out)

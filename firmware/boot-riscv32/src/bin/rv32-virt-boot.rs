@@ -1,0 +1,91 @@
+//! Bootloader of QEMU's `virt` machine with one rv32imac hart: copies an image to RAM and starts it, or waits
+//! for one to be sent.
+#![no_std]
+#![no_main]
+
+use core::{panic::PanicInfo, slice};
+
+use riscv::interrupt::Interrupt;
+use riscv_rt::{TrapFrame, core_interrupt, entry};
+use sha2::{Digest as _, Sha256};
+use wasmbed_firmware_common::{
+    Setup,
+    boot::{self, Next},
+    crash,
+    heap::Heap,
+};
+use wasmbed_firmware_riscv32::{
+    stack,
+    virt::{self, Flash},
+};
+use wasmbed_update::{Fault, Flash as _, Region, boot::Place};
+use wasmbed_wire::Digest;
+
+include!(concat!(env!("OUT_DIR"), "/rv32-virt-boot/board.rs"));
+
+#[global_allocator]
+static HEAP: Heap = Heap::new();
+
+#[entry]
+fn main() -> ! {
+    // SAFETY: `main` runs once; between the symbols lies what the linker left of the RAM.
+    unsafe { HEAP.give_rest_of_ram() };
+    let cause = crash::with_record(|record| record.reset_cause());
+    // SAFETY: the provisioning lies there, in flash, and never changes while the board runs.
+    let provision = unsafe { slice::from_raw_parts(PROVISION.cast(), (*PROVISION).len()) };
+    let (mut board, mut flash) = virt::start(&HEAP);
+    // SAFETY: this RAM is the image's alone, which does not run yet.
+    let mut place = Ram(unsafe { slice::from_raw_parts_mut(IMAGE.cast_mut().cast(), (*IMAGE).len()) });
+    match boot::choose(&mut flash, &SHEET, provision, cause, &mut place, virt::say) {
+        // SAFETY: the image in RAM is signed for this board and has the digest that was signed.
+        Ok(Next::Image) => unsafe { virt::jump(board, IMAGE as u32) },
+        Ok(Next::Recovery) => {
+            // Its guard stays until the next reset; an image sets up the same one.
+            stack::prepare();
+            let start = crash::with_record(crash::Record::begin);
+            let setup = Setup { sheet: &SHEET, provision, flash, running: None, start, keep_boot };
+            wasmbed_firmware_common::run::<_, _, 1>(board, setup)
+        }
+        Err(fault) => boot::start_over(&mut board, fault),
+    }
+}
+
+/// Images run in this RAM.
+struct Ram(&'static mut [u8]);
+
+impl Place<Flash> for Ram {
+    fn place(&mut self, flash: &mut Flash, region: Region, bytes: u32) -> Result<Digest, Fault> {
+        let image = self.0.get_mut(..bytes as usize).ok_or(Fault::OutOfRange)?;
+        flash.read(region.origin, image)?;
+        Ok(Digest(Sha256::digest(image).into()))
+    }
+}
+
+fn keep_boot(boot: u32) {
+    crash::with_record(|record| record.set_boot(boot));
+}
+
+#[panic_handler]
+fn panic(info: &PanicInfo<'_>) -> ! {
+    virt::panic(info)
+}
+
+#[unsafe(export_name = "ExceptionHandler")]
+fn exception(_: &TrapFrame) -> ! {
+    virt::exception()
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn stack_overflow() -> ! {
+    virt::stack_overflow()
+}
+
+#[core_interrupt(Interrupt::MachineTimer)]
+fn machine_timer() {
+    virt::time_is_up();
+}
+
+#[core_interrupt(Interrupt::MachineExternal)]
+fn machine_external() {
+    virt::uart::on_interrupt();
+}

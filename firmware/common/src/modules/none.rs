@@ -1,0 +1,49 @@
+//! In the place of the modules where none run: in a bootloader.
+
+use alloc::rc::Rc;
+use core::marker::PhantomData;
+
+use wasmbed_core::{ModuleEvent, ModuleInfo, Slot};
+use wasmbed_wire::{
+    RuntimeId, Seq,
+    limits::Class,
+    message::{Reason, Setting},
+};
+
+use crate::{Board, device::SharedSlots, port::Port};
+
+/// Whether this program runs modules.
+pub(crate) const ARE_RUN: bool = false;
+
+/// No runtime: no module was compiled for it.
+pub(crate) fn runtime_id(_: Class) -> RuntimeId {
+    RuntimeId([0; 8])
+}
+
+/// No modules.
+pub(crate) struct Modules<B: Board, const SLOTS: usize>(PhantomData<B>);
+
+impl<B: Board, const SLOTS: usize> Modules<B, SLOTS> {
+    pub(crate) fn new(_: Rc<Port<B>>, _: SharedSlots<SLOTS>, _: Class) -> Self {
+        Modules(PhantomData)
+    }
+
+    /// There is nothing to set up.
+    pub(crate) fn is_prepared(&self) -> bool {
+        true
+    }
+
+    pub(crate) fn prepare(&mut self) {}
+
+    pub(crate) fn start(&mut self, _: Slot, _: &ModuleInfo, _: Seq<'_, Setting<'_>>) -> ModuleEvent {
+        ModuleEvent::Stopped { reason: Reason::LoadFailed, took_us: 0 }
+    }
+
+    pub(crate) fn tick(&mut self, _: Slot) -> ModuleEvent {
+        ModuleEvent::Stopped { reason: Reason::LoadFailed, took_us: 0 }
+    }
+
+    pub(crate) fn stop(&mut self, _: Slot) -> ModuleEvent {
+        ModuleEvent::Halted
+    }
+}

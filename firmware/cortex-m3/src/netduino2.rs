@@ -1,0 +1,140 @@
+//! The Netduino 2 (STM32F205) as QEMU models it: link on USART1, flash chip on USART2, sensors on ADC1.
+//!
+//! Not here: the clock tree and the pins, which QEMU does not have. The model runs at 120 MHz from the
+//! start.
+
+use core::{fmt, ops::Range, panic::PanicInfo};
+
+use cortex_m::{asm, peripheral::SCB};
+use cortex_m_rt::ExceptionFrame;
+use stm32f2::stm32f215::{CorePeripherals, Peripherals};
+use wasmbed_abi::{Errno, Sensor};
+use wasmbed_firmware_common::{
+    Board, Layout, Line,
+    flash::SerialNor,
+    heap::{Heap, HeapUse},
+};
+
+use crate::{
+    clock, fault, stack,
+    stm32f2::{
+        adc1::Adc1,
+        usart1,
+        usart2::{self, Usart2},
+    },
+};
+
+/// SysTick's source is the core's clock divided by 8.
+const SYSTICK_PER_MS: u32 = 120_000 / 8;
+/// USART1 is clocked at 60 MHz: 921 600 baud, in sixteenths of the divisor.
+const LINK_DIVISOR: u16 = 65;
+/// USART2 is clocked at 30 MHz.
+const FLASH_DIVISOR: u16 = 33;
+
+/// The flash that holds the firmware slots.
+pub type Flash = SerialNor<Usart2>;
+
+/// The board.
+pub struct Netduino2 {
+    adc: Adc1,
+    heap: &'static Heap,
+}
+
+/// Starts clock, lines and converter; `window` is where the processor sees the flash chip. `None` if that was
+/// done before.
+pub fn start(heap: &'static Heap, layout: &Layout, window: &'static [u8]) -> Option<(Netduino2, Flash)> {
+    let (core, chip) = (CorePeripherals::take()?, Peripherals::take()?);
+    clock::start(core.SYST, SYSTICK_PER_MS);
+    usart1::start(&chip.USART1, LINK_DIVISOR);
+    let line = Usart2::start(chip.USART2, FLASH_DIVISOR);
+    let flash = SerialNor::new(line, layout.sector_bytes, window);
+    Some((Netduino2 { adc: Adc1::start(chip.ADC1), heap }, flash))
+}
+
+/// Stops everything that [`start`] started and jumps to the image whose vectors lie at `image`.
+///
+/// # Safety
+///
+/// A vector table of an image for this board lies there.
+pub unsafe fn jump(mut board: Netduino2, image: u32) -> ! {
+    board.adc.stop();
+    usart1::stop();
+    usart2::stop();
+    clock::stop();
+    // SAFETY: this board has the register; every vector there is the image's.
+    unsafe { (*SCB::PTR).vtor.write(image) };
+    asm::dsb();
+    asm::isb();
+    // SAFETY: the caller's promise; nothing of this program is in use any more.
+    unsafe { asm::bootload(image as *const u32) }
+}
+
+impl Board for Netduino2 {
+    fn now_us(&self) -> u64 {
+        clock::now_us()
+    }
+
+    fn read(&mut self, out: &mut [u8]) -> usize {
+        usart1::read(out)
+    }
+
+    fn room(&self) -> usize {
+        usart1::room()
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        usart1::write(bytes);
+    }
+
+    fn sleep(&mut self, deadline_ms: Option<u64>) {
+        let mut awake = critical_section::with(|cs| {
+            clock::take_tick();
+            clock::wake_at(cs, deadline_ms.unwrap_or(u64::MAX));
+            deadline_ms.is_some_and(|deadline_ms| clock::now_ms() >= deadline_ms)
+        });
+        while !awake {
+            awake = critical_section::with(|_| {
+                let awake = usart1::take_attention() || clock::take_tick();
+                if !awake {
+                    // An interrupt that is pending ends this at once, also while it is masked.
+                    asm::wfi();
+                }
+                awake
+            });
+        }
+    }
+
+    fn reset(&mut self) -> ! {
+        usart1::flush();
+        SCB::sys_reset()
+    }
+
+    fn heap(&self) -> HeapUse {
+        self.heap.usage()
+    }
+
+    fn stack_free(&self) -> usize {
+        stack::untouched_bytes()
+    }
+
+    fn sensor(&mut self, sensor: Sensor) -> Result<i64, Errno> {
+        self.adc.sensor(sensor)
+    }
+}
+
+/// Says a line without waiting for anything else; for a program that does not run the loop.
+pub fn say(text: fmt::Arguments<'_>) {
+    usart1::send_now(Line::new(text).frame());
+}
+
+/// For the panic handler.
+pub fn panic(info: &PanicInfo<'_>) -> ! {
+    fault::panic(info, say)
+}
+
+/// For the handler of hard faults; `ram` is where stacks can be.
+pub fn hard_fault(frame: &ExceptionFrame, ram: Range<usize>) -> ! {
+    // A stack that overflowed holds no frame.
+    let is_readable = ram.contains(&(&raw const *frame as usize));
+    fault::hard_fault(is_readable.then_some(frame), say)
+}
