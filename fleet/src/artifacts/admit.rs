@@ -165,7 +165,7 @@ fn file_error(error: &FirmwareFileError) -> Violation {
 fn flat_error(board: &Board, error: &FlatError) -> Violation {
     match *error {
         FlatError::TooLarge { found, limit } => too_large(board, found, limit),
-        FlatError::Elf(ImageError::OutsideFlash { address, size_bytes }) => {
+        FlatError::Elf(ImageError::Outside { address, size_bytes }) => {
             let region = board.firmware.as_ref().map(|firmware| firmware.memory.flash);
             let range = region.map_or(String::new(), |region| {
                 let end = region.origin.saturating_add(region.size_bytes);
