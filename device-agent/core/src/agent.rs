@@ -28,7 +28,7 @@ use crate::{
 /// Commands whose answers can wait at the same time, and that are recognized when they come again.
 const ANSWERS: usize = 4;
 /// Bytes of a message for each slot; enough for every message, see the test of the largest ones.
-const SCRATCH_BYTES: usize = 256;
+const SCRATCH_BYTES: usize = 320;
 /// Time for the last words, in milliseconds.
 const GOODBYE_MS: u64 = 1_000;
 /// Time between two reports of progress, in milliseconds.
@@ -150,7 +150,7 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
     #[inline(never)]
     fn load_firmware(&mut self) {
         let keys = BootKeys::new(self.ring, provisioned(&self.platform));
-        self.update = Update::load(&mut self.platform, &keys);
+        self.update = Update::load(&mut self.platform, &self.ring, &keys);
     }
 
     /// The device.

@@ -13,15 +13,17 @@ use wasmbed_wire::{
     topic::Down,
 };
 
-use crate::{
-    Agent, Config, Effect, Facts, Instant, Layout, NoFlash, Platform, Slot, Store, StoreError, Vitals,
-};
+use wasmbed_update::model::Nor;
+
+use crate::{Agent, Config, Effect, Facts, Instant, Layout, Platform, Slot, Store, StoreError, Vitals};
 
 pub(crate) const BLOCK_BYTES: u16 = 512;
 pub(crate) const SLOT_BYTES: u32 = 4096;
 /// When everything in these helpers happens.
 const NOW: Instant = Instant(1);
 pub(crate) const RUNTIME: RuntimeId = RuntimeId(*b"for-test");
+pub(crate) const BOARD: &str = "a-board-whose-name-has-all-32-by";
+pub(crate) const LAYOUT: Layout = Layout::new(0, 0x1000, 0x4000, 0x2000);
 
 /// A device whose store lasts.
 #[derive(Debug, Default, Clone)]
@@ -31,18 +33,20 @@ pub(crate) struct Bench {
     pub(crate) firmware: String,
     pub(crate) crash: Option<String>,
     pub(crate) boot: u32,
+    /// Where its firmware lies, if that can be replaced.
+    pub(crate) nor: Option<Nor>,
 }
 
 impl Platform for Bench {
-    type Flash = NoFlash;
+    type Flash = Nor;
 
-    fn firmware(&mut self) -> Option<(&mut NoFlash, Layout)> {
-        None
+    fn firmware(&mut self) -> Option<(&mut Nor, Layout)> {
+        self.nor.as_mut().map(|nor| (nor, LAYOUT))
     }
 
     fn facts(&self) -> Facts<'_> {
         Facts {
-            board: "a-board-whose-name-has-all-32-by".parse().expect("a name"),
+            board: BOARD.parse().expect("a name"),
             class: Class::Mcu,
             firmware: &self.firmware,
             runtime: RUNTIME,

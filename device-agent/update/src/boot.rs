@@ -1,8 +1,9 @@
 //! Which image starts: the bootloader's one decision.
 //!
-//! Everything is checked again at every start, from the flash and from where the image runs: who signed
-//! it, for which board, its counter, its digest. A trial's start is counted before the jump, so an image
-//! that never comes back uses up its tries.
+//! Everything is checked again at every start, from where the image runs: who signed it, for which board,
+//! its counter, its digest. Only that its key has expired is no reason any more: it was good when the image
+//! was accepted. A trial's start is counted before the jump, so an image that never comes back uses up its
+//! tries.
 
 use wasmbed_wire::{
     BoardName, Digest,
@@ -11,7 +12,7 @@ use wasmbed_wire::{
 
 use crate::{
     Fault, Flash, ImageSlot, Layout, Record, Region,
-    image::read_header,
+    image::{Hashing, read_header},
     record::Attempt,
     trust::{BootKeys, Firmware, Target},
 };
@@ -19,6 +20,8 @@ use crate::{
 /// How an image gets to where it runs.
 pub trait Place<F> {
     /// Puts the first `bytes` of a region where they run, and returns the SHA-256 of what is there now.
+    ///
+    /// It may restart the board instead, which then decides again: whatever was placed last is there.
     ///
     /// # Errors
     /// If the flash fails.
@@ -69,16 +72,26 @@ pub fn decide<F: Flash>(
     }
     let first = record.active.unwrap_or(ImageSlot::A);
     for slot in [first, first.other()] {
-        let Ok(firmware) = check(flash, device, place, slot, record.counter)? else { continue };
+        let Ok(firmware) = judge(flash, device, slot, record.counter)? else { continue };
         // What failed its trial is no help now.
         if record.active != Some(slot) && record.find(&firmware.image).is_some() {
             continue;
         }
-        if record.active != Some(slot) {
+        if slot != first {
+            // Before it is placed: where that restarts the board, the next start must not go back to the first.
+            if !is_whole(flash, device.layout, slot, &firmware)? {
+                continue;
+            }
             record.active = Some(slot);
             record.save(flash, device.layout)?;
         }
-        return Ok(Boot::Image { firmware, is_trial: false });
+        if is_placed(flash, device, place, slot, &firmware)? {
+            if record.active != Some(slot) {
+                record.active = Some(slot);
+                record.save(flash, device.layout)?;
+            }
+            return Ok(Boot::Image { firmware, is_trial: false });
+        }
     }
     Ok(Boot::Recovery)
 }
@@ -91,18 +104,17 @@ fn try_again<F: Flash>(
     record: &mut Record,
     attempt: Attempt,
 ) -> Result<Option<Firmware>, Fault> {
-    let checked = check(flash, device, place, attempt.slot, record.counter)?;
-    let given_up = match checked {
-        Ok(firmware) if attempt.tries > 0 => {
-            record.trial = Some(Attempt { tries: attempt.tries - 1, started: true, ..attempt });
-            record.save(flash, device.layout)?;
-            return Ok(Some(firmware));
-        }
-        Ok(firmware) => Some((firmware.image, why(device.cause))),
-        Err(_) => None,
+    let whole = match judge(flash, device, attempt.slot, record.counter)? {
+        Ok(firmware) if is_placed(flash, device, place, attempt.slot, &firmware)? => Some(firmware),
+        Ok(_) | Err(_) => None,
     };
-    match given_up {
-        Some((image, reason)) => record.give_up(&image, reason),
+    if let Some(firmware) = whole.filter(|_| attempt.tries > 0) {
+        record.trial = Some(Attempt { tries: attempt.tries - 1, started: true, ..attempt });
+        record.save(flash, device.layout)?;
+        return Ok(Some(firmware));
+    }
+    match whole {
+        Some(firmware) => record.give_up(&firmware.image, why(device.cause)),
         // What is damaged has no name; it is fetched again if it is still wanted.
         None => record.abandon(),
     }
@@ -120,20 +132,41 @@ const fn why(cause: ResetCause) -> Reason {
     }
 }
 
-fn check<F: Flash>(
+/// Who signed what is in a slot, and whether this board may run it.
+fn judge<F: Flash>(
     flash: &mut F,
     device: &Device<'_>,
-    place: &mut impl Place<F>,
     slot: ImageSlot,
     counter: u32,
 ) -> Result<Result<Firmware, Reason>, Fault> {
     let layout = device.layout;
     let Some(header) = read_header(flash, layout, slot)? else { return Ok(Err(Reason::Damaged)) };
     let target = Target { board: device.board, counter, image_bytes: layout.image_bytes };
-    let firmware = match device.keys.judge(&target, header.as_ref()) {
-        Ok(firmware) => firmware,
-        Err(reason) => return Ok(Err(reason)),
-    };
-    let digest = place.place(flash, layout.image(slot), firmware.size)?;
-    Ok(if digest == firmware.image { Ok(firmware) } else { Err(Reason::Damaged) })
+    Ok(device.keys.judge(&target, header.as_ref()))
 }
+
+/// Whether the image is the one that was signed, as it lies in flash.
+fn is_whole<F: Flash>(
+    flash: &mut F,
+    layout: &Layout,
+    slot: ImageSlot,
+    firmware: &Firmware,
+) -> Result<bool, Fault> {
+    let digest = Hashing::new(layout.image(slot), firmware.size).advance(flash, firmware.size)?;
+    Ok(digest == Some(firmware.image))
+}
+
+/// Whether the image is the one that was signed, where it runs.
+fn is_placed<F: Flash>(
+    flash: &mut F,
+    device: &Device<'_>,
+    place: &mut impl Place<F>,
+    slot: ImageSlot,
+    firmware: &Firmware,
+) -> Result<bool, Fault> {
+    let digest = place.place(flash, device.layout.image(slot), firmware.size)?;
+    Ok(digest == firmware.image)
+}
+
+#[cfg(test)]
+mod tests;

@@ -137,7 +137,9 @@ impl Record {
     /// [`Record::settle`], but not more than three times.
     pub fn give_up(&mut self, image: &Digest, reason: Reason) {
         let Some(trial) = self.trial.take() else { return };
-        let before = self.find(image).map_or(0, |blocked| blocked.doubts);
+        // Asked for anew it gets the benefit of the doubt anew.
+        let same = self.find(image).filter(|blocked| blocked.generation == trial.generation);
+        let before = same.map_or(0, |blocked| blocked.doubts);
         let may_be_innocent = matches!(reason, Reason::Unconnected | Reason::PowerLost);
         let (doubts, standing) = match may_be_innocent && before < DOUBTS {
             true => (before + 1, Standing::InDoubt),
@@ -176,10 +178,11 @@ impl Record {
         self.blocked.iter().flatten().any(|blocked| is_doubted(blocked, reason))
     }
 
-    /// Decides about the images that are in doubt for this reason.
+    /// Decides about the images that are in doubt for this reason. One that is in doubt for the first time is
+    /// not blocked: the surroundings may have come back between its last attempt and this one.
     pub fn settle(&mut self, reason: Reason, standing: Standing) {
         for blocked in self.blocked.iter_mut().flatten().filter(|blocked| is_doubted(blocked, reason)) {
-            blocked.standing = standing;
+            blocked.standing = if blocked.doubts > 1 { standing } else { Standing::Cleared };
         }
     }
 }
@@ -244,6 +247,19 @@ mod tests {
         fail(&mut record, 1, 7, Reason::Unconnected);
         record.settle(Reason::Unconnected, Standing::Cleared);
         assert_eq!(record.blocks(&image(1), 7), Some(Reason::Unconnected));
+    }
+
+    #[test]
+    fn an_image_is_blocked_when_it_is_in_doubt_for_the_second_time() {
+        let mut record = Record::default();
+        for expected in [None, Some(Reason::Unconnected)] {
+            fail(&mut record, 1, 7, Reason::Unconnected);
+            record.settle(Reason::Unconnected, Standing::Blocked);
+            assert_eq!(record.blocks(&image(1), 7), expected);
+        }
+        fail(&mut record, 1, 8, Reason::Unconnected);
+        record.settle(Reason::Unconnected, Standing::Blocked);
+        assert_eq!(record.blocks(&image(1), 8), None, "a higher generation begins anew");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use ed25519_compact::{KeyPair, Seed};
 use sha2::{Digest as _, Sha256};
 use wasmbed_wire::{
     ArtifactId, Digest, KeyId, PublicKey, RuntimeId,
-    limits::{Class, MAX_MANIFEST_BYTES},
+    limits::{Class, MAX_KEYRING_BYTES, MAX_MANIFEST_BYTES},
     manifest::{Classes, Kind, Manifest},
     message::Reason,
     sign1::{self, Sign1},
@@ -36,6 +36,24 @@ pub(crate) struct Artifact {
     pub(crate) blocks: Vec<Vec<u8>>,
     pub(crate) digest: Digest,
     pub(crate) behaviour: Behaviour,
+}
+
+impl Artifact {
+    /// Signs a manifest and cuts the payload that is served with it into blocks.
+    pub(crate) fn new(manifest: &Manifest<'_>, key: u8, payload: &[u8]) -> Self {
+        let block_bytes = usize::from(manifest.block_bytes.max(1));
+        let digest = manifest.digest;
+        let manifest = minicbor::to_vec(manifest).expect("a vector takes everything");
+        let id = ArtifactId::from_manifest_digest(&Sha256::digest(&manifest).into());
+        let mut blocks = vec![sign(&manifest, key)];
+        blocks.extend(payload.chunks(block_bytes).map(<[u8]>::to_vec));
+        Artifact { id, blocks, digest, behaviour: Behaviour::Steady }
+    }
+
+    /// Everything after the manifest.
+    pub(crate) fn payload(&self) -> Vec<u8> {
+        self.blocks[1..].concat()
+    }
 }
 
 /// Describes an artifact; what is not said is as it should be.
@@ -115,35 +133,32 @@ impl Maker {
             patch: None,
             trial: None,
         };
-        let manifest = minicbor::to_vec(manifest).expect("a vector takes everything");
-        let id = ArtifactId::from_manifest_digest(&Sha256::digest(&manifest).into());
         let mut payload = self.payload.clone();
         if self.spoilt {
             payload[0] ^= 1;
         }
-        let mut blocks = vec![sign(&manifest, self.key)];
-        blocks.extend(payload.chunks(BLOCK_BYTES.into()).map(<[u8]>::to_vec));
-        Artifact { id, blocks, digest, behaviour: self.behaviour }
+        Artifact { behaviour: self.behaviour, ..Artifact::new(&manifest, self.key, &payload) }
     }
 }
 
-const TRUSTED: u8 = 1;
-
 /// The key every simulated device trusts.
-pub(crate) fn trusted_key() -> PublicKey {
-    PublicKey(*keys(TRUSTED).pk)
+pub const TRUSTED: u8 = 1;
+
+/// The key with this number.
+pub(crate) fn public_key(key: u8) -> PublicKey {
+    PublicKey(*keys(key).pk)
 }
 
 fn keys(key: u8) -> KeyPair {
     KeyPair::from_seed(Seed::new([key; 32]))
 }
 
-fn sign(manifest: &[u8], key: u8) -> Vec<u8> {
+pub(crate) fn sign(manifest: &[u8], key: u8) -> Vec<u8> {
     let keys = keys(key);
     let signature = keys.sk.sign(sign1::signed_bytes(manifest).expect("it fits"), None);
     let mut id = [0; 8];
     id.copy_from_slice(&Sha256::digest(keys.pk.as_ref())[..8]);
-    let mut out = vec![0; MAX_MANIFEST_BYTES];
+    let mut out = vec![0; MAX_KEYRING_BYTES.max(MAX_MANIFEST_BYTES)];
     let signed = Sign1 { key: KeyId(id), payload: manifest, signature: &signature };
     let len = signed.encode(&mut out).expect("it fits");
     out.truncate(len);

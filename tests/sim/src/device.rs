@@ -7,6 +7,7 @@ use wasmbed_core::{Agent, Config, Instant, ModuleInfo, Slot};
 use wasmbed_wire::{DeviceId, Digest, message::ResetCause};
 
 use crate::{
+    flash::Shared,
     platform::{Chip, Simulated},
     rng::Rng,
 };
@@ -25,8 +26,15 @@ pub enum Memory {
 
 pub(crate) struct Device {
     pub(crate) id: DeviceId,
-    pub(crate) agent: Box<Agent<Simulated, SLOTS>>,
+    /// `None` while nothing that could talk runs.
+    pub(crate) agent: Option<Box<Agent<Simulated, SLOTS>>>,
     pub(crate) chip: Rc<RefCell<Chip>>,
+    /// Where its firmware lies, if that can be replaced.
+    pub(crate) flash: Option<Shared>,
+    /// The image that runs; `None` in recovery.
+    pub(crate) image: Option<Digest>,
+    /// It never reaches the broker.
+    pub(crate) is_mute: bool,
     /// Of the world, when this start began.
     pub(crate) started: u64,
     /// Rises with every start: what was under way to the last one is lost.
@@ -38,6 +46,8 @@ pub(crate) struct Device {
     /// When the last message in order arrives here.
     pub(crate) last_arrival: u64,
     pub(crate) modules: BTreeMap<Slot, Running>,
+    /// How often the power failed in the middle of a flash operation.
+    pub(crate) power_cuts: usize,
     memory: Memory,
 }
 
@@ -49,25 +59,29 @@ pub(crate) struct Running {
 }
 
 impl Device {
-    pub(crate) fn new(id: DeviceId, memory: Memory, now: u64, rng: Rng) -> Self {
-        let chip = Rc::<RefCell<Chip>>::default();
+    /// A device that is switched off.
+    pub(crate) fn new(id: DeviceId, memory: Memory, flash: Option<Shared>) -> Self {
         Device {
             id,
-            agent: boot(&chip, rng),
-            chip,
-            started: now,
+            agent: None,
+            chip: Rc::default(),
+            flash,
+            image: None,
+            is_mute: false,
+            started: 0,
             life: 0,
             session: 0,
             online: false,
             will: Vec::new(),
             last_arrival: 0,
             modules: BTreeMap::new(),
+            power_cuts: 0,
             memory,
         }
     }
 
-    /// The power goes and comes back; everything at work is lost.
-    pub(crate) fn restart(&mut self, now: u64, cause: ResetCause, rng: Rng) {
+    /// Everything at work is lost; the next start has this cause.
+    pub(crate) fn halt(&mut self, cause: ResetCause) {
         let mut chip = self.chip.borrow_mut();
         chip.in_use.clear();
         chip.reset = Some(cause);
@@ -76,12 +90,26 @@ impl Device {
             chip.desired = None;
         }
         drop(chip);
-        self.agent = boot(&self.chip, rng);
-        self.started = now;
+        self.agent = None;
         self.life += 1;
         self.session += 1;
         self.online = false;
         self.modules.clear();
+    }
+
+    /// An agent begins to work.
+    pub(crate) fn boot(&mut self, now: u64, rng: Rng, is_recovery: bool, is_fit: bool) {
+        self.started = now;
+        let mut platform = Simulated::new(Rc::clone(&self.chip), rng);
+        platform.flash = self.flash.clone();
+        platform.is_recovery = is_recovery;
+        platform.is_fit = is_fit;
+        self.agent = Some(Box::new(Agent::new(platform, Config::default())));
+    }
+
+    /// Whether the power failed in the middle of a flash operation.
+    pub(crate) fn has_lost_power(&self) -> bool {
+        self.flash.as_ref().is_some_and(Shared::is_dead)
     }
 
     /// The agent's time.
@@ -91,7 +119,7 @@ impl Device {
 
     /// When the agent wants to be asked next, in the world's time.
     pub(crate) fn deadline(&self) -> Option<u64> {
-        self.agent.next_deadline().map(|deadline| deadline.0 + self.started)
+        self.agent.as_ref()?.next_deadline().map(|deadline| deadline.0 + self.started)
     }
 
     pub(crate) fn payload_digest(&self, slot: Slot) -> Option<Digest> {
@@ -102,8 +130,4 @@ impl Device {
     pub(crate) fn runs(&self, name: &str) -> bool {
         self.modules.values().any(|running| running.module.name.as_str() == name)
     }
-}
-
-fn boot(chip: &Rc<RefCell<Chip>>, rng: Rng) -> Box<Agent<Simulated, SLOTS>> {
-    Box::new(Agent::new(Simulated::new(Rc::clone(chip), rng), Config::default()))
 }

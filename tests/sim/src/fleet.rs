@@ -5,25 +5,57 @@ use std::collections::BTreeMap;
 use wasmbed_wire::{
     ArtifactId, DeviceId, Digest, ModuleName, Seq,
     message::{
-        Block, CommandResult, Desired, DesiredModule, Get, Heartbeat, ModuleReport, Outcome, Reported,
-        Setting, State,
+        Block, CommandResult, Desired, DesiredFirmware, DesiredModule, FirmwareReport, FirmwareSlots,
+        FirmwareState, Get, Heartbeat, Info, ModuleReport, Outcome, Reported, Setting, State,
     },
     topic::{Down, Up},
 };
 
-use crate::artifact::{Artifact, Behaviour};
+use crate::{
+    artifact::{Artifact, Behaviour},
+    firmware::Start,
+};
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Fleet {
     artifacts: BTreeMap<ArtifactId, Artifact>,
+    /// Every image that was ever signed, and what becomes of a start with it.
+    pub(crate) images: BTreeMap<Digest, (Vec<u8>, Start)>,
+    /// Whether an image that is seen running is confirmed.
+    pub(crate) confirms: bool,
+    /// Blocks and bytes served of each artifact.
+    pub(crate) served: BTreeMap<ArtifactId, Served>,
     desired: BTreeMap<DeviceId, Wish>,
     seen: BTreeMap<DeviceId, Seen>,
+}
+
+impl Default for Fleet {
+    fn default() -> Self {
+        Fleet {
+            artifacts: BTreeMap::new(),
+            images: BTreeMap::new(),
+            confirms: true,
+            served: BTreeMap::new(),
+            desired: BTreeMap::new(),
+            seen: BTreeMap::new(),
+        }
+    }
+}
+
+/// What was sent of one artifact.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Served {
+    /// Blocks, the manifest's among them.
+    pub blocks: u64,
+    /// Bytes in them.
+    pub bytes: u64,
 }
 
 /// What one device should run.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Wish {
     pub(crate) revision: u64,
+    pub(crate) firmware: Option<DesiredFirmware>,
     pub(crate) modules: Vec<WishedModule>,
 }
 
@@ -41,6 +73,11 @@ pub(crate) struct Seen {
     pub(crate) state: Option<State>,
     pub(crate) revision: u64,
     pub(crate) modules: Vec<ModuleReport>,
+    pub(crate) firmware: Option<FirmwareReport>,
+    /// Every state a firmware was ever reported in, without repetitions.
+    pub(crate) history: Vec<FirmwareState>,
+    pub(crate) keyring: Option<u32>,
+    pub(crate) slots: Option<FirmwareSlots>,
     pub(crate) heartbeats: Vec<Heartbeat>,
     pub(crate) crashes: usize,
     pub(crate) outcomes: Vec<Outcome>,
@@ -50,7 +87,12 @@ impl Wish {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let units: Vec<_> = self.modules.iter().map(|m| [Setting { key: "unit", value: m.unit }]).collect();
         let modules: Vec<_> = self.modules.iter().zip(&units).map(wished).collect();
-        let desired = Desired { revision: self.revision, modules: Seq::new(&modules), heartbeat_ms: None, firmware: None };
+        let desired = Desired {
+            revision: self.revision,
+            modules: Seq::new(&modules),
+            heartbeat_ms: None,
+            firmware: self.firmware,
+        };
         minicbor::to_vec(desired).expect("a vector takes everything")
     }
 }
@@ -83,8 +125,9 @@ impl Fleet {
         self.desired.entry(device).or_default()
     }
 
-    pub(crate) fn seen(&self, device: DeviceId) -> Seen {
-        self.seen.get(&device).cloned().unwrap_or_default()
+    pub(crate) fn seen(&self, device: DeviceId) -> &Seen {
+        const NOTHING: &Seen = &Seen::NOTHING;
+        self.seen.get(&device).unwrap_or(NOTHING)
     }
 
     /// Takes note of what a device says; returns what it is told.
@@ -96,6 +139,9 @@ impl Fleet {
                 let reported: Reported<'_> = minicbor::decode(payload).expect("a report");
                 seen.revision = reported.revision;
                 seen.modules = reported.modules.iter().collect();
+                seen.keyring = reported.keyring;
+                seen.take_firmware(reported.firmware);
+                self.confirm(device);
                 return self.remind(device);
             }
             Up::Heartbeat => seen.heartbeats.push(minicbor::decode(payload).expect("a heartbeat")),
@@ -105,7 +151,11 @@ impl Fleet {
                 seen.outcomes.push(result.outcome);
             }
             Up::Get => return self.blocks(minicbor::decode(payload).expect("a request")),
-            Up::Info | Up::Telemetry(_) | Up::Log(_) => {}
+            Up::Info => {
+                let info: Info<'_> = minicbor::decode(payload).expect("an introduction");
+                seen.slots = info.firmware_slots;
+            }
+            Up::Telemetry(_) | Up::Log(_) => {}
         }
         Vec::new()
     }
@@ -117,13 +167,41 @@ impl Fleet {
         wish.map(|wish| (Down::Desired, wish.encode())).into_iter().collect()
     }
 
-    fn blocks(&self, get: Get) -> Vec<(Down, Vec<u8>)> {
+    /// The image that should run was seen running: that is the proof.
+    fn confirm(&mut self, device: DeviceId) {
+        let Some(report) = self.seen(device).firmware.filter(|_| self.confirms) else { return };
+        let wish = self.wish(device);
+        let Some(firmware) = &mut wish.firmware else { return };
+        let is_seen = report.state == FirmwareState::Trial && report.image == firmware.image;
+        if is_seen && firmware.confirm < report.since {
+            firmware.confirm = report.since;
+            wish.revision += 1;
+        }
+    }
+
+    /// Serves another manifest under the name of this artifact.
+    pub(crate) fn replace_manifest(&mut self, artifact: ArtifactId, signed: Vec<u8>) {
+        self.artifacts.get_mut(&artifact).expect("a known artifact").blocks[0] = signed;
+    }
+
+    pub(crate) fn manifest(&self, artifact: ArtifactId) -> Vec<u8> {
+        self.artifacts[&artifact].blocks[0].clone()
+    }
+
+    pub(crate) fn payload(&self, artifact: ArtifactId) -> Vec<u8> {
+        self.artifacts[&artifact].payload()
+    }
+
+    fn blocks(&mut self, get: Get) -> Vec<(Down, Vec<u8>)> {
         let Some(artifact) = self.artifacts.get(&get.artifact) else { return Vec::new() };
+        let served = self.served.entry(get.artifact).or_default();
         let asked =
             (0..32).filter(|bit| get.bitmap & 1 << bit != 0).filter_map(|bit| get.base.checked_add(bit));
         asked
             .filter_map(|index| {
                 let bytes = artifact.blocks.get(index as usize)?;
+                served.blocks += 1;
+                served.bytes += bytes.len() as u64;
                 let block = minicbor::to_vec(Block { index, bytes }).expect("a vector takes everything");
                 Some((Down::Block(get.artifact), block))
             })
@@ -132,6 +210,25 @@ impl Fleet {
 }
 
 impl Seen {
+    const NOTHING: Seen = Seen {
+        state: None,
+        revision: 0,
+        modules: Vec::new(),
+        firmware: None,
+        history: Vec::new(),
+        keyring: None,
+        slots: None,
+        heartbeats: Vec::new(),
+        crashes: 0,
+        outcomes: Vec::new(),
+    };
+
+    fn take_firmware(&mut self, report: Option<FirmwareReport>) {
+        self.firmware = report;
+        self.history.extend(report.map(|report| report.state));
+        self.history.dedup();
+    }
+
     fn take_state(&mut self, state: State) {
         // A will that arrives late is about a connect that is over.
         if self.state.is_none_or(|last| state.boot >= last.boot) {

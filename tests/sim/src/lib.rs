@@ -6,20 +6,30 @@
 //! every instant: nothing starts that was not signed, no slot is written while its module runs, and
 //! no two versions of a module run at once. A breach panics with the seed.
 //!
+//! Devices with firmware ([`World::board`]) start through the real bootloader's decision from a model of NOR
+//! flash, and lose power in the middle of any flash operation.
+//!
 //! Not here: the serial link (tested in `wire`), the planner and the real service.
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "this crate is a test: it fails by panicking")]
 
 mod artifact;
 mod device;
+mod firmware;
+mod flash;
 mod fleet;
+mod keys;
 mod network;
 mod platform;
 mod rng;
 mod trace;
 mod world;
 
-pub use artifact::{BLOCK_BYTES, Behaviour, Maker};
+pub use artifact::{BLOCK_BYTES, Behaviour, Maker, TRUSTED};
 pub use device::Memory;
-pub use network::Faults;
+pub use firmware::{Build, Delta, FIRMWARE_BLOCK_BYTES, Image, Start};
+pub use fleet::Served;
+pub use keys::Ring;
+pub use network::{Faults, Harm};
+pub use wasmbed_update::{ImageSlot, model::Cut};
 pub use world::World;

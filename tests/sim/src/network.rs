@@ -39,6 +39,17 @@ impl Kind {
     }
 }
 
+/// What becomes of one block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Harm {
+    /// It does not arrive.
+    Lost,
+    /// Its last byte is missing.
+    Short,
+    /// One bit of its last byte is flipped.
+    Corrupt,
+}
+
 /// How bad the network is; probabilities in thousandths per message.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Faults {

@@ -2,19 +2,23 @@
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
-use wasmbed_core::{Facts, Layout, NoFlash, Platform, Slot, Store, StoreError, Vitals};
+use wasmbed_core::{Facts, Layout, Platform, Slot, Store, StoreError, Vitals};
 use wasmbed_wire::{
     BoardName, PublicKey,
     message::{Crash, ResetCause},
 };
 
 use crate::{
-    artifact::{self, BLOCK_BYTES, CLASS, RUNTIME},
+    artifact::{self, CLASS, RUNTIME, TRUSTED},
+    firmware::BOARD,
+    flash::{LAYOUT, Shared},
     rng::Rng,
 };
 
 /// Largest payload of a simulated device, in bytes.
 const SLOT_BYTES: u32 = 64 * 1024;
+/// Largest block of a simulated device, in bytes.
+const MOST_BLOCK_BYTES: u16 = 1024;
 
 /// Everything outside the agent that a device remembers.
 #[derive(Debug, Default)]
@@ -42,12 +46,22 @@ pub(crate) struct Simulated {
     board: BoardName,
     /// What `saved_desired` lends out.
     desired: Option<Vec<u8>>,
+    /// `None` if its firmware cannot be replaced.
+    pub(crate) flash: Option<Shared>,
+    pub(crate) is_recovery: bool,
+    pub(crate) is_fit: bool,
 }
 
 impl Simulated {
     pub(crate) fn new(chip: Rc<RefCell<Chip>>, rng: Rng) -> Self {
         let desired = chip.borrow().desired.clone();
-        Simulated { chip, rng, board: "simulated".parse().expect("a board name"), desired }
+        let board = BOARD.parse().expect("a board name");
+        Simulated { chip, rng, board, desired, flash: None, is_recovery: false, is_fit: true }
+    }
+
+    /// Whether the power is there: what happens after it failed does not happen.
+    fn is_powered(&self) -> bool {
+        self.flash.as_ref().is_none_or(|flash| !flash.is_dead())
     }
 
     fn assert_unused(&self, slot: Slot, what: &str) {
@@ -57,10 +71,18 @@ impl Simulated {
 }
 
 impl Platform for Simulated {
-    type Flash = NoFlash;
+    type Flash = Shared;
 
-    fn firmware(&mut self) -> Option<(&mut NoFlash, Layout)> {
-        None
+    fn firmware(&mut self) -> Option<(&mut Shared, Layout)> {
+        self.flash.as_mut().map(|flash| (flash, LAYOUT))
+    }
+
+    fn is_recovery(&self) -> bool {
+        self.is_recovery
+    }
+
+    fn self_test(&mut self) -> bool {
+        self.is_fit
     }
 
     fn facts(&self) -> Facts<'_> {
@@ -71,7 +93,7 @@ impl Platform for Simulated {
             runtime: RUNTIME,
             reset: self.chip.borrow().reset.unwrap_or(ResetCause::Power),
             slot_bytes: SLOT_BYTES,
-            block_bytes: BLOCK_BYTES,
+            block_bytes: MOST_BLOCK_BYTES,
             heap_bytes: 0,
         }
     }
@@ -81,12 +103,12 @@ impl Platform for Simulated {
     }
 
     fn trusted(&self, nth: usize) -> Option<PublicKey> {
-        (nth == 0).then(artifact::trusted_key)
+        (nth == 0).then(|| artifact::public_key(TRUSTED))
     }
 
     fn next_boot(&mut self) -> u32 {
         let mut chip = self.chip.borrow_mut();
-        chip.boot += 1;
+        chip.boot += u32::from(self.is_powered());
         chip.boot
     }
 
@@ -96,7 +118,9 @@ impl Platform for Simulated {
     }
 
     fn clear_crash(&mut self) {
-        self.chip.borrow_mut().crash = None;
+        if self.is_powered() {
+            self.chip.borrow_mut().crash = None;
+        }
     }
 
     fn random(&mut self) -> u32 {
@@ -104,7 +128,9 @@ impl Platform for Simulated {
     }
 
     fn save_desired(&mut self, cbor: &[u8]) {
-        self.chip.borrow_mut().desired = Some(cbor.to_vec());
+        if self.is_powered() {
+            self.chip.borrow_mut().desired = Some(cbor.to_vec());
+        }
     }
 
     fn saved_desired(&self) -> Option<&[u8]> {

@@ -49,5 +49,11 @@ fn describe_report(reported: &Reported<'_>) -> String {
             let _ = write!(text, " ({reason:?})");
         }
     }
+    if let Some(firmware) = reported.firmware {
+        let _ = write!(text, " firmware {:?} {} %", firmware.state, firmware.progress);
+        if let Some(reason) = firmware.reason {
+            let _ = write!(text, " ({reason:?})");
+        }
+    }
     text
 }

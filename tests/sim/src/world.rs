@@ -1,12 +1,14 @@
 //! Time, events, and what must hold at every instant.
 
+mod boot;
 mod effects;
+mod firmware;
 mod time;
 mod transmit;
 
 use std::{collections::BTreeMap, fmt::Write};
 
-use wasmbed_core::{ModuleEvent, Slot, Token};
+use wasmbed_core::{Agent, Instant, ModuleEvent, Slot, Token};
 use wasmbed_wire::{
     ArtifactId, CommandId, DeviceId,
     message::{Command, ModuleReport, ModuleState, Outcome, Reason, ResetCause, Status, Verb},
@@ -15,9 +17,10 @@ use wasmbed_wire::{
 
 use crate::{
     artifact::Maker,
-    device::{Device, Memory},
+    device::{Device, Memory, SLOTS},
     fleet::{Fleet, WishedModule},
-    network::Faults,
+    network::{Faults, Harm},
+    platform::Simulated,
     rng::Rng,
 };
 
@@ -36,24 +39,64 @@ pub struct World {
     /// Whether blocks are served and reports are heard.
     fleet_up: bool,
     broker_up: bool,
-    retained: BTreeMap<DeviceId, Vec<u8>>,
+    /// What the broker keeps for devices and of them, by topic.
+    retained: BTreeMap<(DeviceId, String), Vec<u8>>,
+    /// Signed keyrings the fleet publishes.
+    keyrings: BTreeMap<DeviceId, Vec<u8>>,
     /// By time, then in the order they were made.
     events: BTreeMap<(u64, u64), Event>,
     made: u64,
     faults: Faults,
-    /// Blocks to lose once.
-    drop_blocks: Vec<(DeviceId, u32)>,
+    /// Blocks that come to harm once.
+    harmed_blocks: Vec<(DeviceId, u32, Harm)>,
     trace: String,
 }
 
 #[derive(Debug, Clone)]
 enum Event {
-    Connected { device: DeviceId, session: u32 },
-    Refused { device: DeviceId, session: u32 },
-    Up { device: DeviceId, session: u32, topic: Up, payload: Vec<u8>, token: Token },
-    Acked { device: DeviceId, session: u32, token: Token },
-    Down { device: DeviceId, session: u32, topic: String, payload: Vec<u8> },
-    Module { device: DeviceId, life: u32, slot: Slot, event: ModuleEvent },
+    Connected {
+        device: DeviceId,
+        session: u32,
+    },
+    Refused {
+        device: DeviceId,
+        session: u32,
+    },
+    Up {
+        device: DeviceId,
+        session: u32,
+        topic: Up,
+        payload: Vec<u8>,
+        token: Token,
+    },
+    Acked {
+        device: DeviceId,
+        session: u32,
+        token: Token,
+    },
+    Down {
+        device: DeviceId,
+        session: u32,
+        topic: String,
+        payload: Vec<u8>,
+    },
+    Module {
+        device: DeviceId,
+        life: u32,
+        slot: Slot,
+        event: ModuleEvent,
+    },
+    /// A piece of longer work is done.
+    Resume {
+        device: DeviceId,
+        life: u32,
+    },
+    /// The image that runs comes to this end.
+    Dies {
+        device: DeviceId,
+        life: u32,
+        cause: ResetCause,
+    },
 }
 
 impl Drop for World {
@@ -78,10 +121,11 @@ impl World {
             fleet_up: true,
             broker_up: true,
             retained: BTreeMap::new(),
+            keyrings: BTreeMap::new(),
             events: BTreeMap::new(),
             made: 0,
             faults: Faults::NONE,
-            drop_blocks: Vec::new(),
+            harmed_blocks: Vec::new(),
             trace: String::new(),
         }
     }
@@ -89,9 +133,8 @@ impl World {
     /// Adds a device and switches it on.
     pub fn device(&mut self, name: &str, memory: Memory) -> DeviceId {
         let id: DeviceId = name.parse().expect("a device name");
-        let rng = Rng::seeded(self.rng.next());
-        self.devices.insert(id, Device::new(id, memory, self.now, rng));
-        self.carry_out(id);
+        self.devices.insert(id, Device::new(id, memory, None));
+        self.start(id, ResetCause::Power);
         id
     }
 
@@ -180,7 +223,17 @@ impl World {
 
     /// Loses the next block with this number on its way to the device.
     pub fn drop_block(&mut self, device: DeviceId, index: u32) {
-        self.drop_blocks.push((device, index));
+        self.harm_block(device, index, Harm::Lost);
+    }
+
+    /// The next block with this number on its way to the device comes to harm.
+    pub fn harm_block(&mut self, device: DeviceId, index: u32, harm: Harm) {
+        self.harmed_blocks.push((device, index, harm));
+    }
+
+    /// Nothing of [`World::harm_block`] happens any more.
+    pub fn forget_harm(&mut self) {
+        self.harmed_blocks.clear();
     }
 
     /// The device's writes fail from now on, or work again.
@@ -202,19 +255,14 @@ impl World {
     fn reset(&mut self, device: DeviceId, cause: ResetCause) {
         self.note(device, &format!("restarts: {cause:?}"));
         self.break_session(device);
-        let rng = Rng::seeded(self.rng.next());
-        let now = self.now;
-        self.device_mut(device).restart(now, cause, rng);
-        self.carry_out(device);
+        self.start(device, cause);
     }
 
     /// Breaks the device's connection.
     pub fn disconnect(&mut self, device: DeviceId) {
         if self.devices[&device].online {
             self.break_session(device);
-            let instant = self.devices[&device].instant(self.now);
-            self.device_mut(device).agent.on_disconnected(instant);
-            self.carry_out(device);
+            self.tell(device, Agent::on_disconnected);
         }
     }
 
@@ -230,12 +278,22 @@ impl World {
     pub fn start_broker(&mut self) {
         self.broker_up = true;
         let devices: Vec<_> = self.devices.keys().copied().collect();
-        devices.into_iter().for_each(|device| self.publish_desired(device));
+        for device in devices {
+            self.publish_desired(device);
+            self.publish_keyring(device);
+        }
     }
 
     /// Whether the fleet hears and serves.
     pub fn set_fleet_up(&mut self, up: bool) {
         self.fleet_up = up;
+        let kept: Vec<_> =
+            self.retained.iter().filter(|_| up).map(|(at, kept)| (at.clone(), kept.clone())).collect();
+        for ((device, topic), payload) in kept {
+            if let Some(topic) = Up::parse(&topic) {
+                self.fleet_hears(device, topic, &payload);
+            }
+        }
     }
 
     /// Milliseconds since the world began.
@@ -255,19 +313,19 @@ impl World {
 
     /// The last report about a module.
     pub fn report(&self, device: DeviceId, name: &str) -> Option<ModuleReport> {
-        let modules = self.fleet.seen(device).modules;
-        modules.into_iter().find(|module| module.name.as_str() == name)
+        let modules = &self.fleet.seen(device).modules;
+        modules.iter().copied().find(|module| module.name.as_str() == name)
     }
 
     /// All reports about modules of this name, oldest wish first.
     pub fn reports(&self, device: DeviceId, name: &str) -> Vec<(ArtifactId, ModuleState)> {
-        let modules = self.fleet.seen(device).modules.into_iter();
+        let modules = self.fleet.seen(device).modules.iter();
         modules.filter(|m| m.name.as_str() == name).map(|m| (m.artifact, m.state)).collect()
     }
 
     /// Answers to commands so far.
     pub fn outcomes(&self, device: DeviceId) -> Vec<Outcome> {
-        self.fleet.seen(device).outcomes
+        self.fleet.seen(device).outcomes.clone()
     }
 
     /// Crash records that arrived so far.
@@ -293,7 +351,7 @@ impl World {
     /// Whether the device reports exactly what it should run, all of it running.
     pub fn is_converged(&mut self, device: DeviceId) -> bool {
         let wish = self.fleet.wish(device).clone();
-        let seen = self.fleet.seen(device);
+        let seen = self.fleet.seen(device).clone();
         let running = |wished: &WishedModule| {
             seen.modules.iter().any(|report| {
                 (report.name, report.artifact) == (wished.name, wished.artifact)
@@ -367,6 +425,15 @@ impl World {
             self.step();
         }
         panic!("a livelock (seed {})", self.seed);
+    }
+
+    /// Gives an agent something to think about, if there is one, and does what it wants then.
+    fn tell(&mut self, device: DeviceId, input: impl FnOnce(&mut Agent<Simulated, SLOTS>, Instant)) {
+        let instant = self.devices[&device].instant(self.now);
+        if let Some(agent) = &mut self.device_mut(device).agent {
+            input(agent, instant);
+        }
+        self.carry_out(device);
     }
 
     fn is_current(&self, device: DeviceId, session: u32) -> bool {

@@ -1,7 +1,7 @@
 //! Taking in a new desired state.
 
 use wasmbed_update::Keyring;
-use wasmbed_wire::message::{Desired, DesiredFirmware, Reason};
+use wasmbed_wire::message::{Desired, Reason};
 
 use super::{Agent, HEARTBEATS_MS};
 use crate::{Platform, Rejected};
@@ -19,7 +19,9 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
             self.platform.save_desired(payload);
         }
         self.tables.adopt(&desired);
-        self.wish_firmware(desired.firmware);
+        if let Some(update) = &mut self.update {
+            update.tell(desired.firmware);
+        }
         self.adopted(desired.revision, desired.heartbeat_ms);
         Ok(())
     }
@@ -40,14 +42,11 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
             Keyring::keep(signed, flash, &layout).map_err(|_| Rejected::Untrusted)?;
         }
         self.ring = ring;
+        if let Some(update) = &mut self.update {
+            update.trust_changed();
+        }
         self.reported.post();
         Ok(())
-    }
-
-    fn wish_firmware(&mut self, wish: Option<DesiredFirmware>) {
-        if let Some(update) = &mut self.update {
-            update.wish = wish;
-        }
     }
 
     /// Takes up the last desired state of the previous start.
@@ -56,7 +55,9 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
         let Ok(desired) = minicbor::decode::<Desired<'_>>(saved) else { return };
         self.tables.adopt(&desired);
         let (revision, heartbeat_ms, firmware) = (desired.revision, desired.heartbeat_ms, desired.firmware);
-        self.wish_firmware(firmware);
+        if let Some(update) = &mut self.update {
+            update.recall(firmware);
+        }
         self.adopted(revision, heartbeat_ms);
     }
 

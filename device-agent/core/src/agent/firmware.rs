@@ -11,13 +11,15 @@
 
 mod blocks;
 mod report;
+#[cfg(test)]
+mod tests;
 mod trial;
 mod work;
 
 use wasmbed_delta::Applier;
 use wasmbed_update::{
-    BootKeys, Fault, Filling, Firmware, Flash, Hashing, ImageSlot, Keyring, Layout, Record, Target,
-    read_header,
+    BootKeys, Fault, Filling, Firmware, Flash, Hashing, ImageSlot, Journal, Keyring, Layout, Record, Target,
+    judge_firmware, read_header,
 };
 use wasmbed_wire::{
     ArtifactId, Digest,
@@ -36,7 +38,9 @@ pub(super) struct Update {
     running: Option<Image>,
     /// The complete image in the other slot.
     other: Option<Digest>,
-    pub(super) wish: Option<DesiredFirmware>,
+    wish: Option<DesiredFirmware>,
+    /// Whether the broker has said in this start what is wished for; what was kept may be out of date.
+    is_told: bool,
     refused: Option<Refused>,
     job: Option<Job>,
     /// At work in [`Step::Apply`]; here because it is too large to be moved about.
@@ -129,39 +133,49 @@ impl Job {
 
 impl Update {
     /// What the flash says; `None` if it cannot be read.
-    pub(super) fn load<P: Platform>(platform: &mut P, keys: &BootKeys) -> Option<Self> {
+    pub(super) fn load<P: Platform>(platform: &mut P, ring: &Keyring, keys: &BootKeys) -> Option<Self> {
         let (is_recovery, board) = (platform.is_recovery(), platform.facts().board);
         let (flash, layout) = platform.firmware()?;
         let record = Record::load(flash, &layout).ok()?;
-        // The image that runs has been judged by the bootloader, with the counter of that time.
-        let target = Target { board, counter: 0, image_bytes: layout.image_bytes };
         let running = record.running().filter(|_| !is_recovery);
-        let mut image = |slot| {
-            let header = read_header(flash, &layout, slot).ok()??;
-            let firmware = keys.judge(&target, header.as_ref()).ok()?;
-            Some(Image { slot, firmware })
-        };
-        let other = match running {
-            Some(slot) => image(slot.other()),
-            None => None,
-        };
-        let running = running.and_then(image);
-        let trial = record.trial.filter(|trial| trial.started && running.is_some());
-        let trial = trial.zip(running).map(|(_, image)| Trial::new(image.firmware.trial));
-        let doubt = Doubt::new(&record);
-        let other = other.map(|other| other.firmware.image);
+        // The image that runs has been judged by the bootloader, with the counter of that time.
+        let mut target = Target { board, counter: 0, image_bytes: layout.image_bytes };
+        let image =
+            running.and_then(|slot| find_image(flash, &layout, slot, |signed| keys.judge(&target, signed)));
+        target.counter = record.counter;
+        let other = running.and_then(|slot| {
+            find_image(flash, &layout, slot.other(), |signed| judge_firmware(ring, &target, signed))
+        });
+        let trial = record.trial.filter(|trial| trial.started).and(image);
         Some(Update {
             layout,
-            record,
-            running,
-            other,
+            running: image,
+            other: other.map(|other| other.firmware.image),
             wish: None,
+            is_told: false,
             refused: None,
             job: None,
             applier: Applier::new(0, 0),
-            trial,
-            doubt,
+            trial: trial.map(|image| Trial::new(image.firmware.trial)),
+            doubt: Doubt::new(&record),
+            record,
         })
+    }
+
+    /// Takes up what was wished for before this start.
+    pub(super) fn recall(&mut self, wish: Option<DesiredFirmware>) {
+        self.wish = wish;
+    }
+
+    /// Takes up what the broker says is wished for.
+    pub(super) fn tell(&mut self, wish: Option<DesiredFirmware>) {
+        self.wish = wish;
+        self.is_told = true;
+    }
+
+    /// Other keys are trusted now: what was refused may be acceptable.
+    pub(super) fn trust_changed(&mut self) {
+        self.refused = None;
     }
 
     /// Where a new image goes.
@@ -212,42 +226,35 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
         }
     }
 
-    /// Sets out for an image: the one in the other slot, if that is it, or else for block 0.
+    /// Sets out for an image: the one in the other slot, if that is it, or else for block 0. Without a
+    /// connection its trial could not end well.
     fn begin(&mut self, wish: DesiredFirmware) {
-        let Some(update) = &self.update else { return };
-        let is_connected = self.session.is_connected();
-        if update.other == Some(wish.image) && update.running.is_some() {
-            return match self.reuse(wish) {
-                Ok(()) => self.reported.post(),
-                Err(reason) => self.refuse(wish, reason),
-            };
-        }
-        if !is_connected {
+        if !self.session.is_connected() {
             return;
         }
+        let reused = self.reuse(wish);
         let credit = self.config.window_blocks;
         if let Some(update) = &mut self.update {
-            let step = Step::Manifest(Window::new(credit.min(1)));
-            update.job = Some(Job::new(wish, update.free_slot(), step));
+            let slot = update.free_slot();
+            let fetched = || Job::new(wish, slot, Step::Manifest(Window::new(credit.min(1))));
+            update.job = Some(reused.unwrap_or_else(fetched));
             self.reported.post();
         }
     }
 
-    /// Takes the image that is complete in the other slot.
-    fn reuse(&mut self, wish: DesiredFirmware) -> Result<(), Reason> {
+    /// The way to the image that is complete in the other slot; `None` if it is not the one, or not
+    /// acceptable as it is: what is served now under its name may be.
+    fn reuse(&mut self, wish: DesiredFirmware) -> Option<Job> {
         let target = self.target();
-        let keys = BootKeys::new(self.ring, super::provisioned(&self.platform));
-        let Some(update) = &mut self.update else { return Err(Reason::StoreFailed) };
-        let (flash, layout) = self.platform.firmware().ok_or(Reason::StoreFailed)?;
+        let update = self.update.as_ref().filter(|update| update.other == Some(wish.image))?;
         let slot = update.free_slot();
-        let header = read_header(flash, &layout, slot).map_err(|_| Reason::StoreFailed)?;
-        let header = header.ok_or(Reason::Damaged)?;
-        let firmware = keys.judge(&target, header.as_ref())?;
+        let (flash, layout) = self.platform.firmware()?;
+        let header = read_header(flash, &layout, slot).ok()??;
+        let firmware = judge_firmware(&self.ring, &target, header.as_ref()).ok()?;
         let hashing = Hashing::new(layout.image(slot), firmware.size);
         let mut job = Job::new(wish, slot, Step::HashImage { firmware, hashing });
-        job.keep_manifest(header.as_ref()).ok_or(Reason::BadManifest)?;
-        update.job = Some(job);
-        Ok(())
+        job.keep_manifest(header.as_ref())?;
+        Some(job)
     }
 
     /// What an image must be to run here.
@@ -272,6 +279,7 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
         let Some(update) = &mut self.update else { return };
         let Some(job) = &mut update.job else { return };
         let wish = job.wish;
+        let is_begun = !matches!(job.step, Step::Manifest(_) | Step::PatchManifest { .. });
         let may_be_transfer = matches!(
             reason,
             Reason::BadManifest | Reason::BadSignature | Reason::WrongArtifact | Reason::DigestMismatch
@@ -280,9 +288,9 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
             let slot = job.slot;
             let step = Step::Manifest(Window::new(credit.min(1)));
             update.job = Some(Job { spoiled: true, ..Job::new(wish, slot, step) });
-            // What came is not to be gone on with.
-            let cleared = self.with_flash(|flash, layout| wasmbed_update::Journal::new(layout).clear(flash));
-            if cleared.is_err() {
+            // What came is not to be gone on with; a manifest has not changed anything yet.
+            let clear = |flash: &mut P::Flash, layout: &Layout| Journal::new(layout).clear(flash);
+            if is_begun && self.with_flash(clear).is_err() {
                 self.refuse(wish, Reason::StoreFailed);
             }
             return self.reported.post();
@@ -304,7 +312,7 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
         act: impl FnOnce(&mut P::Flash, &Layout) -> Result<T, Fault>,
     ) -> Result<T, Reason> {
         let (flash, layout) = self.platform.firmware().ok_or(Reason::StoreFailed)?;
-        act(flash, &layout).map_err(|_| Reason::StoreFailed)
+        act(flash, &layout).map_err(reason)
     }
 
     /// Makes the boot record durable; what could not be written is as it was.
@@ -320,6 +328,27 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
     fn restart_into(&mut self) {
         self.reported.post();
         self.leave(Leave::Update);
+    }
+}
+
+/// The complete image in a slot, if it is acceptable.
+fn find_image(
+    flash: &mut impl Flash,
+    layout: &Layout,
+    slot: ImageSlot,
+    judge: impl FnOnce(&[u8]) -> Result<Firmware, Reason>,
+) -> Option<Image> {
+    let header = read_header(flash, layout, slot).ok()??;
+    let firmware = judge(header.as_ref()).ok()?;
+    Some(Image { slot, firmware })
+}
+
+/// What a fault of the flash means for the way to an image.
+const fn reason(fault: Fault) -> Reason {
+    match fault {
+        // Something else was written there before: what came then or what comes now is wrong.
+        Fault::NotErased => Reason::DigestMismatch,
+        _ => Reason::StoreFailed,
     }
 }
 

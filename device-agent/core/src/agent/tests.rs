@@ -46,7 +46,7 @@ fn fits_with_slots<const SLOTS: usize>() {
 }
 
 /// Every slot holds a predecessor, every module waits for its successor, and two have no slot.
-fn fill_tables<const SLOTS: usize>(agent: &mut Agent<Bench, SLOTS>) {
+pub(super) fn fill_tables<const SLOTS: usize>(agent: &mut Agent<Bench, SLOTS>) {
     let identity = |nth: usize, artifact: u8| Identity {
         name: std::format!("a-module-with-a-name-of-all-32{nth:02}").parse().expect("a name"),
         artifact: ArtifactId([artifact; 8]),

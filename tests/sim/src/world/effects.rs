@@ -15,9 +15,16 @@ impl World {
     pub(super) fn carry_out(&mut self, id: DeviceId) {
         for _ in 0..MAX_STEPS {
             let Some(mut device) = self.devices.remove(&id) else { return };
-            let effect = device.agent.poll_effect().map(Owned::from);
+            let effect = device.agent.as_mut().and_then(|agent| agent.poll_effect().map(Owned::from));
+            let has_lost_power = device.has_lost_power();
+            let life = device.life;
             self.devices.insert(id, device);
+            if has_lost_power {
+                return self.power_lost(id);
+            }
             match effect {
+                // Everything else is looked after before it goes on.
+                Some(Owned::Work) => return self.after(1, Event::Resume { device: id, life }),
                 Some(effect) => self.perform(id, effect),
                 None => return,
             }
@@ -37,7 +44,7 @@ impl World {
                 self.after(delay, Event::Connected { device: id, session });
             }
             Owned::Publish { topic, payload, token } => self.send_up(id, topic, payload, token),
-            Owned::Start { slot, running } => self.start(id, slot, running),
+            Owned::Start { slot, running } => self.start_module(id, slot, running),
             Owned::Tick { slot } => self.tick(id, slot),
             Owned::Stop { slot } => {
                 self.note(id, &format!("stop slot {}", slot.0));
@@ -49,7 +56,7 @@ impl World {
         }
     }
 
-    fn start(&mut self, id: DeviceId, slot: Slot, running: Running) {
+    fn start_module(&mut self, id: DeviceId, slot: Slot, running: Running) {
         let module = running.module;
         let device = &self.devices[&id];
         let digest = device.payload_digest(slot);

@@ -1,8 +1,9 @@
 //! Time goes from event to event.
 
-use wasmbed_core::{ModuleEvent, Slot, Token};
+use wasmbed_core::{Agent, ModuleEvent, Slot, Token};
 use wasmbed_wire::{
     DeviceId,
+    message::ResetCause,
     topic::{Down, Up},
 };
 
@@ -29,10 +30,7 @@ impl World {
         let due = |device: &&Device| device.deadline().is_some_and(|at| at <= next);
         let due: Vec<_> = self.devices.values().filter(due).map(|device| device.id).collect();
         for id in due {
-            let device = self.device_mut(id);
-            let instant = device.instant(next);
-            device.agent.on_deadline(instant);
-            self.carry_out(id);
+            self.tell(id, Agent::on_deadline);
         }
     }
 
@@ -40,23 +38,26 @@ impl World {
         match event {
             Event::Connected { device, session } => self.connected(device, session),
             Event::Refused { device, session } if self.is_current(device, session) => {
-                let instant = self.devices[&device].instant(self.now);
-                self.device_mut(device).agent.on_disconnected(instant);
-                self.carry_out(device);
+                self.tell(device, Agent::on_disconnected);
             }
             Event::Up { device, session, topic, payload, token } => {
                 self.arrive_up(device, session, topic, &payload, token);
             }
             Event::Acked { device, session, token } if self.is_current(device, session) => {
-                let instant = self.devices[&device].instant(self.now);
-                self.device_mut(device).agent.on_acked(instant, token);
-                self.carry_out(device);
+                self.tell(device, |agent, now| agent.on_acked(now, token));
             }
             Event::Down { device, session, topic, payload } if self.is_current(device, session) => {
                 self.arrive_down(device, &topic, &payload);
             }
             Event::Module { device, life, slot, event } if self.devices[&device].life == life => {
                 self.module_event(device, slot, event);
+            }
+            Event::Resume { device, life } if self.devices[&device].life == life => self.carry_out(device),
+            Event::Dies { device, life, cause } if self.devices[&device].life == life => {
+                if cause == ResetCause::Crash {
+                    self.devices[&device].chip.borrow_mut().crash = Some("crash".into());
+                }
+                self.reset(device, cause);
             }
             // For a connection or a start that is over.
             _ => {}
@@ -67,18 +68,17 @@ impl World {
         if !self.is_current(device, session) {
             return;
         }
-        if !self.broker_up {
+        if !self.broker_up || self.devices[&device].is_mute {
             return self.happen(Event::Refused { device, session });
         }
         self.note(device, "connected");
-        let instant = self.devices[&device].instant(self.now);
-        let place = self.device_mut(device);
-        place.online = true;
-        place.agent.on_connected(instant);
-        if let Some(payload) = self.retained.get(&device).cloned() {
-            self.send_down(device, Down::Desired.to_string(), payload);
+        self.device_mut(device).online = true;
+        for topic in [Down::Keys, Down::Desired].map(|topic| topic.to_string()) {
+            if let Some(payload) = self.retained.get(&(device, topic.clone())).cloned() {
+                self.send_down(device, topic, payload);
+            }
         }
-        self.carry_out(device);
+        self.tell(device, Agent::on_connected);
     }
 
     fn arrive_up(&mut self, device: DeviceId, session: u32, topic: Up, payload: &[u8], token: Token) {
@@ -92,16 +92,25 @@ impl World {
                 self.after(delay, Event::Acked { device, session, token });
             }
         }
+        if topic.delivery().retain {
+            self.retained.insert((device, topic.to_string()), payload.to_vec());
+        }
         if self.fleet_up {
-            for (topic, payload) in self.fleet.take(device, topic, payload) {
-                self.publish(device, topic, payload);
-            }
+            self.fleet_hears(device, topic, payload);
+        }
+    }
+
+    /// The fleet takes note, and publishes what follows.
+    pub(super) fn fleet_hears(&mut self, device: DeviceId, topic: Up, payload: &[u8]) {
+        for (topic, payload) in self.fleet.take(device, topic, payload) {
+            self.publish(device, topic, payload);
         }
     }
 
     fn arrive_down(&mut self, device: DeviceId, topic: &str, payload: &[u8]) {
         let instant = self.devices[&device].instant(self.now);
-        let result = self.device_mut(device).agent.on_message(instant, topic, payload);
+        let Some(agent) = &mut self.device_mut(device).agent else { return };
+        let result = agent.on_message(instant, topic, payload);
         let what = describe_down(topic, payload);
         match result {
             Ok(()) => self.note(device, &format!("<- {what}")),
@@ -119,8 +128,6 @@ impl World {
         if !matches!(event, ModuleEvent::Ran { .. }) {
             self.note(id, &format!("slot {} {event:?}", slot.0));
         }
-        let instant = self.devices[&id].instant(self.now);
-        self.device_mut(id).agent.on_module(instant, slot, event);
-        self.carry_out(id);
+        self.tell(id, |agent, now| agent.on_module(now, slot, event));
     }
 }

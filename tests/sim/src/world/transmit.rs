@@ -3,12 +3,13 @@
 use wasmbed_core::Token;
 use wasmbed_wire::{
     DeviceId,
+    message::Block,
     topic::{Down, Up},
 };
 
 use super::{Event, World};
 use crate::{
-    network::Kind,
+    network::{Harm, Kind},
     trace::{describe_down, describe_up},
 };
 
@@ -28,7 +29,7 @@ impl World {
             return;
         }
         if topic.delivery().retain {
-            self.retained.insert(device, payload.clone());
+            self.retained.insert((device, topic.to_string()), payload.clone());
         }
         self.send_down(device, topic.to_string(), payload);
     }
@@ -44,7 +45,7 @@ impl World {
 
     fn transmit(&mut self, device: DeviceId, kind: Kind, mut event: Event) {
         let fate = self.faults.judge(kind, &mut self.rng);
-        if self.is_doomed(device, &event) {
+        if self.is_harmed(device, &mut event) {
             return;
         }
         if fate.disconnect {
@@ -72,16 +73,24 @@ impl World {
         self.at(at, event);
     }
 
-    fn is_doomed(&mut self, device: DeviceId, event: &Event) -> bool {
+    /// Does to a block what was asked for; whether it is lost.
+    fn is_harmed(&mut self, device: DeviceId, event: &mut Event) -> bool {
         let Event::Down { topic, payload, .. } = event else { return false };
         let text = describe_down(topic, payload);
-        let doomed =
-            self.drop_blocks.iter().position(|(to, index)| *to == device && text == format!("block {index}"));
-        if let Some(at) = doomed {
-            self.drop_blocks.remove(at);
-            self.note(device, &format!("{text} is lost"));
+        let harmed =
+            |(to, index, _): &(DeviceId, u32, Harm)| *to == device && text == format!("block {index}");
+        let Some(at) = self.harmed_blocks.iter().position(harmed) else { return false };
+        let (_, _, harm) = self.harmed_blocks.remove(at);
+        self.note(device, &format!("{text} is {}", format!("{harm:?}").to_lowercase()));
+        let Block { index, bytes } = minicbor::decode(payload).expect("a block");
+        let mut bytes = bytes.to_vec();
+        match harm {
+            Harm::Lost => return true,
+            Harm::Short => drop(bytes.pop()),
+            Harm::Corrupt => *bytes.last_mut().expect("a block is not empty") ^= 1,
         }
-        doomed.is_some()
+        *payload = minicbor::to_vec(Block { index, bytes: &bytes }).expect("a vector takes everything");
+        false
     }
 
     fn break_session_later(&mut self, device: DeviceId, session: u32) {

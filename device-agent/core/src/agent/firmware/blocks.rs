@@ -131,6 +131,9 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
         if update.running.is_none_or(|running| running.firmware.image != patch.base) {
             return Err(Reason::WrongBase);
         }
+        if manifest.size == 0 {
+            return Err(Reason::BadManifest);
+        }
         if manifest.size > update.layout.patch.bytes {
             return Err(Reason::TooLarge);
         }

@@ -43,9 +43,9 @@ impl Update {
         let trial = self.trial?;
         Some(FirmwareReport {
             image: image?,
-            state: FirmwareState::Trial,
+            state: if trial.failed.is_some() { FirmwareState::Reverted } else { FirmwareState::Trial },
             progress: 100,
-            reason: None,
+            reason: trial.failed,
             generation,
             since: trial.since,
         })

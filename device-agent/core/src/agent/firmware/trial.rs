@@ -4,10 +4,10 @@
 //! that is away is no fault of the image. One that finds no broker is given up, but the image before it
 //! tells whether the broker was there to be found.
 
-use wasmbed_update::{Record, Standing};
+use wasmbed_update::{Record, Standing, judge_firmware};
 use wasmbed_wire::{manifest, message::Reason};
 
-use super::{Agent, Update};
+use super::{Agent, Image, Update, find_image};
 use crate::{Instant, Platform};
 
 /// How long the image before looks for the broker until the broker is to blame, in milliseconds.
@@ -22,12 +22,14 @@ pub(super) struct Trial {
     until: Option<Instant>,
     /// The first connect of this start.
     pub(super) since: Option<u32>,
+    /// Why it is over; the restart is near.
+    pub(super) failed: Option<Reason>,
 }
 
 impl Trial {
     pub(super) fn new(trial: manifest::Trial) -> Self {
         let patience_ms = u64::from(trial.confirm_s) * 1_000;
-        Trial { patience_ms, until: Some(Instant(patience_ms)), since: None }
+        Trial { patience_ms, until: Some(Instant(patience_ms)), since: None, failed: None }
     }
 }
 
@@ -109,39 +111,52 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
         self.reported.post();
     }
 
-    /// Ends the trial if the fleet has confirmed it or wants another image; whether it ended in a restart.
+    /// Ends the trial if the fleet has confirmed it or wants something else; whether there was one to look
+    /// after, and nothing else is to be begun.
     pub(super) fn conclude_trial(&mut self) -> bool {
-        let Some(update) = &mut self.update else { return false };
-        let (Some(trial), Some(running), Some(wish)) = (update.trial, update.running, update.wish) else {
-            return false;
-        };
+        let Some(update) = &self.update else { return false };
+        let (Some(trial), Some(running)) = (update.trial, update.running) else { return false };
+        if !update.is_told {
+            return true;
+        }
         let mut record = update.record.clone();
-        if wish.image != running.firmware.image {
+        let Some(wish) = update.wish.filter(|wish| wish.image == running.firmware.image) else {
             record.abandon();
             if self.save_record(record).is_ok() {
                 self.restart_into();
             }
             return true;
-        }
-        let is_confirmed = wish.confirm.zip(trial.since).is_some_and(|(confirm, since)| confirm >= since);
-        if is_confirmed {
+        };
+        if wish.confirm.zip(trial.since).is_some_and(|(confirm, since)| confirm >= since) {
             record.confirm(&running.firmware.image, running.firmware.counter);
-            if self.save_record(record).is_ok()
-                && let Some(update) = &mut self.update
-            {
-                update.trial = None;
-                self.info.post();
-                self.reported.post();
+            if self.save_record(record).is_ok() {
+                self.confirmed(running);
             }
         }
-        false
+        true
+    }
+
+    fn confirmed(&mut self, running: Image) {
+        let target = self.target();
+        let Some((flash, layout)) = self.platform.firmware() else { return };
+        // With a higher counter the image before is none to go back to.
+        let other = find_image(flash, &layout, running.slot.other(), |signed| {
+            judge_firmware(&self.ring, &target, signed)
+        });
+        if let Some(update) = &mut self.update {
+            update.trial = None;
+            update.other = other.map(|other| other.firmware.image);
+            self.info.post();
+            self.reported.post();
+        }
     }
 
     /// The image in trial did not prove itself: back to the one before.
     fn give_up(&mut self, reason: Reason) {
         let Some(update) = &mut self.update else { return };
-        let Some(running) = update.running else { return };
-        update.trial = None;
+        let (Some(running), Some(trial)) = (update.running, &mut update.trial) else { return };
+        trial.until = None;
+        trial.failed = Some(reason);
         let mut record = update.record.clone();
         record.give_up(&running.firmware.image, reason);
         // If it cannot be written the bootloader gives up after the last try.

@@ -1,10 +1,10 @@
 //! What takes long: erasing, hashing, applying a patch. Done in pieces, so that everything else goes on.
 
-use wasmbed_delta::{Applier, Failed, Old, Sink};
+use wasmbed_delta::{Applier, ApplyError, Failed, Old, Sink};
 use wasmbed_update::{Flash, Hashing, ImageSlot, Journal, Layout, Region, What, read_header, write_header};
 use wasmbed_wire::{Digest, message::Reason};
 
-use super::{Agent, Cargo, Firmware, Step, Update, sectors};
+use super::{Agent, Cargo, Firmware, Step, Update, reason, sectors};
 use crate::{Platform, window::Window};
 
 /// Bytes hashed in one piece of work.
@@ -91,13 +91,23 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
         let Some(job) = &update.job else { return Ok(()) };
         let (slot, generation) = (job.slot, job.wish.generation);
         let (flash, layout) = self.platform.firmware().ok_or(Reason::StoreFailed)?;
-        let known = read_header(flash, &layout, slot).map_err(|_| Reason::StoreFailed)?;
-        if known.is_none_or(|known| known.as_ref() != job.manifest()) {
-            write_header(flash, &layout, slot, job.manifest()).map_err(|_| Reason::StoreFailed)?;
-        }
-        update.other = Some(firmware.image);
         record.arm(slot, firmware.trial, generation);
-        self.save_record(record)?;
+        // In recovery the slot may be that of the image that was confirmed. The next start must not take what
+        // is there now for it: the record comes first.
+        let is_first = update.running.is_none();
+        if is_first {
+            record.active = record.active.filter(|active| *active != slot);
+            record.save(flash, &layout).map_err(reason)?;
+        }
+        let known = read_header(flash, &layout, slot).map_err(reason)?;
+        if known.is_none_or(|known| known.as_ref() != job.manifest()) {
+            write_header(flash, &layout, slot, job.manifest()).map_err(reason)?;
+        }
+        if !is_first {
+            record.save(flash, &layout).map_err(reason)?;
+        }
+        update.record = record;
+        update.other = Some(firmware.image);
         self.set_step(Step::Armed);
         self.restart_into();
         Ok(())
@@ -118,14 +128,14 @@ fn erase<F: Flash>(
         What::SlotA | What::SlotB => (layout.header(slot), layout.sector_bytes + cargo.size),
     };
     if *next == 0 {
-        journal.clear(flash).map_err(|_| Reason::StoreFailed)?;
+        journal.clear(flash).map_err(reason)?;
     }
     if *next < sectors(flash, bytes) {
-        flash.erase(origin + *next * layout.sector_bytes).map_err(|_| Reason::StoreFailed)?;
+        flash.erase(origin + *next * layout.sector_bytes).map_err(reason)?;
         *next += 1;
         return Ok(Next::Same);
     }
-    journal.begin(flash, &cargo.filling).map_err(|_| Reason::StoreFailed)?;
+    journal.begin(flash, &cargo.filling).map_err(reason)?;
     let window = Window::resumed(credit, 1, 0, 1 + cargo.filling.blocks);
     Ok(Next::Step(Step::Blocks { firmware: *firmware, cargo: *cargo, window }))
 }
@@ -138,7 +148,7 @@ fn clear<F: Flash>(
     (firmware, cargo, next): (&Firmware, &Cargo, &mut u32),
 ) -> Result<Next, Reason> {
     if *next < sectors(flash, layout.sector_bytes + firmware.size) {
-        flash.erase(layout.header(slot) + *next * layout.sector_bytes).map_err(|_| Reason::StoreFailed)?;
+        flash.erase(layout.header(slot) + *next * layout.sector_bytes).map_err(reason)?;
         *next += 1;
         return Ok(Next::Same);
     }
@@ -166,7 +176,7 @@ fn hash_image<F: Flash>(flash: &mut F, firmware: &Firmware, hashing: &mut Hashin
 
 /// Whether the digest is there, and right.
 fn advance<F: Flash>(flash: &mut F, hashing: &mut Hashing, expected: &Digest) -> Result<bool, Reason> {
-    match hashing.advance(flash, HASH_BYTES).map_err(|_| Reason::StoreFailed)? {
+    match hashing.advance(flash, HASH_BYTES).map_err(reason)? {
         None => Ok(false),
         Some(digest) if digest == *expected => Ok(true),
         Some(_) => Err(Reason::DigestMismatch),
@@ -185,21 +195,28 @@ fn apply<F: Flash>(
     let mut piece = [0; PATCH_BYTES];
     let len = (cargo.size - *at).min(PATCH_BYTES as u32);
     let piece = piece.get_mut(..len as usize).unwrap_or_default();
-    flash.read(layout.patch.origin + *at, piece).map_err(|_| Reason::StoreFailed)?;
+    flash.read(layout.patch.origin + *at, piece).map_err(reason)?;
     let flash = core::cell::RefCell::new(flash);
     let mut source = Reader { flash: &flash, origin: old.origin };
     let mut sink = Writer { flash: &flash, next: image.origin + *made };
-    applier.push(piece, &mut source, &mut sink).map_err(|_| Reason::BadPatch)?;
+    applier.push(piece, &mut source, &mut sink).map_err(unapplied)?;
     *made = sink.next - image.origin;
     *at += len;
     if *at < cargo.size {
         return Ok(Next::Same);
     }
-    let whole = core::mem::replace(applier, Applier::new(0, 0)).finish().map_err(|_| Reason::BadPatch)?;
+    let whole = core::mem::replace(applier, Applier::new(0, 0)).finish().map_err(unapplied)?;
     if whole != firmware.size {
         return Err(Reason::BadPatch);
     }
     Ok(Next::Step(Step::HashImage { firmware: *firmware, hashing: Hashing::new(image, firmware.size) }))
+}
+
+const fn unapplied(error: ApplyError) -> Reason {
+    match error {
+        ApplyError::OldFailed | ApplyError::SinkFailed => Reason::StoreFailed,
+        _ => Reason::BadPatch,
+    }
 }
 
 struct Reader<'f, 'm, F> {
