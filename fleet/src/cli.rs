@@ -1,12 +1,14 @@
 //! The command line `wasmbed`.
 //!
-//! Commands about devices, modules and events only speak to the service over MQTT ([`crate::client`]).
+//! Commands about devices, modules, firmware, keys and events only speak to the service over MQTT ([`crate::client`]).
 //! `serve`, `host` and `up` run roles in this process.
 
 mod context;
 mod deploy;
 mod device;
 mod events;
+mod firmware;
+mod keys;
 mod live;
 mod module;
 mod output;
@@ -74,6 +76,12 @@ enum Command {
     /// Push, check, list and remove modules
     #[command(subcommand)]
     Module(module::Module),
+    /// Push, sign, check and deploy firmware
+    #[command(subcommand)]
+    Firmware(firmware::Firmware),
+    /// Make keys and say which are trusted
+    #[command(subcommand)]
+    Keys(keys::Keys),
     /// Have devices run a module
     Deploy(deploy::Deploy),
     /// Have devices no longer run a module
@@ -91,6 +99,8 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Host(host) => host.run(&common).await,
         Command::Device(device) => device.run(&common).await,
         Command::Module(module) => module.run(&common).await,
+        Command::Firmware(firmware) => firmware.run(&common).await,
+        Command::Keys(keys) => keys.run(&common).await,
         Command::Deploy(deploy) => deploy.run(&common).await,
         Command::Undeploy(undeploy) => undeploy.run(&common).await,
         Command::Events(events) => events.run(&common).await,

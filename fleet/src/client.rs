@@ -150,6 +150,19 @@ impl Client {
         self.ask(&format!("put/module/{name}/{version}"), file, UPLOAD).await
     }
 
+    /// Uploads a firmware: a signed file, or an image under the name of its board.
+    ///
+    /// # Errors
+    /// If there is no answer, or it is a refusal.
+    pub async fn put_firmware<T: DeserializeOwned>(
+        &mut self,
+        name: &str,
+        version: &str,
+        file: Vec<u8>,
+    ) -> Result<T, ClientError> {
+        self.ask(&format!("put/firmware/{name}/{version}"), file, UPLOAD).await
+    }
+
     /// Waits until the service says that it is connected.
     ///
     /// # Errors

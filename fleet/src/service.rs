@@ -31,7 +31,7 @@ pub(crate) use devices::reason_text;
 pub use fleet::{Fleet, Options};
 pub use patches::{Pair, PatchOrder, make_patch};
 pub use publish::Publish;
-pub use run::{ServiceConfig, run};
+pub use run::{KEY_FILE, ServiceConfig, run};
 pub use uploads::Built;
 
 use wasmbed_wire::topic::VERSION;

@@ -1,6 +1,8 @@
 //! The whole service on a real broker in this process, with devices and people played by MQTT clients.
 #![allow(clippy::unwrap_used, reason = "a test may stop where its world is wrong")]
 
+#[path = "service/firmware.rs"]
+mod firmware;
 #[path = "service/peer.rs"]
 mod peer;
 

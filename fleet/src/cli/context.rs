@@ -11,6 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
+use wasmbed_boards::Boards;
 use wasmbed_broker::credentials::Role;
 
 use super::Common;
@@ -80,6 +81,14 @@ impl Common {
         config.data_dir = self.data_dir.clone().or(config.data_dir);
         config.check()?;
         Ok(config)
+    }
+
+    /// The boards that are known here.
+    pub(crate) fn boards(&self) -> Result<Boards> {
+        Ok(match &self.load()?.service.boards_dir {
+            Some(dir) => Boards::with_overrides(dir)?,
+            None => Boards::embedded()?,
+        })
     }
 
     /// Connects to the fleet as its operator and waits until the service is there: a request sent to a

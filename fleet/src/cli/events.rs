@@ -66,7 +66,7 @@ fn print(common: &Common, event: &Event) -> Result<()> {
     };
     let device = event.device.map(|id| id.to_string());
     let host = event.host.map(|id| format!("host {id}"));
-    let module = event.module.map(|name| name.to_string());
+    let module = event.module.or(event.firmware).map(|name| name.to_string());
     let about = match (device.or(host), module) {
         (Some(who), Some(module)) => format!("{who} {module}"),
         (Some(who), None) => who,

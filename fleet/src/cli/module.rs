@@ -19,8 +19,8 @@ use crate::{
     client::Client,
 };
 
-/// The first version of a module that is pushed without one.
-const FIRST_VERSION: &str = "0.1.0";
+/// The first version of what is pushed without one.
+pub(super) const FIRST_VERSION: &str = "0.1.0";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Module {
@@ -133,12 +133,17 @@ async fn next_version(client: &mut Client, name: ModuleName, file: &[u8]) -> Res
         return Ok(same.version.clone());
     }
     let Some(last) = modules.pop() else { return Ok(FIRST_VERSION.to_owned()) };
-    let core = last.version.split('-').next().unwrap_or_default();
+    next_after(&last.version)
+}
+
+/// The version after this one.
+pub(super) fn next_after(last: &str) -> Result<String> {
+    let core = last.split('-').next().unwrap_or_default();
     let next = core.rsplit_once('.').and_then(|(front, patch)| {
         let patch: u32 = patch.parse().ok()?;
         Some(format!("{front}.{}", patch.checked_add(1)?))
     });
-    next.with_context(|| format!("what comes after version {} is not clear; use --version", last.version))
+    next.with_context(|| format!("what comes after version {last} is not clear; use --version"))
 }
 
 fn check(common: &Common, path: &Path) -> Result<()> {

@@ -1,5 +1,7 @@
 //! `wasmbed up`: a whole fleet in one process tree.
 
+mod images;
+
 use std::{
     fs::File,
     path::{Path, PathBuf},
@@ -25,12 +27,13 @@ use super::{
 };
 use crate::{
     api::{Device, DeviceAdd, DeviceList},
+    artifacts::Signer,
     client::{Client, ClientError},
     config::Config,
     connection::{Address, Connection},
     host,
     lock::lock,
-    service,
+    service::{self, KEY_FILE},
     shutdown::{self, Shutdown, Trigger},
 };
 
@@ -128,12 +131,16 @@ impl Up {
         roles.start("the service", |stop| {
             Ok(tokio::spawn(service::run(config.service(connect(&Role::Service)?)?, stop)))
         })?;
+        let operator = connect(&Role::Operator)?;
+        Context::write(&config.data_dir(), &operator)?;
+        let config = &tokio::select! {
+            prepared = prepare(common, config, &operator) => prepared?,
+            failed = roles.failed() => return Err(failed),
+        };
         roles.start("the host", |stop| {
             let host = config.host(id, connect(&Role::Host(id))?, config.data_dir().join("host"))?;
             Ok(tokio::spawn(host::run(host, stop)))
         })?;
-        let operator = connect(&Role::Operator)?;
-        Context::write(&config.data_dir(), &operator)?;
         let wanted = self.devices.ids()?;
         let show = async {
             let mut client = reach(&operator).await?;
@@ -248,6 +255,20 @@ async fn reach(operator: &Connection) -> Result<Client> {
         Ok(client) => Ok(client?),
         Err(_) => bail!("the service did not connect to {} within {} s", operator.address, START.as_secs()),
     }
+}
+
+/// The configuration with images that are signed.
+async fn prepare(common: &Common, config: &Config, operator: &Connection) -> Result<Config> {
+    let mut config = config.clone();
+    if let Some(images) = &config.host.images {
+        let signed = config.data_dir().join("firmware");
+        let mut client = reach(operator).await?;
+        // The service has made its key by now.
+        let signer = Signer::load(&config.data_dir().join(KEY_FILE))?;
+        images::prepare(&mut client, &signer, &common.boards()?, images, &signed).await?;
+        config.host.images = Some(signed);
+    }
+    Ok(config)
 }
 
 async fn register(client: &mut Client, host: HostId, wanted: &[(DeviceId, BoardName)]) -> Result<()> {

@@ -38,6 +38,8 @@ use crate::{
 
 /// The service's MQTT client id: a second service of the same fleet would end the first one's connection.
 const CLIENT_ID: &str = "wasmbed-service";
+/// Name of the file with the service's own key, in the data directory.
+pub const KEY_FILE: &str = "signing.key";
 /// Messages that may wait for the fleet; then the connection is no longer read.
 const MAX_INPUTS: usize = 1024;
 /// Messages that may wait for the connection.
@@ -76,7 +78,7 @@ pub struct ServiceConfig {
 pub async fn run(config: ServiceConfig, mut shutdown: Shutdown) -> anyhow::Result<()> {
     let _lock = lock(&config.data_dir, "serve")?;
     let prefix = config.connection.prefix.clone();
-    let signer = Arc::new(Signer::load_or_create(&config.data_dir.join("signing.key"))?);
+    let signer = Arc::new(Signer::load_or_create(&config.data_dir.join(KEY_FILE))?);
     let boards = match &config.boards_dir {
         Some(dir) => Boards::with_overrides(dir)?,
         None => Boards::embedded()?,

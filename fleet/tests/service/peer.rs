@@ -1,6 +1,6 @@
 //! A broker, a service and MQTT clients that play everybody else.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use bytes::Bytes;
 use rumqttc::v5::{
@@ -87,6 +87,19 @@ impl World {
 
     pub(crate) fn topic(&self, rest: &str) -> String {
         format!("{PREFIX}/v1/{rest}")
+    }
+
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    pub(crate) fn password(&self, role: &Role) -> String {
+        self.secret.password(role)
+    }
+
+    /// Where the service keeps its data.
+    pub(crate) fn data_dir(&self) -> &Path {
+        self.dir.path()
     }
 
     fn connection(&self, role: &Role) -> Connection {

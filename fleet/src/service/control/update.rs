@@ -198,19 +198,18 @@ fn of_image<'f>(known: &'f [FirmwareRow], record: &Record, image: &Digest) -> Op
     known.iter().filter(is_meant).max_by_key(|row| row.at_ms)
 }
 
-/// What the device says about the firmware it should run.
+/// What the device says about this attempt at the firmware it should run.
 fn report(record: &Record) -> Option<&api::FirmwareReport> {
     let wish = record.firmware.as_ref()?;
-    record.row.memory.firmware.as_ref().filter(|report| report.image == wish.image)
+    let is_meant =
+        |report: &&api::FirmwareReport| report.image == wish.image && report.generation >= wish.generation;
+    record.row.memory.firmware.as_ref().filter(is_meant)
 }
 
 /// Whether the device will not do anything more about the firmware it should run.
 fn has_given_up(record: &Record) -> bool {
-    let generation = record.firmware.as_ref().map_or(0, |wish| wish.generation);
-    report(record).is_some_and(|report| {
-        matches!(report.state, FirmwareState::Refused | FirmwareState::Reverted)
-            && report.generation >= generation
-    })
+    report(record)
+        .is_some_and(|report| matches!(report.state, FirmwareState::Refused | FirmwareState::Reverted))
 }
 
 /// Whether the device is told to run just this already and has not given up on it.
