@@ -21,7 +21,7 @@ fn signer() -> Signer {
 }
 
 fn image() -> Bytes {
-    let mut image = [0x2001_0000_u32, 0x0800_0401].map(u32::to_le_bytes).concat();
+    let mut image = [0x2001_0000_u32, 0x0802_0401].map(u32::to_le_bytes).concat();
     image.extend([7; 1_000]);
     image.into()
 }
@@ -129,12 +129,12 @@ fn signatures_are_believed_from_keys_that_may_and_are_still_good() {
 fn an_image_must_fit_its_board_and_look_like_it() {
     let netduino2 = board("netduino2");
     assert_eq!(flat_image(&netduino2, &image()).unwrap(), image());
-    let flash = netduino2.firmware.as_ref().unwrap().memory.flash.size_bytes as usize;
+    let flash = netduino2.firmware.as_ref().unwrap().slots.image_bytes as usize;
     let large = Bytes::from([&image()[..], &vec![0; flash]].concat());
     assert!(matches!(flat_image(&netduino2, &large), Err(FlatError::TooLarge { .. })));
     assert!(matches!(flat_image(&netduino2, &Bytes::new()), Err(FlatError::Empty)));
     assert!(matches!(flat_image(&netduino2, &Bytes::from_static(b"\x7fELF")), Err(FlatError::Elf(_))));
-    for words in [[0x2001_0000, 0x0800_0400], [0x0800_0000, 0x0800_0401], [0x2001_0000, 0x2000_0401]] {
+    for words in [[0x2001_0000, 0x0802_0400], [0x0802_0000, 0x0802_0401], [0x2001_0000, 0x2000_0401]] {
         let file = Bytes::from(words.map(u32::to_le_bytes).concat());
         assert!(matches!(flat_image(&netduino2, &file), Err(FlatError::Unlike)), "{words:x?}");
     }

@@ -44,7 +44,7 @@ pub enum FlatError {
     /// It is an ELF file, but not one for this board.
     #[error(transparent)]
     Elf(#[from] ImageError),
-    /// It is larger than the place where an image runs.
+    /// It is larger than a slot.
     #[error("the image has {found} bytes; the board has {limit} for it")]
     TooLarge {
         /// Its size, in bytes.
@@ -89,9 +89,9 @@ pub fn flat_image(board: &Board, file: &Bytes) -> Result<Bytes, FlatError> {
     Ok(image)
 }
 
-/// The largest image a board takes, in bytes.
+/// The largest image a board's slots take, in bytes.
 pub fn largest_image(board: &Board) -> u32 {
-    board.firmware.as_ref().map_or(MAX_PAYLOAD_BYTES, |firmware| firmware.memory.flash.size_bytes)
+    board.firmware.as_ref().map_or(MAX_PAYLOAD_BYTES, |firmware| firmware.slots.image_bytes)
 }
 
 /// Makes a signed firmware file. The same image, release and key give the same file.

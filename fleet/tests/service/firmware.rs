@@ -32,7 +32,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// A flat image for netduino2: a vector table, then this text many times.
 fn image(text: &str) -> Vec<u8> {
-    let mut image = [0x2001_0000_u32, 0x0800_0401].map(u32::to_le_bytes).concat();
+    let mut image = [0x2001_0000_u32, 0x0802_0401].map(u32::to_le_bytes).concat();
     for line in 0..2_000 {
         image.extend(format!("{text} {line};").bytes());
     }
