@@ -12,7 +12,7 @@ use wasmbed_wire::{
     },
 };
 
-use crate::world::{World, image, sha256};
+use crate::world::{HEARTBEAT_MS, World, image, sha256};
 
 /// Devices `d0`, `d1` and so on, which run version 1.0.0; the registry has 1.1.0 and 1.2.0 too.
 pub(crate) struct Park {
@@ -57,7 +57,7 @@ impl Park {
 
     /// Lets the service be connected for so long that nobody is awaited any more.
     pub(crate) fn settle_in(&mut self) {
-        self.world.run(31_000);
+        self.run(31_000);
         self.world.sent.clear();
     }
 
@@ -146,6 +146,14 @@ impl Park {
         }
     }
 
+    /// Time passes, with signs of life of whoever is connected.
+    pub(crate) fn run(&mut self, ms: u64) {
+        let online: Vec<&str> =
+            self.devices.iter().filter(|(_, device)| device.is_online).map(|(id, _)| id.as_str()).collect();
+        self.world.beat_for(&online, ms);
+        self.world.run(ms % u64::from(HEARTBEAT_MS));
+    }
+
     /// One device takes its next step, if it has one.
     pub(crate) fn step(&mut self, id: &str) -> bool {
         let Some(wish) = self.world.wish(id).filter(|_| self.devices[id].is_online) else { return false };
@@ -168,7 +176,7 @@ impl Park {
     pub(crate) fn finish(&mut self) {
         for _ in 0..1_000 {
             let moved = self.step_all();
-            self.world.run(1_000);
+            self.run(1_000);
             if !moved && !self.step_all() {
                 return;
             }

@@ -55,9 +55,9 @@ fn a_group_is_watched_before_the_next_begins() {
     let rollout = park.create(&["canary:1", "rest"], json!({ "soak_ms": 60_000 }));
     while park.step_all() {}
     assert_eq!(park.phase(rollout), "soaking");
-    park.world.run(59_000);
+    park.run(59_000);
     assert_eq!(park.told("b").len(), 1);
-    park.world.run(1_000);
+    park.run(1_000);
     assert_eq!(park.told("b").len(), 3);
 }
 
@@ -68,7 +68,7 @@ fn a_failing_canary_ends_the_rollout_and_the_rest_is_never_touched() {
     let rollout = park.create(&["canary:1", "rest"], json!({}));
     let canary = park.group(rollout, 0);
     park.finish();
-    park.world.run(3_600_000);
+    park.run(600_000);
     let shown = park.show(rollout);
     assert_eq!(shown["summary"], "aborted: 1 failed in the canary group");
     assert_eq!((&shown["over"], &shown["counts"]["pending"]), (&json!(true), &json!(4)));
@@ -200,13 +200,19 @@ fn a_whole_rollout_is_rolled_back_without_a_download() {
 #[test]
 fn what_devices_would_return_to_must_be_in_the_registry() {
     let mut park = Park::new(2);
+    let ids = park.ids();
+    ids.iter().for_each(|id| park.goes_offline(id));
     let rollout = park.create(&["canary:1", "rest"], json!({}));
-    let old = json!({ "firmware": "netduino2", "version": "1.0.0" });
-    let new = json!({ "firmware": "netduino2", "version": "1.1.0" });
-    for needed in [&old, &new] {
-        let (code, message) = park.world.refused("firmware-remove", needed.clone());
+    let version = |version: &str| json!({ "firmware": "netduino2", "version": version });
+    let refused = |park: &mut Park, text: &str| {
+        let (code, message) = park.world.refused("firmware-remove", version(text));
         assert!(code == "conflict" && message.contains("rollout"), "{message}");
-    }
+    };
+    refused(&mut park, "1.1.0");
+    ids.iter().for_each(|id| park.comes_online(id));
+    park.run(1_000);
+    let old = version("1.0.0");
+    refused(&mut park, "1.0.0");
     park.finish();
     park.world.ask("firmware-remove", old);
     let (code, message) = park.world.refused("rollout-rollback", named(rollout));
@@ -237,9 +243,9 @@ fn bytes_per_second_pace_the_starts() {
     park.create(&["rest"], json!({ "bytes_per_second": rate }));
     let mut told = vec![park.told("b").len()];
     for _ in 0..2 {
-        park.world.run(9_000);
+        park.run(9_000);
         told.push(park.told("b").len());
-        park.world.run(2_000);
+        park.run(2_000);
         told.push(park.told("b").len());
     }
     assert_eq!(told, [1, 1, 2, 2, 3]);
@@ -248,11 +254,12 @@ fn bytes_per_second_pace_the_starts() {
 #[test]
 fn outside_of_its_windows_a_rollout_waits() {
     let mut park = Park::new(1);
-    // The clock of these tests begins in the first hour of a Thursday.
-    park.create(&["rest"], json!({ "windows": ["thu 02:00-03:00"] }));
-    park.world.run(3_600_000);
+    // The clock of these tests begins at a quarter past midnight on a Thursday.
+    let opens = 20 * 60_000;
+    park.create(&["rest"], json!({ "windows": ["thu 00:20-03:00"] }));
+    park.run(opens - 1 - park.world.now.0);
     assert!(park.told("b").is_empty());
-    park.world.run(3_600_000);
+    park.run(1_000);
     assert_eq!(park.told("b"), ["d0"]);
 }
 
@@ -278,7 +285,7 @@ fn a_group_that_should_wait_for_its_devices_does() {
     park.goes_offline("d0");
     let rollout = park.create(&["rest"], json!({ "wait_offline": true }));
     park.finish();
-    park.world.run(600_000);
+    park.run(600_000);
     assert_eq!(park.phase(rollout), "running");
     park.comes_online("d0");
     park.finish();
@@ -290,14 +297,14 @@ fn while_the_broker_is_away_a_rollout_is_suspended_and_nobody_is_late() {
     let mut park = Park::new(3);
     let rollout = park.create(&["canary:1", "rest"], json!({ "device_timeout_ms": 120_000 }));
     park.step_all();
-    park.world.run(60_000);
+    park.run(60_000);
     park.world.disconnect();
     assert_eq!(park.show(rollout)["suspended"], true);
     park.world.run(24 * 3_600_000);
     assert_eq!(park.of(rollout, "started").len(), 1);
     park.reconnect();
     assert_eq!(park.show(rollout)["suspended"], false);
-    park.world.run(45_000);
+    park.run(45_000);
     assert_eq!(park.of(rollout, "started").len(), 1, "it has a minute left");
     park.finish();
     assert_eq!(park.phase(rollout), "done");
@@ -309,9 +316,9 @@ fn a_device_that_is_late_fails_and_its_time_outlives_the_service() {
     let mut park = Park::new(1);
     let rollout = park.create(&["rest"], json!({ "device_timeout_ms": 120_000 }));
     park.step_all();
-    park.world.run(100_000);
+    park.run(100_000);
     park.die_and_start();
-    park.world.run(40_000);
+    park.run(40_000);
     assert_eq!(park.of(rollout, "failed"), ["d0"]);
     let reason = park.world.reason("rollout-device-failed");
     assert!(reason.contains("within 120 s"), "{reason}");
@@ -366,7 +373,7 @@ fn progress_is_told_in_steps_of_five_percent_and_never_twice() {
     park.create(&["rest"], json!({ "at_once": 1 }));
     for _ in 0..40 {
         park.step_all();
-        park.world.run(1_000);
+        park.run(1_000);
         park.die_and_start();
     }
     let events = park.world.ask("event-list", json!({ "limit": 10_000 }));
@@ -417,7 +424,7 @@ fn of_two_rollouts_the_later_one_has_the_devices() {
     let mut park = Park::new(4);
     let first = park.create(&["rest"], json!({ "at_once": 2 }));
     let started = park.told("b");
-    started.iter().for_each(|id| drop(park.step(id)));
+    assert!(started.iter().all(|id| park.step(id)));
     let second = park.create(&["canary:1", "rest"], json!({ "version": "1.2.0", "to": ["d0", "d1", "d2"] }));
     assert!(second > first);
     park.finish();
@@ -510,8 +517,9 @@ fn a_full_disk_stops_a_rollout_and_room_lets_it_go_on() {
     park.reconnect();
     for _ in 0..200 {
         park.step_all();
-        park.world.run(1_000);
+        park.run(1_000);
     }
+    assert_eq!(park.phase(rollout), "running", "it stands still");
     park.world.fill_the_disk(None);
     park.reconnect();
     park.finish();
