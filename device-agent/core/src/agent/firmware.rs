@@ -37,7 +37,7 @@ pub(super) struct Update {
     record: Record,
     running: Option<Image>,
     /// The complete image in the other slot.
-    other: Option<Digest>,
+    other: Option<Firmware>,
     wish: Option<DesiredFirmware>,
     /// Whether the broker has said in this start what is wished for; what was kept may be out of date.
     is_told: bool,
@@ -166,7 +166,7 @@ impl Update {
         Update {
             layout,
             running,
-            other: other.map(|other| other.firmware.image),
+            other: other.map(|other| other.firmware),
             wish: None,
             is_told: false,
             refused: None,
@@ -263,7 +263,10 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
     fn reuse(&mut self, wish: DesiredFirmware) -> Option<Job> {
         let target = self.target();
         let keys = self.boot_keys();
-        let update = self.update.as_ref().filter(|update| update.other == Some(wish.image))?;
+        let update = self
+            .update
+            .as_ref()
+            .filter(|update| update.other.is_some_and(|other| other.image == wish.image))?;
         let slot = update.free_slot();
         let (flash, layout) = self.platform.firmware()?;
         let header = read_header(flash, &layout, slot).ok()??;
