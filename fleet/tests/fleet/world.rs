@@ -316,8 +316,8 @@ impl World {
     /// Makes the patches the fleet would make before it carries this out.
     pub(crate) fn prepare(&mut self, fields: &Value, images: &[&[u8]]) -> usize {
         let payload = fields.to_string();
-        self.act(|fleet| fleet.lacking("firmware-deploy", payload.as_bytes()));
         let (now, mut made) = (self.now, 0);
+        self.act(|fleet| fleet.lacking(now, "firmware-deploy", payload.as_bytes()));
         while let Some(order) = self.act(Fleet::poll_patch) {
             let image = |digest| *images.iter().find(|image| sha256(image) == digest).unwrap();
             let patch = make_patch(&own(), &order, image(order.base), image(order.image));
