@@ -27,7 +27,7 @@ const MAX_FAILED: usize = 10;
 
 /// Follows a rollout until it is done, rolled back by request, or in need of somebody.
 pub(super) async fn run(common: &Common, client: Client, rollout: u64) -> Result<()> {
-    let last = follow(common, client, rollout).await?;
+    let last = follow(common, client, rollout, true).await?;
     match last.progress.phase {
         Phase::RolledBack { why: None } => Ok(()),
         _ => verdict(&last),
@@ -36,11 +36,15 @@ pub(super) async fn run(common: &Common, client: Client, rollout: u64) -> Result
 
 /// Follows a rollout that must be done in the end.
 pub(super) async fn to_done(common: &Common, client: Client, rollout: u64) -> Result<()> {
-    verdict(&follow(common, client, rollout).await?)
+    let last = follow(common, client, rollout, false).await?;
+    if common.json {
+        output::json(&last)?;
+    }
+    verdict(&last)
 }
 
-async fn follow(common: &Common, client: Client, rollout: u64) -> Result<api::Rollout> {
-    let mut client = client;
+/// Shows a rollout until it is settled; in JSON only if `every` look is asked for.
+async fn follow(common: &Common, mut client: Client, rollout: u64, every: bool) -> Result<api::Rollout> {
     let mut live = Live::new();
     let mut printed = String::new();
     loop {
@@ -56,13 +60,13 @@ async fn follow(common: &Common, client: Client, rollout: u64) -> Result<api::Ro
             }
             Err(error) => return Err(error.into()),
         };
-        if common.json {
+        if common.json && every {
             let line = serde_json::to_string(&now)?;
             if line != printed {
                 output::line(&line)?;
                 printed = line;
             }
-        } else {
+        } else if !common.json {
             live.show(text(&now, Lines::AtWork), gist(&now))?;
         }
         if is_settled(&now) {
