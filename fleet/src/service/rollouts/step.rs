@@ -2,13 +2,13 @@
 
 use wasmbed_plan::{
     Time,
-    rollout::{Action, DeviceState, Failure, Hold, Phase, Progress},
+    rollout::{Action, DeviceState, Hold, Phase, Progress},
 };
 use wasmbed_wire::{DeviceId, Digest};
 
 use super::view::Scene;
 use crate::{
-    service::{change::Change, devices::reason_text, fleet::Fleet},
+    service::{change::Change, failure_text, fleet::Fleet},
     store::{NewEvent, RolloutRow, Severity},
 };
 
@@ -116,7 +116,7 @@ impl Step<'_> {
 
     fn tell_failure(&mut self, device: DeviceId, to: DeviceState) {
         if let DeviceState::Failed { failure, .. } = to {
-            let event = event(&self.row, Severity::Warning, "rollout-device-failed", why(&failure));
+            let event = event(&self.row, Severity::Warning, "rollout-device-failed", failure_text(&failure));
             self.change.events.push(event.device(device));
         }
     }
@@ -150,14 +150,6 @@ pub(in crate::service) fn event(
 ) -> NewEvent {
     let reason = format!("rollout {}: {reason}", row.number());
     NewEvent::new(severity, kind, reason).firmware(row.rollout.spec().firmware.name).rollout(row.number())
-}
-
-/// Why a device failed, with its own reason.
-fn why(failure: &Failure) -> String {
-    match failure.reason() {
-        Some(reason) => format!("{failure} ({})", reason_text(reason)),
-        None => failure.to_string(),
-    }
 }
 
 const fn phase_kind(phase: Phase) -> &'static str {
