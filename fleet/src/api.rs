@@ -9,6 +9,7 @@
 
 mod firmware;
 mod keys;
+mod rollout;
 mod selector;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ use crate::host_api::{Power, ReportedDevice};
 pub use crate::store::{Event, EventFilter, Severity};
 pub use firmware::*;
 pub use keys::*;
+pub use rollout::*;
 pub use selector::{BadSelector, Selector};
 
 /// An answer: `{"ok":true,"result":…}` or `{"ok":false,"error":…}`, with the request's id if it had one.
@@ -158,12 +160,26 @@ pub enum Request {
     KeyRetire(KeyRetire),
     /// `keyring-import`: takes over a keyring that was signed elsewhere.
     KeyringImport(KeyringImport),
+    /// `rollout-create`: answers a [`Rollout`], as the others do except for the list.
+    RolloutCreate(RolloutCreate),
+    /// `rollout-list`: answers [`Rollout`]s without their devices, oldest first.
+    RolloutList,
+    /// `rollout-show`: how far it is.
+    RolloutShow(RolloutNamed),
+    /// `rollout-pause`: starts no further device.
+    RolloutPause(RolloutNamed),
+    /// `rollout-resume`: goes on.
+    RolloutResume(RolloutNamed),
+    /// `rollout-cancel`: ends it; devices on their way are called back.
+    RolloutCancel(RolloutNamed),
+    /// `rollout-rollback`: ends it; confirmed devices return to the firmware they had.
+    RolloutRollback(RolloutNamed),
     /// `event-list`: answers [`Event`]s, oldest first.
     EventList(EventFilter),
 }
 
 /// Every verb.
-pub const VERBS: [&str; 27] = [
+pub const VERBS: [&str; 34] = [
     "device-list",
     "device-show",
     "device-add",
@@ -190,6 +206,13 @@ pub const VERBS: [&str; 27] = [
     "key-add",
     "key-retire",
     "keyring-import",
+    "rollout-create",
+    "rollout-list",
+    "rollout-show",
+    "rollout-pause",
+    "rollout-resume",
+    "rollout-cancel",
+    "rollout-rollback",
     "event-list",
 ];
 
@@ -228,6 +251,13 @@ impl Request {
             "key-add" => Request::KeyAdd(read(verb, fields)?),
             "key-retire" => Request::KeyRetire(read(verb, fields)?),
             "keyring-import" => Request::KeyringImport(read(verb, fields)?),
+            "rollout-create" => Request::RolloutCreate(read(verb, fields)?),
+            "rollout-list" => read::<Nothing>(verb, fields).map(|Nothing {}| Request::RolloutList)?,
+            "rollout-show" => Request::RolloutShow(read(verb, fields)?),
+            "rollout-pause" => Request::RolloutPause(read(verb, fields)?),
+            "rollout-resume" => Request::RolloutResume(read(verb, fields)?),
+            "rollout-cancel" => Request::RolloutCancel(read(verb, fields)?),
+            "rollout-rollback" => Request::RolloutRollback(read(verb, fields)?),
             "event-list" => Request::EventList(read(verb, fields)?),
             _ => {
                 return Err(Problem::new(Code::UnknownVerb, format!("there is no verb {verb:?}"))

@@ -23,6 +23,7 @@ mod hosts;
 mod keys;
 mod patches;
 mod publish;
+mod rollouts;
 mod run;
 mod uploads;
 mod worker;

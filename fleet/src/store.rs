@@ -14,6 +14,7 @@ mod keys;
 mod modules;
 mod payloads;
 mod requests;
+mod rollouts;
 mod schema;
 
 use std::{
@@ -21,7 +22,7 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
 
 pub use devices::{DeviceRow, Memory, ModuleRow, Told};
 pub use events::{Event, EventFilter, NewEvent, Severity};
@@ -29,6 +30,7 @@ pub use firmware::{FirmwareRow, FirmwareWish, NewFirmware, NewPatch, PatchRow, S
 pub use keys::{KeyName, KeyRow, KeyringRow};
 pub use modules::{ArtifactRow, ModuleVersion, NewModule, StoredArtifact};
 pub use payloads::{Payloads, Served};
+pub use rollouts::RolloutRow;
 
 /// How long a statement waits for another connection's lock.
 const BUSY: Duration = Duration::from_secs(10);
@@ -128,6 +130,14 @@ impl Store {
         run().map_err(|source| StoreError::Sqlite { path: self.path.clone(), source })
     }
 
+    /// The last number of a counter that was used; 0 before the first.
+    pub fn counter(&self, name: &str) -> Result<u64, StoreError> {
+        self.read(|db| {
+            let found = db.query_row("SELECT value FROM counters WHERE name = ?1", [name], |row| row.get(0));
+            Ok(found.optional()?.unwrap_or(0))
+        })
+    }
+
     fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, rusqlite::Error>) -> Result<T, StoreError> {
         work(&self.db).map_err(|source| StoreError::Sqlite { path: self.path.clone(), source })
     }
@@ -148,6 +158,16 @@ impl Write<'_> {
             [counter],
             |row| row.get(0),
         )
+    }
+
+    /// Notes that numbers of a counter were used up to this one.
+    pub fn used(&self, counter: &str, number: u64) -> Result<(), rusqlite::Error> {
+        self.tx.execute(
+            "INSERT INTO counters (name, value) VALUES (?1, ?2)
+             ON CONFLICT (name) DO UPDATE SET value = max(value, ?2)",
+            rusqlite::params![counter, number],
+        )?;
+        Ok(())
     }
 }
 

@@ -10,9 +10,13 @@ mod devices;
 mod firmware;
 #[path = "fleet/keys.rs"]
 mod keys;
+#[path = "fleet/park.rs"]
+mod park;
 #[path = "fleet/registry.rs"]
 mod registry;
 #[path = "fleet/restart.rs"]
 mod restart;
+#[path = "fleet/rollouts.rs"]
+mod rollouts;
 #[path = "fleet/world.rs"]
 mod world;

@@ -146,7 +146,7 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
     pub fn wake(&mut self) {
         self.ring = keyring(&mut self.platform);
         let keys = BootKeys::new(self.ring, provisioned(&self.platform));
-        if let Some(found) = Found::load(&mut self.platform, &self.ring, &keys) {
+        if let Some(found) = Found::load(&mut self.platform, &keys) {
             self.keep_firmware(found);
         }
         self.restore();

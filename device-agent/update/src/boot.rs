@@ -1,9 +1,8 @@
 //! Which image starts: the bootloader's one decision.
 //!
 //! Everything is checked again at every start, from where the image runs: who signed it, for which board,
-//! its counter, its digest. Only that its key has expired is no reason any more: it was good when the image
-//! was accepted. A trial's start is counted before the jump, so an image that never comes back uses up its
-//! tries.
+//! its counter, its digest. A trial's start is counted before the jump, so an image that never comes back
+//! uses up its tries.
 
 use wasmbed_wire::{
     BoardName, Digest,

@@ -73,9 +73,9 @@ impl Keyring {
         log(layout).append(flash, signed.payload)
     }
 
-    /// The same keys as if none had expired: for what was accepted while its key was good.
+    /// The same keys at a time before all times: none has expired.
     #[must_use]
-    pub fn ageless(self) -> Self {
+    pub fn timeless(self) -> Self {
         Keyring { now_s: 0, ..self }
     }
 
@@ -132,7 +132,7 @@ pub struct BootKeys {
 impl BootKeys {
     /// Those of the keyring in use, and those the device was provisioned with.
     pub fn new(current: Keyring, provisioned: Keyring) -> Self {
-        BootKeys { current: current.ageless(), provisioned: provisioned.ageless() }
+        BootKeys { current: current.timeless(), provisioned: provisioned.timeless() }
     }
 
     /// Judges the signed manifest of an installed image.

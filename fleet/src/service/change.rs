@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use wasmbed_plan::Time;
+use wasmbed_plan::{Time, rollout::Owner};
 use wasmbed_wire::{ArtifactId, CommandId, DeviceId, Digest, HostId, ModuleName, message::Verb};
 
-use super::{Publish, fleet::Fleet, fleet::Record, fleet_topic};
+use super::{Publish, fleet::Fleet, fleet::Record, fleet_topic, rollouts::DEPLOYMENT};
 use crate::store::{
     DeviceRow, Event, FirmwareWish, KeyRow, KeyringRow, ModuleRow, NewEvent, NewFirmware, NewModule,
-    NewPatch, StoreError, StoredArtifact,
+    NewPatch, RolloutRow, StoreError, StoredArtifact,
 };
 
 /// A set of changes; empty ones cost nothing.
@@ -36,6 +36,10 @@ pub(super) struct Change {
     pub(super) patch: Option<NewPatch>,
     /// All keys from now on, and the keyring that says so.
     pub(super) keys: Option<(Vec<KeyRow>, Option<KeyringRow>)>,
+    /// The deployment of a firmware this is, if it is one.
+    pub(super) deployment: Option<Owner>,
+    /// A rollout to add or replace.
+    pub(super) rollout: Option<RolloutRow>,
     /// What to ask of devices once.
     pub(super) commands: Vec<(DeviceId, Verb)>,
     /// What to record.
@@ -82,6 +86,8 @@ impl Change {
             removed_firmware,
             patch,
             keys,
+            deployment,
+            rollout,
             commands,
             events,
             answer,
@@ -97,9 +103,17 @@ impl Change {
             && removed_firmware.is_none()
             && patch.is_none()
             && keys.is_none()
+            && deployment.is_none()
+            && rollout.is_none()
             && commands.is_empty()
             && events.is_empty()
             && answer.is_none()
+    }
+
+    /// Has a deployment take a device from those before it.
+    pub(super) fn own(&mut self, record: &Record, owner: Owner) {
+        self.deployment = Some(owner);
+        self.devices.entry(record.row.id).or_insert_with(|| record.row.clone()).owner = owner;
     }
 
     /// Demands a new desired state of this host.
@@ -117,7 +131,11 @@ impl Fleet {
             return Ok(());
         }
         let stored = self.write(now, &change)?;
+        let before = self.gists(&change);
         self.apply(now, change, &stored.hosts);
+        for (id, before) in before {
+            self.note_for_rollouts(now, &id, before);
+        }
         for event in &stored.events {
             self.publish(Publish::json(fleet_topic(&self.options.prefix, "events"), event, false));
         }
@@ -169,6 +187,12 @@ impl Fleet {
                 store.put_keys(keys.iter())?;
                 keyring.iter().try_for_each(|keyring| store.put_keyring(keyring))?;
             }
+            if let Some(owner) = change.deployment {
+                store.used(DEPLOYMENT, owner.0)?;
+            }
+            if let Some(rollout) = &change.rollout {
+                store.put_rollout(rollout)?;
+            }
             for (device, verb) in &change.commands {
                 stored.commands.push((*device, *verb, store.next("command")?));
             }
@@ -212,6 +236,12 @@ impl Fleet {
             self.keys = keys;
             self.keyrings.extend(keyring);
             self.publish_keys();
+        }
+        if let Some(owner) = change.deployment {
+            self.deployments = owner;
+        }
+        if let Some(row) = change.rollout {
+            self.keep_rollout(now, row);
         }
         for id in change.removed {
             self.records.remove(&id);

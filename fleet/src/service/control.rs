@@ -5,6 +5,7 @@ mod devices;
 mod firmware;
 mod keys;
 mod modules;
+mod rollouts;
 mod update;
 
 use serde_json::Value;
@@ -113,6 +114,13 @@ impl Fleet {
             Request::KeyAdd(add) => self.key_add(now, &add),
             Request::KeyRetire(retire) => self.key_retire(now, &retire),
             Request::KeyringImport(import) => self.keyring_import(now, &import),
+            Request::RolloutCreate(create) => self.rollout_create(now, &create),
+            Request::RolloutList => self.rollout_list(now).and_then(only),
+            Request::RolloutShow(named) => self.rollout_show(now, &named).and_then(only),
+            Request::RolloutPause(named) => self.rollout_pause(now, &named),
+            Request::RolloutResume(named) => self.rollout_resume(now, &named),
+            Request::RolloutCancel(named) => self.rollout_cancel(now, &named),
+            Request::RolloutRollback(named) => self.rollout_rollback(now, &named),
             Request::EventList(filter) => self.store.events(&filter).map_err(internal).and_then(only),
         }
     }

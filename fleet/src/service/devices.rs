@@ -33,6 +33,7 @@ impl Fleet {
         if !retained && !is_will(up, payload) {
             self.on_sign_of_life(now, &id);
         }
+        let before = self.gist(&id);
         match up {
             Up::State => decoded(payload, |state| self.on_state(&id, state)),
             Up::Info => decoded(payload, |info| self.on_info(now, &id, &info)),
@@ -44,6 +45,8 @@ impl Fleet {
             Up::Crash | Up::Get | Up::Telemetry(_) | Up::Result(_) => {}
         }
         self.settle_device(now, &id);
+        self.note_for_rollouts(now, &id, before);
+        self.roll(now);
     }
 
     /// What to do about a device that is not registered: whether it is from now on.

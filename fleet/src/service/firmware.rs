@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     api,
-    store::{FirmwareWish, NewEvent, Severity, Told},
+    store::{FirmwareRow, FirmwareWish, NewEvent, Severity, Told},
 };
 
 /// Progress is told at multiples of this, in percent.
@@ -47,6 +47,47 @@ impl Record {
     pub(super) fn confirmed_image(&self) -> Option<Digest> {
         let slots = self.row.memory.info.as_ref()?.firmware_slots?;
         if self.is_in_trial() { slots.other } else { slots.running }
+    }
+}
+
+impl Record {
+    /// What it says about this attempt at the firmware it should run.
+    pub(super) fn firmware_answer(&self) -> Option<&api::FirmwareReport> {
+        let wish = self.firmware.as_ref()?;
+        let is_meant = |report: &&api::FirmwareReport| {
+            report.image == wish.image && report.generation >= wish.generation
+        };
+        self.row.memory.firmware.as_ref().filter(is_meant)
+    }
+
+    /// The version it has in this image: the last one pushed, of those with the same image.
+    pub(super) fn version_of<'f>(&self, known: &'f [FirmwareRow], image: &Digest) -> Option<&'f FirmwareRow> {
+        let is_meant = |row: &&FirmwareRow| row.digest == *image && row.board == self.row.board;
+        known.iter().filter(is_meant).max_by_key(|row| row.at_ms)
+    }
+
+    /// Whether it can take a firmware, by what it said of itself last and whoever signed it.
+    pub(super) fn takes(&self, firmware: &FirmwareRow) -> Result<(), String> {
+        if self.row.board != firmware.board {
+            return Err(format!("it is a {}, the firmware is for {}", self.row.board, firmware.board));
+        }
+        let Some(info) = &self.row.memory.info else { return Ok(()) };
+        let Some(slots) = info.firmware_slots else {
+            return Err("its firmware cannot be replaced from here".to_owned());
+        };
+        if firmware.size_bytes > slots.image_bytes {
+            return Err(format!(
+                "the image has {} bytes, its slots hold {}",
+                firmware.size_bytes, slots.image_bytes
+            ));
+        }
+        if firmware.counter < slots.counter {
+            return Err(format!(
+                "the firmware's security counter is {}, it has confirmed {} and refuses what is below",
+                firmware.counter, slots.counter
+            ));
+        }
+        Ok(())
     }
 }
 

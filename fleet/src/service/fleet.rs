@@ -7,14 +7,14 @@ use std::{
 
 use wasmbed_boards::Boards;
 use wasmbed_broker::credentials::{Role, Secret};
-use wasmbed_plan::{Device, Host, Link, Policy, Power, Time, View};
+use wasmbed_plan::{Device, Host, Link, Policy, Power, Time, View, rollout::Owner};
 use wasmbed_wire::{
     DeviceId, HostId, ModuleName,
     message::{Command, Status, Verb},
     topic::{self, Down, Full},
 };
 
-use super::{FLEET_LEVEL, Publish, change::Change, fleet_topic, patches::Desk};
+use super::{FLEET_LEVEL, Publish, change::Change, fleet_topic, patches::Desk, rollouts::Live};
 use crate::{
     api,
     artifacts::Signer,
@@ -67,6 +67,10 @@ pub struct Fleet {
     pub(super) keys: Vec<KeyRow>,
     pub(super) keyrings: Vec<KeyringRow>,
     pub(super) patches: Desk,
+    /// The last deployment of a firmware.
+    pub(super) deployments: Owner,
+    /// Rollouts that are not over, by number.
+    pub(super) rollouts: BTreeMap<u64, Live>,
     claimed: Claimed,
     outbox: VecDeque<Publish>,
     next_deadline: Option<Time>,
@@ -135,6 +139,8 @@ impl Fleet {
             keys: Vec::new(),
             keyrings: Vec::new(),
             patches: Desk::default(),
+            deployments: Owner::default(),
+            rollouts: BTreeMap::new(),
             claimed: Claimed::default(),
             outbox: VecDeque::new(),
             next_deadline: None,
@@ -162,6 +168,7 @@ impl Fleet {
             }
         }
         fleet.load_keys(now)?;
+        fleet.load_rollouts(now)?;
         fleet.adopt_options(now)?;
         Ok(fleet)
     }
@@ -198,12 +205,14 @@ impl Fleet {
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
         self.publish(Publish::json(fleet_topic(&self.options.prefix, "state"), &state, true));
+        self.wake_rollouts(now);
         self.on_tick(now);
     }
 
     /// The broker is gone: nobody is judged until it is back.
     pub fn on_disconnected(&mut self, now: Time) {
         self.view.link = None;
+        self.wake_rollouts(now);
         self.on_tick(now);
     }
 
@@ -231,6 +240,7 @@ impl Fleet {
     pub fn on_tick(&mut self, now: Time) {
         let plan = wasmbed_plan::plan(now, &self.view);
         self.settle(now, plan, None);
+        self.roll(now);
         if self.flush_at.is_some_and(|at| now >= at) {
             self.flush(now);
         }
@@ -277,9 +287,8 @@ impl Fleet {
 
     pub(super) fn set_deadline(&mut self, at: Option<Time>) {
         self.next_deadline = at;
-        if let Some(flush) = self.flush_at {
-            self.come_back(flush);
-        }
+        let due = self.next_rollout();
+        self.flush_at.into_iter().chain(due).for_each(|at| self.come_back(at));
     }
 
     /// Notes that a device's memory is ahead of the store.

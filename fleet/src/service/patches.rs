@@ -26,9 +26,9 @@ use super::{
     worker::Input,
 };
 use crate::{
-    api::{FirmwareDeploy, Request},
+    api::{Request, Selector},
     artifacts::Signer,
-    store::{FirmwareRow, NewPatch, PatchRow, Payloads},
+    store::{FirmwareRow, NewPatch, PatchRow, Payloads, StoreError},
 };
 
 /// A patch is worth its trouble below this many percent of the image.
@@ -82,10 +82,10 @@ impl Fleet {
     /// Orders the patches that a request would use and that are not there yet; it is better carried out
     /// once they are made.
     pub fn lacking(&mut self, verb: &str, payload: &[u8]) -> Vec<Pair> {
-        let Some(deploy) = read(verb, payload).filter(|deploy| deploy.delta) else { return Vec::new() };
+        let Some((name, version, to)) = read(verb, payload) else { return Vec::new() };
         // What is wrong with it is said when it is carried out.
-        let Ok(firmware) = self.named(&deploy.firmware, deploy.version.as_deref()) else { return Vec::new() };
-        let Ok(records) = self.select(&deploy.to) else { return Vec::new() };
+        let Ok(firmware) = self.named(&name, version.as_deref()) else { return Vec::new() };
+        let Ok(records) = self.select(&to) else { return Vec::new() };
         let bases: BTreeSet<Digest> =
             records.iter().filter_map(|record| self.base_for(record, &firmware)).collect();
         let class = self.options.boards.get(&firmware.board).map_or(Class::Mcu, |board| board.class);
@@ -132,19 +132,10 @@ impl Fleet {
         }
     }
 
-    /// The image a patch for this device would start from: what it runs for good, if that is known to be
-    /// another version of the same firmware.
+    /// The image a patch for this device would start from, if the registry has it.
     fn base_for(&self, record: &Record, firmware: &FirmwareRow) -> Option<Digest> {
-        let slots = record.row.memory.info.as_ref()?.firmware_slots?;
-        let base = slots.running.filter(|base| *base != firmware.digest)?;
-        let has_it = slots.other == Some(firmware.digest);
-        let is_version = |known: &FirmwareRow| {
-            known.digest == base && known.board == firmware.board && known.name == firmware.name
-        };
-        let is_known = || self.store.firmware().is_ok_and(|known| known.iter().any(is_version));
-        // A trial ends with a restart into the image before, which is not the one that runs now.
-        let may = slots.patch_bytes > 0 && !has_it && !record.is_in_trial();
-        (may && is_known()).then_some(base)
+        let base = record.patch_base(firmware)?;
+        self.store.firmware().is_ok_and(|known| is_base(&known, &base, firmware)).then_some(base)
     }
 
     /// The patch for this device, if there is one it can take.
@@ -154,23 +145,42 @@ impl Fleet {
         self.patch(&base, firmware).ok()?.filter(|patch| patch.size_bytes <= room)
     }
 
-    fn patch(
+    /// The patch from an image to that of a firmware.
+    pub(super) fn patch(
         &self,
         base: &Digest,
         firmware: &FirmwareRow,
-    ) -> Result<Option<PatchRow>, crate::store::StoreError> {
+    ) -> Result<Option<PatchRow>, StoreError> {
         self.store.patch(base, &firmware.digest, &self.options.signer.id())
     }
 }
 
-fn read(verb: &str, payload: &[u8]) -> Option<FirmwareDeploy> {
-    if verb != "firmware-deploy" {
+impl Record {
+    /// The image a patch would start from: what it runs for good, if it has room for a patch and needs one.
+    pub(super) fn patch_base(&self, firmware: &FirmwareRow) -> Option<Digest> {
+        let slots = self.row.memory.info.as_ref()?.firmware_slots?;
+        let base = slots.running.filter(|base| *base != firmware.digest)?;
+        let has_it = slots.other == Some(firmware.digest);
+        // A trial ends with a restart into the image before, which is not the one that runs now.
+        (slots.patch_bytes > 0 && !has_it && !self.is_in_trial()).then_some(base)
+    }
+}
+
+/// Whether an image is that of another version of the same firmware.
+pub(super) fn is_base(known: &[FirmwareRow], base: &Digest, firmware: &FirmwareRow) -> bool {
+    known.iter().any(|row| row.digest == *base && row.board == firmware.board && row.name == firmware.name)
+}
+
+/// Which firmware a request is about to send to whom, if patches would help.
+fn read(verb: &str, payload: &[u8]) -> Option<(ModuleName, Option<String>, Selector)> {
+    if !matches!(verb, "firmware-deploy" | "rollout-create") {
         return None;
     }
     let mut fields: Value = serde_json::from_slice(payload).ok()?;
     fields.as_object_mut()?.remove("id");
-    match Request::parse(verb, fields) {
-        Ok(Request::FirmwareDeploy(deploy)) => Some(deploy),
+    match Request::parse(verb, fields).ok()? {
+        Request::FirmwareDeploy(deploy) if deploy.delta => Some((deploy.firmware, deploy.version, deploy.to)),
+        Request::RolloutCreate(create) => Some((create.firmware, create.version, create.to)),
         _ => None,
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Error, Row, params};
 use serde::{Deserialize, Serialize};
-use wasmbed_plan::Health;
+use wasmbed_plan::{Health, rollout::Owner};
 use wasmbed_wire::{
     ArtifactId, BoardName, DeviceId, Digest, HostId, ModuleName, limits::Class, message::FirmwareState,
 };
@@ -35,6 +35,8 @@ pub struct DeviceRow {
     pub heartbeat_ms: u32,
     /// Where it stood on the ladder.
     pub health: Health,
+    /// The last deployment of a firmware that named it.
+    pub owner: Owner,
     /// What it last said about itself.
     pub memory: Memory,
 }
@@ -125,10 +127,11 @@ impl Write<'_> {
         self.tx
             .prepare_cached(
                 "INSERT INTO devices
-                 (id, board, class, host, labels, power, cycle, revision, heartbeat_ms, health, memory)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+                 (id, board, class, host, labels, power, cycle, revision, heartbeat_ms, health, owner,
+                  memory)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
                  ON CONFLICT (id) DO UPDATE SET board = ?2, class = ?3, host = ?4, labels = ?5, power = ?6,
-                 cycle = ?7, revision = ?8, heartbeat_ms = ?9, health = ?10, memory = ?11",
+                 cycle = ?7, revision = ?8, heartbeat_ms = ?9, health = ?10, owner = ?11, memory = ?12",
             )?
             .execute(params![
                 device.id.as_str(),
@@ -141,6 +144,7 @@ impl Write<'_> {
                 device.revision,
                 device.heartbeat_ms,
                 json(&device.health)?,
+                device.owner.0,
                 json(&device.memory)?,
             ])?;
         Ok(())
@@ -203,6 +207,7 @@ fn device_row(row: &Row<'_>) -> Result<DeviceRow, Error> {
         revision: row.get("revision")?,
         heartbeat_ms: row.get("heartbeat_ms")?,
         health: from_json(row, "health")?,
+        owner: Owner(row.get("owner")?),
         memory: from_json(row, "memory")?,
     })
 }

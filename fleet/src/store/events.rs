@@ -58,6 +58,9 @@ pub struct Event {
     /// To which firmware.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub firmware: Option<ModuleName>,
+    /// In which rollout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<u64>,
     /// Why, for people.
     pub reason: String,
 }
@@ -77,6 +80,8 @@ pub struct NewEvent {
     pub module: Option<ModuleName>,
     /// To which firmware.
     pub firmware: Option<ModuleName>,
+    /// In which rollout.
+    pub rollout: Option<u64>,
     /// Why.
     pub reason: String,
 }
@@ -91,6 +96,7 @@ impl NewEvent {
             host: None,
             module: None,
             firmware: None,
+            rollout: None,
             reason: reason.into(),
         }
     }
@@ -117,6 +123,12 @@ impl NewEvent {
     #[must_use]
     pub fn firmware(self, name: ModuleName) -> Self {
         NewEvent { firmware: Some(name), ..self }
+    }
+
+    /// The same event, in this rollout.
+    #[must_use]
+    pub fn rollout(self, number: u64) -> Self {
+        NewEvent { rollout: Some(number), ..self }
     }
 }
 
@@ -154,8 +166,8 @@ impl Write<'_> {
     pub fn event(&self, now: Time, new: NewEvent) -> Result<Event, Error> {
         self.tx
             .prepare_cached(
-                "INSERT INTO events (at_ms, severity, kind, device, host, module, firmware, reason)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                "INSERT INTO events (at_ms, severity, kind, device, host, module, firmware, rollout, reason)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             )?
             .execute(params![
                 now.0,
@@ -165,13 +177,14 @@ impl Write<'_> {
                 new.host.as_ref().map(HostId::as_str),
                 new.module.as_ref().map(ModuleName::as_str),
                 new.firmware.as_ref().map(ModuleName::as_str),
+                new.rollout,
                 new.reason,
             ])?;
         let id = self.tx.last_insert_rowid().unsigned_abs();
         if id.is_multiple_of(PRUNE_EVERY) {
             self.tx.execute("DELETE FROM events WHERE id <= ?1", [id.saturating_sub(KEPT)])?;
         }
-        let NewEvent { severity, kind, device, host, module, firmware, reason } = new;
+        let NewEvent { severity, kind, device, host, module, firmware, rollout, reason } = new;
         Ok(Event {
             id,
             at_ms: now.0,
@@ -181,6 +194,7 @@ impl Write<'_> {
             host,
             module,
             firmware,
+            rollout,
             reason,
         })
     }
@@ -201,6 +215,7 @@ fn event_row(row: &Row<'_>) -> Result<Event, Error> {
         host: optional(row, "host")?,
         module: optional(row, "module")?,
         firmware: optional(row, "firmware")?,
+        rollout: row.get("rollout")?,
         reason: row.get("reason")?,
     })
 }

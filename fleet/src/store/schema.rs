@@ -150,6 +150,19 @@ CREATE TABLE keyrings (
 
 ALTER TABLE events ADD COLUMN firmware TEXT;
 ",
+    "
+CREATE TABLE rollouts (
+    number INTEGER PRIMARY KEY,
+    rollout TEXT NOT NULL,
+    target TEXT NOT NULL,
+    told INTEGER NOT NULL,
+    over INTEGER NOT NULL,
+    at_ms INTEGER NOT NULL
+) STRICT;
+
+ALTER TABLE devices ADD COLUMN owner INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE events ADD COLUMN rollout INTEGER;
+",
 ];
 
 /// Brings a file to the current version.

@@ -315,8 +315,12 @@ impl World {
 
     /// Makes the patches the fleet would make before it carries this out.
     pub(crate) fn prepare(&mut self, fields: &Value, images: &[&[u8]]) -> usize {
+        self.prepare_for("firmware-deploy", fields, images)
+    }
+
+    pub(crate) fn prepare_for(&mut self, verb: &str, fields: &Value, images: &[&[u8]]) -> usize {
         let payload = fields.to_string();
-        self.act(|fleet| fleet.lacking("firmware-deploy", payload.as_bytes()));
+        self.act(|fleet| fleet.lacking(verb, payload.as_bytes()));
         let (now, mut made) = (self.now, 0);
         while let Some(order) = self.act(Fleet::poll_patch) {
             let image = |digest| *images.iter().find(|image| sha256(image) == digest).unwrap();

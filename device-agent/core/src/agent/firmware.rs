@@ -19,7 +19,7 @@ mod work;
 use wasmbed_delta::Applier;
 use wasmbed_update::{
     BootKeys, Fault, Filling, Firmware, Flash, Hashing, ImageSlot, Journal, Keyring, Layout, Record, Target,
-    judge_firmware, read_header,
+    read_header,
 };
 use wasmbed_wire::{
     ArtifactId, Digest,
@@ -143,19 +143,16 @@ impl Found {
     /// Reads and judges; `None` if the flash cannot be read. Not inlined, like everything here that needs
     /// much of a small stack for a moment.
     #[inline(never)]
-    pub(super) fn load<P: Platform>(platform: &mut P, ring: &Keyring, keys: &BootKeys) -> Option<Self> {
+    pub(super) fn load<P: Platform>(platform: &mut P, keys: &BootKeys) -> Option<Self> {
         let (is_recovery, board) = (platform.is_recovery(), platform.facts().board);
         let (flash, layout) = platform.firmware()?;
         let record = Record::load(flash, &layout).ok()?;
         let slot = record.running().filter(|_| !is_recovery);
         // The image that runs has been judged by the bootloader, with the counter of that time.
         let mut target = Target { board, counter: 0, image_bytes: layout.image_bytes };
-        let running =
-            slot.and_then(|slot| find_image(flash, &layout, slot, |signed| keys.judge(&target, signed)));
+        let running = slot.and_then(|slot| find_image(flash, &layout, keys, &target, slot));
         target.counter = record.counter;
-        let other = slot.and_then(|slot| {
-            find_image(flash, &layout, slot.other(), |signed| judge_firmware(ring, &target, signed))
-        });
+        let other = slot.and_then(|slot| find_image(flash, &layout, keys, &target, slot.other()));
         Some(Found { layout, record, running, other })
     }
 }
@@ -265,11 +262,12 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
     /// acceptable as it is: what is served now under its name may be.
     fn reuse(&mut self, wish: DesiredFirmware) -> Option<Job> {
         let target = self.target();
+        let keys = self.boot_keys();
         let update = self.update.as_ref().filter(|update| update.other == Some(wish.image))?;
         let slot = update.free_slot();
         let (flash, layout) = self.platform.firmware()?;
         let header = read_header(flash, &layout, slot).ok()??;
-        let firmware = judge_firmware(&self.ring, &target, header.as_ref()).ok()?;
+        let firmware = keys.judge(&target, header.as_ref()).ok()?;
         let hashing = Hashing::new(layout.image(slot), firmware.size);
         let mut job = Job::new(wish, slot, Step::HashImage { firmware, hashing });
         job.keep_manifest(header.as_ref())?;
@@ -321,9 +319,20 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
     pub(super) fn would_start(&mut self, ring: &Keyring) -> bool {
         let keys = BootKeys::new(*ring, super::provisioned(&self.platform));
         let target = Target { counter: 0, ..self.target() };
-        let Some(running) = self.update.as_ref().and_then(|update| update.running) else { return true };
-        let header = self.with_flash(|flash, layout| read_header(flash, layout, running.slot));
-        header.is_ok_and(|header| header.is_some_and(|header| keys.judge(&target, header.as_ref()).is_ok()))
+        let Some(update) = &self.update else { return true };
+        let Some(running) = update.running else { return true };
+        // In a trial also the image before.
+        let slots = [Some(running.slot), update.record.active];
+        slots.into_iter().flatten().all(|slot| {
+            let header = self.with_flash(|flash, layout| read_header(flash, layout, slot));
+            header
+                .is_ok_and(|header| header.is_none_or(|signed| keys.judge(&target, signed.as_ref()).is_ok()))
+        })
+    }
+
+    /// Whom this device believes about what is installed.
+    fn boot_keys(&self) -> BootKeys {
+        BootKeys::new(self.ring, super::provisioned(&self.platform))
     }
 
     fn with_flash<T>(
@@ -355,11 +364,12 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
 fn find_image(
     flash: &mut impl Flash,
     layout: &Layout,
+    keys: &BootKeys,
+    target: &Target,
     slot: ImageSlot,
-    judge: impl FnOnce(&[u8]) -> Result<Firmware, Reason>,
 ) -> Option<Image> {
     let header = read_header(flash, layout, slot).ok()??;
-    let firmware = judge(header.as_ref()).ok()?;
+    let firmware = keys.judge(target, header.as_ref()).ok()?;
     Some(Image { slot, firmware })
 }
 

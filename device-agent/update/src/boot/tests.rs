@@ -79,6 +79,10 @@ fn manifest(image: &[u8]) -> Manifest<'static> {
 
 /// Fills a slot with image `n`, described as it is but for the changes.
 fn fill(flash: &mut Nor, slot: ImageSlot, n: u8, change: impl FnOnce(&mut Manifest<'_>)) {
+    fill_signed(flash, slot, n, 1, change);
+}
+
+fn fill_signed(flash: &mut Nor, slot: ImageSlot, n: u8, key: u8, change: impl FnOnce(&mut Manifest<'_>)) {
     let mut manifest = manifest(&image(n));
     change(&mut manifest);
     let mut cbor = [0; MAX_MANIFEST_BYTES];
@@ -88,7 +92,7 @@ fn fill(flash: &mut Nor, slot: ImageSlot, n: u8, change: impl FnOnce(&mut Manife
     let (at, bytes) = (LAYOUT.image(slot).origin as usize, image(n));
     flash.bytes_mut()[at..at + bytes.len()].copy_from_slice(&bytes);
     flash.erase(LAYOUT.header(slot)).expect("erased");
-    write_header(flash, &LAYOUT, slot, &sign(&cbor[..len], 1)).expect("written");
+    write_header(flash, &LAYOUT, slot, &sign(&cbor[..len], key)).expect("written");
 }
 
 /// A device with image 1 in slot A, confirmed, and image 2 in slot B.
@@ -227,29 +231,32 @@ fn an_image_that_failed_its_trial_does_not_help() {
     assert_eq!(start(&mut flash, ResetCause::Power), None);
 }
 
+/// Those of a keyring with keys 9 and `key`, made in second 2000.
+fn replaced(key: u8, not_after_s: Option<u32>) -> BootKeys {
+    let keys = [
+        TrustedKey { key: public(key), roles: Roles::ALL, not_after_s },
+        TrustedKey { key: public(9), roles: Roles::ALL, not_after_s: None },
+    ];
+    let new = keyring::Keyring { version: 1, issued_s: 2_000, keys: Seq::new(&keys) };
+    let mut cbor = [0; MAX_MANIFEST_BYTES];
+    let mut rest = &mut cbor[..];
+    minicbor::encode(new, &mut rest).expect("it fits");
+    let len = MAX_MANIFEST_BYTES - rest.len();
+    BootKeys::new(provisioned().successor(&sign(&cbor[..len], 1)).expect("accepted"), provisioned())
+}
+
 #[test]
-fn only_a_key_that_is_neither_in_use_nor_provisioned_stops_a_start() {
-    let ring = |key: u8, not_after_s| {
-        let keys = [
-            TrustedKey { key: public(key), roles: Roles::ALL, not_after_s },
-            TrustedKey { key: public(9), roles: Roles::ALL, not_after_s: None },
-        ];
-        let new = keyring::Keyring { version: 1, issued_s: 2_000, keys: Seq::new(&keys) };
-        let mut cbor = [0; MAX_MANIFEST_BYTES];
-        let mut rest = &mut cbor[..];
-        minicbor::encode(new, &mut rest).expect("it fits");
-        let len = MAX_MANIFEST_BYTES - rest.len();
-        provisioned().successor(&sign(&cbor[..len], 1)).expect("accepted")
+fn an_image_starts_whatever_became_of_its_key_since_but_not_without_one() {
+    let start = |flash: &mut Nor, keys| {
+        named(start_with(flash, &keys, ResetCause::Power, &mut InFlash).expect("the flash works"))
     };
     let mut flash = device();
-    let other = Keyring::provisioned([public(9)].into_iter(), 0);
-    let mut start = |current, provisioned| {
-        let keys = BootKeys::new(current, provisioned);
-        named(start_with(&mut flash, &keys, ResetCause::Power, &mut InFlash).expect("the flash works"))
-    };
-    assert_eq!(start(ring(1, Some(1_000)), other), Some((1, false)), "expired");
-    assert_eq!(start(ring(3, None), provisioned()), Some((1, false)), "retired, but provisioned");
-    assert_eq!(start(ring(3, None), other), None);
+    assert_eq!(start(&mut flash, replaced(3, None)), Some((1, false)), "it was provisioned with that key");
+    fill_signed(&mut flash, ImageSlot::A, 1, 2, |_| {});
+    damage(&mut flash, ImageSlot::B);
+    assert_eq!(start(&mut flash, replaced(2, None)), Some((1, false)));
+    assert_eq!(start(&mut flash, replaced(2, Some(1_000))), Some((1, false)), "good when it was accepted");
+    assert_eq!(start(&mut flash, replaced(3, None)), None);
 }
 
 /// What happens to a device before a start.

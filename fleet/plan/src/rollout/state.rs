@@ -421,7 +421,7 @@ impl Rollout {
 
 impl Member {
     /// Where it can return to, if the rollout brought it the firmware.
-    pub(super) fn returns_to(&self) -> Option<Digest> {
+    pub fn returns_to(&self) -> Option<Digest> {
         let was_brought = matches!(self.state, DeviceState::Confirmed { took_ms: Some(_), .. });
         self.from.filter(|_| was_brought)
     }

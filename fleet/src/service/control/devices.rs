@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::json;
-use wasmbed_plan::{Health, Stage, Time};
+use wasmbed_plan::{Health, Stage, Time, rollout::Owner};
 use wasmbed_wire::{DeviceId, message::Verb};
 
 use super::{Outcome, internal, update::wanted, with};
@@ -77,6 +77,7 @@ impl Fleet {
             revision: 1,
             heartbeat_ms: self.options.heartbeat_ms,
             health: starting(now, 0),
+            owner: Owner::default(),
             memory: Memory::default(),
         };
         let mut change = Change::default();

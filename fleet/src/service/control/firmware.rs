@@ -73,6 +73,14 @@ impl Fleet {
             )
             .hint("deploy another version there first, or `wasmbed firmware cancel`"));
         }
+        let mut rolled = self.rollouts.iter().filter(|(_, live)| live.needs(&row, is_last));
+        if let Some((number, _)) = rolled.next() {
+            return Err(Problem::new(
+                Code::Conflict,
+                format!("rollout {number} brings {name} {version} to devices, or may bring them back to it"),
+            )
+            .hint(format!("end it first with `wasmbed rollout cancel {number}`")));
+        }
         let event = NewEvent::new(Severity::Info, "firmware-deleted", format!("version {version}"));
         let change = Change {
             removed_firmware: Some(row.artifact),

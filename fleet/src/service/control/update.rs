@@ -8,7 +8,7 @@ use wasmbed_wire::{Digest, keyring::Role, message::FirmwareState};
 use super::{Outcome, internal, with};
 use crate::{
     api::{
-        self, Code, FirmwareChange, FirmwareChanged, FirmwareDeploy, FirmwareKnown, FirmwareStatus,
+        Code, FirmwareChange, FirmwareChanged, FirmwareDeploy, FirmwareKnown, FirmwareStatus,
         FirmwareStatusOf, Problem, Revision, Selector,
     },
     artifacts::Trust,
@@ -23,7 +23,7 @@ impl Fleet {
     pub(super) fn firmware_deploy(&self, now: Time, deploy: &FirmwareDeploy) -> Result<Outcome, Problem> {
         let firmware = self.named(&deploy.firmware, deploy.version.as_deref())?;
         let trust = self.trust(now);
-        self.for_each(&deploy.to, "deployed", |change, record| {
+        self.for_each(&deploy.to, ("deployed", true), |change, record| {
             if !deploy.force {
                 self.fits(&trust, record, &firmware)?;
             }
@@ -41,11 +41,12 @@ impl Fleet {
     pub(super) fn firmware_rollback(&self, now: Time, to: &Selector) -> Result<Outcome, Problem> {
         let known = self.store.firmware().map_err(internal)?;
         let trust = self.trust(now);
-        self.for_each(to, "rolled back", |change, record| {
+        self.for_each(to, ("rolled back", true), |change, record| {
             let slots = record.row.memory.info.as_ref().and_then(|info| info.firmware_slots);
             let other =
                 slots.and_then(|slots| slots.other).ok_or("it has no complete image in its other slot")?;
-            let firmware = of_image(&known, record, &other)
+            let firmware = record
+                .version_of(&known, &other)
                 .ok_or_else(|| format!("the registry does not know the image {other} in its other slot"))?;
             self.fits(&trust, record, firmware)?;
             if is_settled(record, firmware) {
@@ -58,12 +59,12 @@ impl Fleet {
 
     pub(super) fn firmware_cancel(&self, to: &Selector) -> Result<Outcome, Problem> {
         let known = self.store.firmware().map_err(internal)?;
-        self.for_each(to, "cancelled", |change, record| {
+        self.for_each(to, ("cancelled", true), |change, record| {
             let confirmed = record.confirmed_image();
             let Some(wish) = record.firmware.as_ref().filter(|wish| Some(wish.image) != confirmed) else {
                 return Ok(unchanged(record));
             };
-            let firmware = confirmed.and_then(|image| of_image(&known, record, &image));
+            let firmware = confirmed.and_then(|image| record.version_of(&known, &image));
             // Without being told what to run instead, a device goes on with its trial.
             if firmware.is_none() && record.is_in_trial() {
                 return Err("it runs the new firmware in a trial, and the registry does not know the one \
@@ -82,7 +83,7 @@ impl Fleet {
     }
 
     pub(super) fn firmware_clear(&self, to: &Selector) -> Result<Outcome, Problem> {
-        self.for_each(to, "cleared", |change, record| {
+        self.for_each(to, ("cleared", false), |change, record| {
             let Some(wish) = record.firmware.as_ref().filter(|_| has_given_up(record)) else {
                 return Ok(unchanged(record));
             };
@@ -134,18 +135,25 @@ impl Fleet {
         told
     }
 
-    /// Does the same to every selected device, or nothing to any.
+    /// Does the same to every selected device, or nothing to any. Rollouts leave the devices alone from now on
+    /// that are changed, and those that are `named` in any case.
     fn for_each(
         &self,
         to: &Selector,
-        what: &str,
+        (what, named): (&str, bool),
         mut work: impl FnMut(&mut Change, &Record) -> Result<FirmwareChange, String>,
     ) -> Result<Outcome, Problem> {
         let mut change = Change::default();
+        let owner = self.next_owner();
         let (mut devices, mut unfit) = (Vec::new(), Vec::new());
         for record in self.select(to)? {
             match work(&mut change, record) {
-                Ok(device) => devices.push(device),
+                Ok(device) => {
+                    if device.changed || named {
+                        change.own(record, owner);
+                    }
+                    devices.push(device);
+                }
                 Err(why) => unfit.push(format!("{}: {why}", record.row.id)),
             }
         }
@@ -166,49 +174,16 @@ impl Fleet {
         record: &Record,
         firmware: &FirmwareRow,
     ) -> Result<(), String> {
-        if record.row.board != firmware.board {
-            return Err(format!("it is a {}, the firmware is for {}", record.row.board, firmware.board));
-        }
-        trust
-            .permits(Role::Firmware, firmware.key)
-            .map_err(|error| format!("it would refuse it: {error}"))?;
-        let Some(info) = &record.row.memory.info else { return Ok(()) };
-        let Some(slots) = info.firmware_slots else {
-            return Err("its firmware cannot be replaced from here".to_owned());
-        };
-        if firmware.size_bytes > slots.image_bytes {
-            return Err(format!(
-                "the image has {} bytes, its slots hold {}",
-                firmware.size_bytes, slots.image_bytes
-            ));
-        }
-        if firmware.counter < slots.counter {
-            return Err(format!(
-                "the firmware's security counter is {}, it has confirmed {} and refuses what is below",
-                firmware.counter, slots.counter
-            ));
-        }
-        Ok(())
+        record.takes(firmware)?;
+        let allowed = trust.permits(Role::Firmware, firmware.key);
+        allowed.map_err(|error| format!("it would refuse it: {error}"))
     }
-}
-
-/// The version a device has in this image: the last one pushed, of those with the same image.
-fn of_image<'f>(known: &'f [FirmwareRow], record: &Record, image: &Digest) -> Option<&'f FirmwareRow> {
-    let is_meant = |row: &&FirmwareRow| row.digest == *image && row.board == record.row.board;
-    known.iter().filter(is_meant).max_by_key(|row| row.at_ms)
-}
-
-/// What the device says about this attempt at the firmware it should run.
-fn report(record: &Record) -> Option<&api::FirmwareReport> {
-    let wish = record.firmware.as_ref()?;
-    let is_meant =
-        |report: &&api::FirmwareReport| report.image == wish.image && report.generation >= wish.generation;
-    record.row.memory.firmware.as_ref().filter(is_meant)
 }
 
 /// Whether the device will not do anything more about the firmware it should run.
 fn has_given_up(record: &Record) -> bool {
-    report(record)
+    record
+        .firmware_answer()
         .is_some_and(|report| matches!(report.state, FirmwareState::Refused | FirmwareState::Reverted))
 }
 
@@ -242,13 +217,13 @@ fn status(known: &[FirmwareRow], record: &Record) -> FirmwareStatus {
     let row = &record.row;
     let slots = row.memory.info.as_ref().and_then(|info| info.firmware_slots);
     let name = |image: Digest| {
-        let found = of_image(known, record, &image);
+        let found = record.version_of(known, &image);
         let (firmware, version) = (found.map(|row| row.name), found.map(|row| row.version.clone()));
         FirmwareKnown { image, firmware, version }
     };
     let wish = record.firmware.as_ref();
     // What became of the last one is shown also when nothing is wanted any more.
-    let report = if wish.is_some() { report(record) } else { row.memory.firmware.as_ref() };
+    let report = if wish.is_some() { record.firmware_answer() } else { row.memory.firmware.as_ref() };
     let progress = report.map_or(0, |report| report.progress);
     let transfer = wish.map_or(0, transfer_bytes);
     let done = u64::from(transfer) * u64::from(progress.min(100)) / 100;

@@ -89,10 +89,10 @@ impl World {
 /// What the bootloader decides; `None` if the power failed meanwhile.
 fn decide(mut flash: Shared, cause: ResetCause) -> Option<Boot> {
     let provisioned = Keyring::provisioned([public_key(TRUSTED)].into_iter(), 0);
-    let decided = provisioned.load(&mut flash, &LAYOUT).and_then(|current| {
-        let keys = BootKeys::new(current, provisioned);
+    let decided = provisioned.load(&mut flash, &LAYOUT).and_then(|keys| {
         let board = BOARD.parse().expect("a board name");
-        boot::decide(&mut flash, &boot::Device { layout: &LAYOUT, board, keys: &keys, cause }, &mut InFlash)
+        let keys = &BootKeys::new(keys, provisioned);
+        boot::decide(&mut flash, &boot::Device { layout: &LAYOUT, board, keys, cause }, &mut InFlash)
     });
     if flash.is_dead() {
         return None;

@@ -4,7 +4,7 @@
 //! that is away is no fault of the image. One that finds no broker is given up, but the image before it
 //! tells whether the broker was there to be found.
 
-use wasmbed_update::{Record, Standing, judge_firmware};
+use wasmbed_update::{Record, Standing};
 use wasmbed_wire::{manifest, message::Reason};
 
 use super::{Agent, Image, Update, find_image};
@@ -137,12 +137,10 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
     }
 
     fn confirmed(&mut self, running: Image) {
-        let target = self.target();
+        let (target, keys) = (self.target(), self.boot_keys());
         let Some((flash, layout)) = self.platform.firmware() else { return };
         // With a higher counter the image before is none to go back to.
-        let other = find_image(flash, &layout, running.slot.other(), |signed| {
-            judge_firmware(&self.ring, &target, signed)
-        });
+        let other = find_image(flash, &layout, &keys, &target, running.slot.other());
         if let Some(update) = &mut self.update {
             update.trial = None;
             update.other = other.map(|other| other.firmware.image);
