@@ -6,12 +6,11 @@
 use std::{
     env,
     error::Error,
-    fmt::Write,
     fs,
     path::{Path, PathBuf},
 };
 
-use wasmbed_boards::{Board, Boards, Firmware, Region};
+use wasmbed_boards::{Board, Boards, Firmware, Region, constants, memory_map};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let package = env::var("CARGO_PKG_NAME")?;
@@ -41,38 +40,10 @@ fn hand_over(
     let map = Path::new("../../boards").join(board.name.as_str()).join("memory.x");
     println!("cargo:rerun-if-changed={}", map.display());
     let shared = fs::read_to_string(&map).map_err(|error| format!("{}: {error}", map.display()))?;
-    let Region { origin, size_bytes } = code;
-    let code = format!("MEMORY {{ FLASH : ORIGIN = {origin:#010x}, LENGTH = {size_bytes:#x} }}\n");
-    fs::write(dir.join("memory.x"), code + &shared)?;
+    fs::write(dir.join("memory.x"), memory_map(code, &shared))?;
     fs::write(dir.join("board.rs"), constants(board, firmware)?)?;
     for argument in [format!("-L{}", dir.display()), "-Tlink.x".into()] {
         println!("cargo:rustc-link-arg-bin={binary}={argument}");
     }
     Ok(())
-}
-
-fn constants(board: &Board, firmware: &Firmware) -> Result<String, std::fmt::Error> {
-    let (modules, slots, memory) = (&board.modules, &firmware.slots, &firmware.memory);
-    let mut text = String::new();
-    writeln!(text, "const SHEET: wasmbed_firmware_common::Sheet = wasmbed_firmware_common::Sheet {{")?;
-    writeln!(text, "    name: {:?},", board.name.as_str())?;
-    writeln!(text, "    class: wasmbed_firmware_common::Class::{:?},", board.class)?;
-    writeln!(text, "    slot_bytes: {},", modules.slot_bytes)?;
-    writeln!(text, "    block_bytes: {},", modules.block_bytes)?;
-    writeln!(text, "    window_blocks: {},", modules.window_blocks)?;
-    writeln!(
-        text,
-        "    layout: wasmbed_firmware_common::Layout::new({:#x}, {:#x}, {:#x}, {:#x}),",
-        slots.base, slots.sector_bytes, slots.image_bytes, slots.patch_bytes
-    )?;
-    writeln!(text, "}};")?;
-    let unused = "#[allow(dead_code, reason = \"not every program asks\")]";
-    writeln!(text, "{unused}\nconst SLOTS: usize = {};", modules.slots)?;
-    for (name, Region { origin, size_bytes }) in [("PROVISION", memory.provision), ("IMAGE", memory.flash)] {
-        writeln!(text, "{unused}\nconst {name}: *const [u8; {size_bytes:#x}] = {origin:#010x} as *const _;")?;
-    }
-    let Region { origin, size_bytes } = memory.ram;
-    let end = origin + size_bytes;
-    writeln!(text, "{unused}\nconst RAM: core::ops::Range<usize> = {origin:#x}..{end:#x};")?;
-    Ok(text)
 }

@@ -1,5 +1,6 @@
 //! `wasmbed firmware …`.
 
+mod new;
 mod push;
 mod update;
 
@@ -19,6 +20,8 @@ const SHORT: usize = 12;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Firmware {
+    /// Write a project of your own that builds firmware for a board
+    New(new::New),
     /// Add a firmware to the registry: a signed file, or an ELF file or flat image for a board
     Push(push::Push),
     /// Sign an ELF file or flat image, without any fleet: the key may be on a machine of its own
@@ -75,6 +78,7 @@ impl std::str::FromStr for Choice {
 impl Firmware {
     pub(super) async fn run(self, common: &Common) -> Result<()> {
         match self {
+            Firmware::New(new) => new.run(common),
             Firmware::Push(push) => push.run(common).await,
             Firmware::Sign(sign) => sign.run(common),
             Firmware::List => list(common).await,
