@@ -19,11 +19,15 @@ pub(crate) struct Options {
 enum What {
     /// Each board: flash, memory, time to online, deploy latency, speed.
     Device,
+    /// Firmware updates: goodput, time and bytes on boards, on Linux and on a hundred simulated boards, and what
+    /// the updater takes.
+    Ota,
 }
 
 pub(crate) fn bench(options: &Options) -> Result<()> {
     match options.what {
         What::Device => device(),
+        What::Ota => ota(),
     }
 }
 
@@ -47,6 +51,13 @@ fn device() -> Result<()> {
         measure.arg(format!("{name}={fixed},{}", budget.ram_bytes));
     }
     run(paths::tell(&mut measure))
+}
+
+fn ota() -> Result<()> {
+    setup::ensure(setup::Need::ALL)?;
+    firmware::build_all()?;
+    firmware::build_all_variants()?;
+    run(paths::tell(&mut Command::new(paths::bin("bench-ota"))))
 }
 
 /// What a board's stacks take, in bytes: the regions `…_STACK` of its `memory.x`.

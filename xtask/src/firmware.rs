@@ -70,6 +70,11 @@ pub(crate) fn build_all() -> Result<Vec<(BoardName, Sizes)>> {
     build_where(&Boards::embedded()?, |_| true)
 }
 
+/// Builds every board's firmware as tests need it as well.
+pub(crate) fn build_all_variants() -> Result<()> {
+    build_variants(&Boards::embedded()?, |_| true)
+}
+
 fn build_where(boards: &Boards, wanted: impl Fn(&Board) -> bool) -> Result<Vec<(BoardName, Sizes)>> {
     // Boards carry a loop to time, compiled by the same compiler as their modules.
     up::build_programs()?;

@@ -370,6 +370,10 @@ fn the_whole_image_is_sent_where_a_patch_does_not_apply() {
     let mut world = ready();
     world.has("pump", "netduino2", FirmwareSlots { other: Some(sha256(&image("b"))), ..slots(&image("a")) });
     assert_eq!(without(&mut world, deploy("1.1.0")), 0, "it has the image already");
+
+    let mut world = ready();
+    world.ask("key-add", json!({ "name": "service", "key": own().public(), "roles": ["root", "firmware"] }));
+    assert_eq!(without(&mut world, deploy("1.1.0")), 0, "devices would not believe the patch");
 }
 
 #[test]

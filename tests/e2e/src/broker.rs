@@ -31,8 +31,11 @@ pub(crate) type Users<'u> = &'u [(String, String)];
 /// The secret of every test broker; passwords are derived from it.
 const SECRET: [u8; 32] = [0x5a; 32];
 
-/// The password of a role such as `device/n2-1`.
-pub(crate) fn password(role: &str) -> Result<String> {
+/// The password of a role such as `device/n2-1`, at every test broker.
+///
+/// # Errors
+/// Never: the secret is one.
+pub fn password(role: &str) -> Result<String> {
     let mut mac = Hmac::<Sha256>::new_from_slice(&SECRET)?;
     mac.update(role.as_bytes());
     Ok(mac.finalize().into_bytes().iter().fold(String::new(), |mut text, byte| {

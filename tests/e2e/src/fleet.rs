@@ -1,8 +1,10 @@
 //! A fleet in separate programs, as in production, so that each can be killed alone.
 
 use std::{
+    collections::BTreeSet,
     fs,
-    path::Path,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
     process::{Command, Output},
     time::Duration,
 };
@@ -24,6 +26,8 @@ impl Limit {
     }
 }
 
+/// The version of the images that boards are made with.
+pub const FACTORY_VERSION: &str = "0.1.0";
 /// The only host of a test fleet.
 const HOST: &str = "bench";
 
@@ -84,6 +88,7 @@ impl Fleet {
         fs::write(fleet.dir.path().join("operator.password"), broker::password("operator/default")?)?;
         fleet.start_broker()?;
         fleet.start_service()?;
+        fleet.sign_images()?;
         fleet.start_host()?;
         for (id, board) in fleet.devices.clone() {
             fleet.cli(&["device", "add", &id, "--board", &board, "--host", HOST])?;
@@ -97,6 +102,52 @@ impl Fleet {
     /// Starts a fleet whose emulators advance their clocks by one nanosecond for each instruction.
     pub fn start_counting(devices: &[(&str, &str)]) -> Result<Self> {
         Self::begin(BrokerKind::Embedded, devices, true)
+    }
+
+    /// Signs the image of every board with the fleet's key, has the registry know it, and lays it beside the
+    /// board's bootloader.
+    fn sign_images(&self) -> Result<()> {
+        fs::create_dir(self.signed())?;
+        let boards: BTreeSet<&str> = self.devices.iter().map(|(_, board)| board.as_str()).collect();
+        for board in boards {
+            let elf = images()?.join(format!("{board}.elf"));
+            if !elf.is_file() {
+                continue;
+            }
+            let boot = format!("{board}-boot.elf");
+            fs::copy(images()?.join(&boot), self.signed().join(&boot)).context(boot)?;
+            let signed = self.signed().join(format!("{board}.wbfw"));
+            self.sign_firmware(&elf, board, FACTORY_VERSION, &signed)?;
+            self.cli(&["firmware", "push", &signed.to_string_lossy()])?;
+        }
+        Ok(())
+    }
+
+    /// Signs an image for a board with the fleet's key.
+    pub fn sign_firmware(&self, image: &Path, board: &str, version: &str, signed: &Path) -> Result<()> {
+        let key = self.dir.path().join("service/signing.key");
+        wait_for("the key of the service", Duration::from_secs(20), || Ok(key.is_file()))?;
+        let output = Command::new(program("wasmbed")?)
+            .args(["firmware", "sign", "--board", board, "--version", version, "--key"])
+            .arg(key)
+            .arg("--output")
+            .arg(signed)
+            .arg(image)
+            .output()
+            .context("cannot start wasmbed")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{} was not signed: {said}", image.display());
+        Ok(())
+    }
+
+    /// The folder of signed images.
+    fn signed(&self) -> PathBuf {
+        self.dir.path().join("firmware")
+    }
+
+    /// Where the broker listens.
+    pub fn broker(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port).into()
     }
 
     /// Where the fleet keeps its files.
@@ -152,7 +203,7 @@ impl Fleet {
         command.args(["host", "--id", HOST, "--data-dir"]).arg(self.dir.path().join("host"));
         command.arg("--broker").arg(self.broker_url());
         command.arg("--password-file").arg(password);
-        command.arg("--images").arg(images()?);
+        command.arg("--images").arg(self.signed());
         self.host = Some(Process::start("host", self.dir.path(), &mut command)?);
         Ok(())
     }

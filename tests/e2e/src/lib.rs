@@ -8,8 +8,8 @@ mod broker;
 mod fleet;
 mod process;
 
-pub use broker::Kind as BrokerKind;
-pub use fleet::{Fleet, Limit};
+pub use broker::{Kind as BrokerKind, password};
+pub use fleet::{FACTORY_VERSION, Fleet, Limit};
 pub use process::{Process, signal, wait_for};
 
 use std::{env, path::PathBuf};

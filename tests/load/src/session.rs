@@ -45,7 +45,7 @@ pub struct Broker(
 
 impl Broker {
     /// Options of a client with this name and password, and room for few messages under way.
-    pub(crate) fn options(&self, client_id: &str, username: &str, password: &str) -> MqttOptions {
+    pub fn options(&self, client_id: &str, username: &str, password: &str) -> MqttOptions {
         let mut options = MqttOptions::new(client_id, self.0.ip().to_string(), self.0.port());
         let mut network = options.network_options();
         // Messages are small and wait for each other: gathering them only adds delay.

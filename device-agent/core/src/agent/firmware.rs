@@ -37,7 +37,7 @@ pub(super) struct Update {
     record: Record,
     running: Option<Image>,
     /// The complete image in the other slot.
-    other: Option<Digest>,
+    other: Option<Firmware>,
     wish: Option<DesiredFirmware>,
     /// Whether the broker has said in this start what is wished for; what was kept may be out of date.
     is_told: bool,
@@ -166,7 +166,7 @@ impl Update {
         Update {
             layout,
             running,
-            other: other.map(|other| other.firmware.image),
+            other: other.map(|other| other.firmware),
             wish: None,
             is_told: false,
             refused: None,
@@ -266,7 +266,8 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
     /// acceptable as it is: what is served now under its name may be.
     #[inline(never)]
     fn reusable(&mut self, wish: &DesiredFirmware) -> Option<Image> {
-        let update = self.update.as_ref().filter(|update| update.other == Some(wish.image))?;
+        let is_wished = |other: Firmware| other.image == wish.image;
+        let update = self.update.as_ref().filter(|update| update.other.is_some_and(is_wished))?;
         let (slot, target, keys) = (update.free_slot(), self.target(), self.boot_keys());
         let (flash, layout) = self.platform.firmware()?;
         find_image(flash, &layout, &keys, &target, slot)

@@ -108,7 +108,7 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
             record.save(flash, &layout).map_err(reason)?;
         }
         update.record = record;
-        update.other = Some(firmware.image);
+        update.other = Some(firmware);
         self.set_step(Step::Armed);
         self.restart_into();
         Ok(())

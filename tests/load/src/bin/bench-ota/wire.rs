@@ -1,0 +1,146 @@
+//! Linux: blocks of 16 KiB through the broker, between two plain clients and as an update.
+
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use rumqttc::v5::{AsyncClient, mqttbytes::QoS};
+use tokio::{runtime::Builder, sync::Notify, time::timeout};
+use wasmbed_boards::Boards;
+use wasmbed_e2e::{BrokerKind, Fleet, password};
+use wasmbed_load::{Broker, Kind, Observer};
+use wasmbed_update::Layout;
+use wasmbed_wire::topic::DEFAULT_PREFIX;
+
+use crate::{
+    figure::{Aim, line, ratio},
+    swarm,
+    update::{observe, push, update},
+};
+
+const BOARD: &str = "linux";
+const DEVICE: &str = "sim-0";
+/// The image that is sent.
+const IMAGE_BYTES: usize = 16 << 20;
+/// What the device was made with.
+const FACTORY_BYTES: usize = 64 << 10;
+/// Flash of the device.
+const SECTOR_BYTES: u32 = 4096;
+const PATCH_BYTES: u32 = 1 << 20;
+/// Plain blocks that may be on their way: enough that nobody waits.
+const UNDER_WAY: u64 = 32;
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Runs whose best counts, for both.
+const RUNS: usize = 3;
+
+/// Prints the figures.
+pub(crate) fn linux() -> Result<()> {
+    let boards = Boards::embedded()?;
+    let board = boards.get(&BOARD.parse()?).with_context(|| format!("no board {BOARD}"))?;
+    let kind = Kind::with_layout(board, Layout::new(0, SECTOR_BYTES, IMAGE_BYTES as u32, PATCH_BYTES));
+    let fleet = Fleet::start_with(BrokerKind::Embedded, &[])?;
+    let factory = fleet.dir().join("factory.bin");
+    fs::write(&factory, noise(FACTORY_BYTES, 0))?;
+    let swarm = swarm::start(&fleet, kind, &factory, 1)?;
+    let observer = observe(&fleet, &[&format!("{DEVICE}/up/get"), &format!("{DEVICE}/up/reported")])?;
+    let (mut raw, mut goodput, mut whole) = (0.0_f64, 0.0_f64, f64::INFINITY);
+    for run in 1..=RUNS {
+        raw = raw.max(raw_speed(&fleet, kind.block_bytes.into())?);
+        let image = fleet.dir().join("image.bin");
+        fs::write(&image, noise(IMAGE_BYTES, run as u64))?;
+        let version = format!("{run}.0.0");
+        push(&fleet, &image, BOARD, &version)?;
+        let measured = update(&fleet, &observer, DEVICE, BOARD, &version, false)?;
+        goodput = goodput.max(measured.goodput());
+        whole = whole.min(measured.whole.as_secs_f64());
+    }
+    drop(swarm);
+    line(BOARD, "raw link", raw, "B/s");
+    line(BOARD, "16 MiB: to confirmed", whole * 1000.0, "ms");
+    line(BOARD, "16 MiB: goodput", goodput, "B/s");
+    ratio(BOARD, "16 MiB: goodput / raw link", goodput / raw, Aim::AtLeast(0.85));
+    Ok(())
+}
+
+/// Bytes that nobody can compress.
+fn noise(bytes: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    (0..bytes.div_ceil(8)).flat_map(|_| next()).take(bytes).collect()
+}
+
+/// Bytes per second from one client to another, at quality of service 0.
+fn raw_speed(fleet: &Fleet, block_bytes: usize) -> Result<f64> {
+    let blocks = IMAGE_BYTES.div_ceil(block_bytes) as u64;
+    // The broker keeps little of what devices do not take in time; these clients are no devices.
+    let topic = format!("{DEFAULT_PREFIX}/v1/_fleet/raw");
+    let (broker, reader) = (Broker(fleet.broker()), password("operator/default")?);
+    let observer = Observer::open(broker, "raw-reader", ("_operator", &reader), &[topic.clone()])?;
+    let taken = Arc::new((AtomicU64::new(0), Notify::new()));
+    let (writer, password) = (Arc::clone(&taken), password("service/default")?);
+    let writer = thread::spawn(move || write(broker, &password, &topic, block_bytes, blocks, &writer));
+    let mut first = None;
+    for _ in 0..blocks {
+        let at = observer.next(PATIENCE)?.at;
+        let first = first.get_or_insert(at);
+        taken.0.fetch_add(1, Ordering::Relaxed);
+        taken.1.notify_one();
+        if taken.0.load(Ordering::Relaxed) == blocks {
+            let bytes = (blocks - 1) as f64 * block_bytes as f64;
+            let speed = bytes / (at - *first).as_secs_f64();
+            ensure!(writer.join().is_ok_and(|written| written.is_ok()), "the plain writer failed");
+            return Ok(speed);
+        }
+    }
+    anyhow::bail!("no blocks")
+}
+
+fn write(
+    broker: Broker,
+    password: &str,
+    topic: &str,
+    block_bytes: usize,
+    blocks: u64,
+    taken: &(AtomicU64, Notify),
+) -> Result<()> {
+    let mut options = broker.options("raw-writer", "_service", password);
+    options.set_keep_alive(PATIENCE);
+    let (client, mut eventloop) = AsyncClient::new(options, UNDER_WAY as usize);
+    let send = async {
+        for sent in 0..blocks {
+            while sent.saturating_sub(taken.0.load(Ordering::Relaxed)) >= UNDER_WAY {
+                taken.1.notified().await;
+            }
+            client.publish(topic, QoS::AtMostOnce, false, noise(block_bytes, sent)).await?;
+        }
+        while taken.0.load(Ordering::Relaxed) < blocks {
+            taken.1.notified().await;
+        }
+        anyhow::Ok(())
+    };
+    let carry = async {
+        loop {
+            if let Err(error) = eventloop.poll().await {
+                return anyhow::Error::from(error);
+            }
+        }
+    };
+    Builder::new_current_thread().enable_all().build()?.block_on(async {
+        tokio::select! {
+            sent = timeout(PATIENCE, send) => sent?,
+            error = carry => Err(error),
+        }
+    })
+}
