@@ -135,7 +135,7 @@ impl Fleet {
             device.reported = Some(reported.revision);
         }
         let modules: Vec<api::ModuleReport> = reported.modules.iter().map(report).collect();
-        let firmware = reported.firmware.map(firmware::kept);
+        let firmware = reported.firmware.map(|report| firmware::kept(record, report));
         let known = &record.row.memory;
         let is_same = known.revision == Some(reported.revision)
             && known.modules == modules

@@ -159,7 +159,7 @@ impl Fleet {
     }
 
     /// Whether devices believe what the service's key says about patches.
-    fn may_patch(&self, now: Time) -> bool {
+    pub(super) fn may_patch(&self, now: Time) -> bool {
         self.trust(now).permits(Role::Patch, self.options.signer.id()).is_ok()
     }
 

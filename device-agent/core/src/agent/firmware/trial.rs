@@ -113,6 +113,7 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
 
     /// Ends the trial if the fleet has confirmed it or wants something else; whether there was one to look
     /// after, and nothing else is to be begun.
+    #[inline(never)]
     pub(super) fn conclude_trial(&mut self) -> bool {
         let Some(update) = &self.update else { return false };
         let (Some(trial), Some(running)) = (update.trial, update.running) else { return false };
@@ -144,6 +145,7 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
     }
 
     /// The image in trial did not prove itself: back to the one before.
+    #[inline(never)]
     fn give_up(&mut self, reason: Reason) {
         let Some(update) = &mut self.update else { return };
         let (Some(running), Some(trial)) = (update.running, &mut update.trial) else { return };

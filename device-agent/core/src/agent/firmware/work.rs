@@ -35,6 +35,7 @@ impl Update {
 
 impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SETTINGS> {
     /// Does one piece of work.
+    #[inline(never)]
     pub(in crate::agent) fn work(&mut self) {
         let credit = self.config.window_blocks;
         let Some(update) = &mut self.update else { return };
