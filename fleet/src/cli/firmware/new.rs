@@ -47,6 +47,7 @@ pub(in crate::cli) struct New {
 impl New {
     pub(super) fn run(self, common: &Common) -> Result<()> {
         let dir = absolute(&self.dir)?;
+        check_empty(&dir)?;
         let sdk = match &self.sdk {
             Some(path) => Sdk::at(path)?,
             None => Sdk::above(&[&env::current_dir()?, &dir])?,
@@ -57,7 +58,6 @@ impl New {
             Some(name) => name,
             None => name_of(&dir)?,
         };
-        check_empty(&dir)?;
         let project = Project::new(&sdk, board, firmware, name.as_str())?;
         check_name(name, &project)?;
         project.write(&dir)?;
