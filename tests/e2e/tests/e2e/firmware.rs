@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use serde_json::Value;
 use wasmbed_e2e::{BrokerKind, FACTORY_VERSION, Fleet, Limit, module, variant};
 
 const BOARDS: &[(&str, &str)] = &[("n2-1", "netduino2"), ("rv-1", "rv32-virt")];
@@ -212,6 +213,23 @@ fn what_must_not_run_is_refused_with_the_reason() -> Result<()> {
     let older = format!("netduino2@{FACTORY_VERSION}");
     let refusal = fleet.cli_fails(&["firmware", "deploy", &older, "--to", "n2-1"])?;
     assert!(refusal.contains("security counter"), "{refusal}");
+    Ok(())
+}
+
+#[test]
+fn a_board_without_a_good_image_fetches_the_one_it_should_run() -> Result<()> {
+    let fleet = Fleet::start_with(BrokerKind::Embedded, BOARDS)?;
+    for (id, board) in BOARDS {
+        fleet.push_variant(board, "variant-note", "0.2.0", &[])?;
+        deploy(&fleet, board, "0.2.0", &[])?;
+        fleet.cli(&["device", "stop", id])?;
+        fleet.wait(&format!("{id} without a process"), Limit::seconds(20), || Ok(fleet.pid(id).is_err()))?;
+        fleet.damage_slots(id, board)?;
+        fleet.cli(&["device", "start", id])?;
+        fleet.wait_version(id, "0.2.0", UPDATE)?;
+        let status: Value = fleet.firmware(id)?;
+        assert_eq!(status["state"], "confirmed", "{status:#}");
+    }
     Ok(())
 }
 
