@@ -14,6 +14,7 @@
 extern crate std;
 
 pub mod bridge;
+mod crc32;
 pub mod id;
 pub mod keyring;
 pub mod limits;
@@ -26,6 +27,7 @@ pub mod seq;
 pub mod sign1;
 pub mod topic;
 
+pub use crc32::crc32;
 pub use id::{
     ArtifactId, BoardName, Channel, CommandId, DeviceId, Digest, HostId, KeyId, ModuleName, PublicKey,
     RuntimeId,

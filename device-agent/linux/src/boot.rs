@@ -16,7 +16,7 @@ use anyhow::Context;
 use sha2::{Digest as _, Sha256};
 use wasmbed_core::{Fault, Flash};
 use wasmbed_update::{
-    BootKeys, Header, ImageSlot, Keyring, Region,
+    BootKeys, ImageSlot, Keyring, Region, SignedManifest,
     boot::{self, Boot, Place},
     read_header,
 };
@@ -27,7 +27,7 @@ use crate::{
     device::{board, earliest_s},
     files,
     flash::{FileFlash, LAYOUT},
-    launch::{ImageLaunch, Launch},
+    launch::{ImageLaunch, Launch, slot_name},
     settings::Settings,
 };
 
@@ -100,7 +100,7 @@ pub(crate) fn keys(settings: &Settings, flash: &mut impl Flash) -> Result<(Keyri
 }
 
 /// What a header says, unverified.
-pub(crate) fn manifest(header: &Header) -> Option<Manifest<'_>> {
+pub(crate) fn manifest(header: &SignedManifest) -> Option<Manifest<'_>> {
     minicbor::decode(Sign1::decode(header.as_ref()).ok()?.payload).ok()
 }
 
@@ -125,10 +125,7 @@ struct Programs {
 
 impl Programs {
     fn path(&self, slot: ImageSlot) -> PathBuf {
-        self.dir.join(match slot {
-            ImageSlot::A => "agent-a",
-            ImageSlot::B => "agent-b",
-        })
+        self.dir.join(format!("agent-{}", slot_name(slot)))
     }
 
     fn copy(&self, flash: &mut impl Flash, region: Region, bytes: u32, path: &Path) -> io::Result<()> {

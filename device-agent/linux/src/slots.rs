@@ -104,8 +104,7 @@ fn transfer(flash: &mut impl Flash) -> Result<Option<Transfer>, Fault> {
     let journal = Journal::new(&LAYOUT);
     let Some(filling) = journal.filling(flash)? else { return Ok(None) };
     let to = match filling.what {
-        What::SlotA => "a",
-        What::SlotB => "b",
+        What::Slot(slot) => slot_name(slot),
         What::Patch => "patch",
     };
     let (missing, _) = journal.missing(flash, filling.blocks)?;

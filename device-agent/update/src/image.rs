@@ -1,9 +1,9 @@
 //! An image in its slot: the signed manifest before it, and its digest.
 
 use sha2::{Digest as _, Sha256};
-use wasmbed_wire::{Digest, limits::MAX_MANIFEST_BYTES};
+use wasmbed_wire::{Digest, crc32, limits::MAX_MANIFEST_BYTES};
 
-use crate::{Fault, Flash, ImageSlot, Layout, Region, log::CRC};
+use crate::{Fault, Flash, ImageSlot, Layout, Region};
 
 /// Longest header, in bytes.
 pub const MAX_HEADER_BYTES: usize = PREFIX_BYTES + MAX_MANIFEST_BYTES;
@@ -15,14 +15,28 @@ const PREFIX_BYTES: usize = 12;
 /// Bytes hashed at a time.
 const CHUNK_BYTES: usize = 256;
 
-/// A signed manifest as it was found in a slot; nothing in it has been verified.
+/// Room for a signed manifest; nothing in it has been verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Header {
+pub struct SignedManifest {
     bytes: [u8; MAX_MANIFEST_BYTES],
     len: usize,
 }
 
-impl AsRef<[u8]> for Header {
+impl SignedManifest {
+    /// No manifest.
+    pub const EMPTY: SignedManifest = SignedManifest { bytes: [0; MAX_MANIFEST_BYTES], len: 0 };
+
+    /// Puts this one in the place of what was there; `None`, and nothing is changed, if it is too long for one.
+    pub fn set(&mut self, signed: &[u8]) -> Option<()> {
+        let (place, rest) = self.bytes.split_at_mut_checked(signed.len())?;
+        place.copy_from_slice(signed);
+        rest.fill(0);
+        self.len = signed.len();
+        Some(())
+    }
+}
+
+impl AsRef<[u8]> for SignedManifest {
     fn as_ref(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or_default()
     }
@@ -36,7 +50,7 @@ pub fn read_header(
     flash: &mut impl Flash,
     layout: &Layout,
     slot: ImageSlot,
-) -> Result<Option<Header>, Fault> {
+) -> Result<Option<SignedManifest>, Fault> {
     let mut prefix = [0; PREFIX_BYTES];
     flash.read(layout.header(slot), &mut prefix)?;
     let [m0, m1, m2, m3, l0, l1, l2, l3, c0, c1, c2, c3] = prefix;
@@ -44,10 +58,10 @@ pub fn read_header(
     if [m0, m1, m2, m3] != MAGIC || len > MAX_MANIFEST_BYTES {
         return Ok(None);
     }
-    let mut header = Header { bytes: [0; MAX_MANIFEST_BYTES], len };
+    let mut header = SignedManifest { len, ..SignedManifest::EMPTY };
     let signed = header.bytes.get_mut(..len).ok_or(Fault::OutOfRange)?;
     flash.read(layout.header(slot) + PREFIX_BYTES as u32, signed)?;
-    let is_whole = CRC.checksum(signed) == u32::from_le_bytes([c0, c1, c2, c3]);
+    let is_whole = crc32(&[signed]) == u32::from_le_bytes([c0, c1, c2, c3]);
     Ok(is_whole.then_some(header))
 }
 
@@ -67,7 +81,7 @@ pub fn write_header(
     let (prefix, body) = bytes.get_mut(..len).ok_or(Fault::OutOfRange)?.split_at_mut(PREFIX_BYTES);
     prefix[..4].copy_from_slice(&MAGIC);
     prefix[4..8].copy_from_slice(&(signed.len() as u32).to_le_bytes());
-    prefix[8..].copy_from_slice(&CRC.checksum(signed).to_le_bytes());
+    prefix[8..].copy_from_slice(&crc32(&[signed]).to_le_bytes());
     body.copy_from_slice(signed);
     flash.program(layout.header(slot), bytes.get(..len).ok_or(Fault::OutOfRange)?)
 }

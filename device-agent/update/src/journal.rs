@@ -4,9 +4,9 @@
 //! been, and a bit for every block, cleared after the block was written. A block whose bit is still set is
 //! written again; that is harmless, for the same bytes go to the same place.
 
-use wasmbed_wire::ArtifactId;
+use wasmbed_wire::{ArtifactId, crc32};
 
-use crate::{Fault, Flash, Layout, log::CRC};
+use crate::{Fault, Flash, ImageSlot, Layout, Region};
 
 const MAGIC: [u8; 4] = *b"WBJR";
 const HEADER_BYTES: usize = 28;
@@ -17,14 +17,31 @@ const CHUNK_BYTES: usize = 64;
 
 /// What a transfer fills.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
 pub enum What {
-    /// Slot A.
-    SlotA = 0,
-    /// Slot B.
-    SlotB = 1,
+    /// The image of this slot.
+    Slot(ImageSlot),
     /// The place for patches.
-    Patch = 2,
+    Patch,
+}
+
+impl What {
+    const ALL: [What; 3] = [What::Slot(ImageSlot::A), What::Slot(ImageSlot::B), What::Patch];
+
+    /// Where its blocks go.
+    pub const fn region(self, layout: &Layout) -> Region {
+        match self {
+            What::Slot(slot) => layout.image(slot),
+            What::Patch => layout.patch,
+        }
+    }
+
+    /// How the journal writes it.
+    const fn code(self) -> u8 {
+        match self {
+            What::Slot(slot) => slot as u8,
+            What::Patch => 2,
+        }
+    }
 }
 
 /// A transfer that has begun: everything it fills is erased.
@@ -99,15 +116,14 @@ impl Journal {
     /// Those of reading.
     pub fn missing(&self, flash: &mut impl Flash, blocks: u32) -> Result<(u32, u32), Fault> {
         let first = self.first_missing(flash, blocks)?;
-        let mut written = 0;
-        for ahead in 0..32.min(blocks.saturating_sub(first)) {
-            let mut byte = [0];
-            flash.read(self.origin + BITS + (first + ahead) / 8, &mut byte)?;
-            if byte[0] & 1 << ((first + ahead) % 8) == 0 {
-                written |= 1 << ahead;
-            }
-        }
-        Ok((first, written))
+        let count = blocks.saturating_sub(first).min(u32::BITS);
+        let (start, end) = (first / 8, (first + count).div_ceil(8));
+        // The bits of 32 blocks lie in 5 bytes at most.
+        let mut bits = [0; 8];
+        let read = bits.get_mut(..(end - start) as usize).ok_or(Fault::OutOfRange)?;
+        flash.read(self.origin + BITS + start, read)?;
+        let written = !(u64::from_le_bytes(bits) >> (first % 8)) & ((1 << count) - 1);
+        Ok((first, written as u32))
     }
 
     fn first_missing(&self, flash: &mut impl Flash, blocks: u32) -> Result<u32, Fault> {
@@ -135,20 +151,20 @@ fn encode(filling: &Filling) -> [u8; HEADER_BYTES] {
     header[4..12].copy_from_slice(&filling.artifact.0);
     header[12..16].copy_from_slice(&filling.blocks.to_le_bytes());
     header[16..18].copy_from_slice(&filling.block_bytes.to_le_bytes());
-    header[18] = filling.what as u8;
-    let check = CRC.checksum(&header[..24]);
+    header[18] = filling.what.code();
+    let check = crc32(&[&header[..24]]);
     header[24..].copy_from_slice(&check.to_le_bytes());
     header
 }
 
 fn decode(header: &[u8; HEADER_BYTES]) -> Option<Filling> {
     let (body, check) = header.split_last_chunk::<4>()?;
-    if !body.starts_with(&MAGIC) || CRC.checksum(body) != u32::from_le_bytes(*check) {
+    if !body.starts_with(&MAGIC) || crc32(&[body]) != u32::from_le_bytes(*check) {
         return None;
     }
     let mut artifact = [0; 8];
     artifact.copy_from_slice(&header[4..12]);
-    let what = [What::SlotA, What::SlotB, What::Patch].into_iter().find(|what| *what as u8 == header[18])?;
+    let what = What::ALL.into_iter().find(|what| what.code() == header[18])?;
     Some(Filling {
         artifact: ArtifactId(artifact),
         what,

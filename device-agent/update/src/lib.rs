@@ -27,7 +27,7 @@ mod record;
 mod trust;
 
 pub use flash::{Fault, Flash, NoFlash, Region};
-pub use image::{Hashing, Header, MAX_HEADER_BYTES, read_header, write_header};
+pub use image::{Hashing, MAX_HEADER_BYTES, SignedManifest, read_header, write_header};
 pub use journal::{Filling, Journal, What};
 pub use layout::{ImageSlot, Layout};
 pub use log::{Log, MAX_ENTRY_BYTES};

@@ -4,14 +4,12 @@
 //! entry has a number and a check, and the highest number that checks counts. So the last complete entry is
 //! never in the sector that is erased, and half an entry is as good as none.
 
-use crc::{CRC_32_ISO_HDLC, Crc, Table};
+use wasmbed_wire::crc32;
 
 use crate::{Fault, Flash};
 
 /// Longest entry, in bytes.
 pub const MAX_ENTRY_BYTES: usize = 512;
-
-pub(crate) static CRC: Crc<u32, Table<1>> = Crc::<u32, Table<1>>::new(&CRC_32_ISO_HDLC);
 
 /// Number, length, check.
 const HEADER_BYTES: usize = 12;
@@ -33,8 +31,13 @@ struct Last {
     number: u32,
     at: u32,
     len: usize,
-    /// Where the next one may go; `None` if something broken lies there.
-    next: Option<u32>,
+}
+
+impl Last {
+    /// Where the next one goes, if that is erased.
+    const fn next(&self) -> u32 {
+        self.at + (HEADER_BYTES as u32 + self.len as u32).next_multiple_of(ALIGN)
+    }
 }
 
 impl Log {
@@ -83,10 +86,11 @@ impl Log {
 
     /// Room for `len` erased bytes behind the last entry.
     fn place(&self, flash: &mut impl Flash, last: Option<Last>, len: usize) -> Result<Option<u32>, Fault> {
-        let Some(at) = last.and_then(|last| last.next) else { return Ok(None) };
+        let Some(last) = last else { return Ok(None) };
+        let at = last.next();
         let room = self.sector_bytes - (at - self.origin) % self.sector_bytes;
         // At the end of the first sector begins the second one, which is none of this one's room.
-        let is_same_sector = last.is_some_and(|last| self.sector_of(last.at) == self.sector_of(at));
+        let is_same_sector = self.sector_of(last.at) == self.sector_of(at);
         if !is_same_sector || (room as usize) < len {
             return Ok(None);
         }
@@ -126,9 +130,9 @@ impl Log {
         let mut at = sector;
         let mut found = None;
         while let Some((number, len)) = entry_at(flash, at, end)? {
-            let next = at + (HEADER_BYTES as u32 + len as u32).next_multiple_of(ALIGN);
-            found = Some(Last { number, at, len, next: Some(next) });
-            at = next;
+            let last = Last { number, at, len };
+            at = last.next();
+            found = Some(last);
         }
         Ok(found)
     }
@@ -145,11 +149,7 @@ fn encode(number: u32, entry: &[u8], out: &mut [u8]) -> Option<usize> {
 }
 
 fn check(number: u32, len: u32, entry: &[u8]) -> u32 {
-    let mut digest = CRC.digest();
-    digest.update(&number.to_le_bytes());
-    digest.update(&len.to_le_bytes());
-    digest.update(entry);
-    digest.finalize()
+    crc32(&[&number.to_le_bytes(), &len.to_le_bytes(), entry])
 }
 
 /// Number and length of the entry at `at`, if a whole one is there.

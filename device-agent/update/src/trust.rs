@@ -4,7 +4,6 @@
 //! trusted with this kind of artifact and has not expired.
 
 use ed25519_compact::{PublicKey as Ed25519, Signature};
-use minicbor::Decode;
 use sha2::{Digest as _, Sha256};
 use wasmbed_wire::{
     ArtifactId, BoardName, Digest, KeyId, PublicKey,
@@ -196,7 +195,7 @@ pub struct Firmware {
 /// [`Reason::TooLarge`], and [`Reason::BadManifest`] for what cannot be read.
 pub fn judge_firmware(keys: &Keyring, target: &Target, signed: &[u8]) -> Result<Firmware, Reason> {
     let payload = keys.verify(Role::Firmware, signed)?;
-    let manifest = decode::<Manifest<'_>>(payload)?;
+    let manifest: Manifest<'_> = minicbor::decode(payload).map_err(|_| Reason::BadManifest)?;
     if manifest.kind != Kind::Firmware {
         return Err(Reason::WrongArtifact);
     }
@@ -220,8 +219,4 @@ pub fn judge_firmware(keys: &Keyring, target: &Target, signed: &[u8]) -> Result<
         counter: manifest.counter,
         trial: manifest.trial.unwrap_or(Trial::DEFAULT).clamped(),
     })
-}
-
-fn decode<'b, T: Decode<'b, ()>>(cbor: &'b [u8]) -> Result<T, Reason> {
-    minicbor::decode(cbor).map_err(|_| Reason::BadManifest)
 }

@@ -46,6 +46,16 @@ pub trait Board: 'static {
     fn now_ms(&self) -> u64 {
         self.now_us() / 1000
     }
+
+    /// Lets this many milliseconds pass. What arrives meanwhile is of no use to a program that does this, but
+    /// would keep the board awake: it is lost.
+    fn wait_ms(&mut self, ms: u64) {
+        let until_ms = self.now_ms().saturating_add(ms);
+        while self.now_ms() < until_ms {
+            while self.read(&mut [0; 64]) > 0 {}
+            self.sleep(Some(until_ms));
+        }
+    }
 }
 
 /// What a board is: the part of its `board.toml` that the firmware needs.

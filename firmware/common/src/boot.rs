@@ -61,12 +61,7 @@ pub fn choose<F: Flash>(
 /// Says that the flash failed and resets the board some time later.
 pub fn start_over(board: &mut impl Board, fault: Fault) -> ! {
     board.write(Line::new(format_args!("no image can be started: {fault}")).frame());
-    let until_ms = board.now_ms().saturating_add(AGAIN_MS);
-    while board.now_ms() < until_ms {
-        // What arrives is of no use, but would keep the board awake.
-        while board.read(&mut [0; 64]) > 0 {}
-        board.sleep(Some(until_ms));
-    }
+    board.wait_ms(AGAIN_MS);
     board.reset()
 }
 

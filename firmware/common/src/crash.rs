@@ -260,6 +260,12 @@ pub fn with_record<R>(f: impl FnOnce(&mut Record) -> R) -> R {
     })
 }
 
+/// For [`Setup::keep_boot`](crate::Setup::keep_boot): the record keeps the agent's connect counter.
+#[cfg(target_os = "none")]
+pub fn keep_boot(boot: u32) {
+    with_record(|record| record.set_boot(boot));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

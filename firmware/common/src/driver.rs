@@ -85,13 +85,7 @@ fn open_port<B: Board>(board: B, sheet: &Sheet, session: u16, message_bytes: usi
 fn complain<B: Board>(port: &Port<B>, why: fmt::Arguments<'_>) -> ! {
     loop {
         port.say(why);
-        let until_ms = port.now_ms().saturating_add(COMPLAINT_MS);
-        while port.now_ms() < until_ms {
-            let mut board = port.board.borrow_mut();
-            // What arrives is of no use, but would keep the board awake.
-            while board.read(&mut [0; READ_BYTES]) > 0 {}
-            board.sleep(Some(until_ms));
-        }
+        port.board.borrow_mut().wait_ms(COMPLAINT_MS);
     }
 }
 

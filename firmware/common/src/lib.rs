@@ -1,9 +1,9 @@
 //! What the firmware of every board shares, and its bootloader: the loop around the agent, its serial link,
 //! module slots and running modules, flash drivers, heap, rings, and the record that survives a reset.
 //!
-//! A board implements [`Board`]; its binaries own the interrupt handlers, start its devices and hand
-//! themselves to [`run`], which never returns. A bootloader asks [`boot::choose`] first, and runs the agent
-//! only where there is no image: it is built without the feature `modules`. Everything here runs in thread mode; handlers touch only
+//! A board implements [`Board`]; its binaries start its devices and hand themselves to [`run`], which never
+//! returns. A bootloader asks [`boot::choose`] first, and runs the agent only where there is no image: it is
+//! built without the feature `modules`. Everything here runs in thread mode; interrupt handlers touch only
 //! [`ring`] and the clock.
 //!
 //! Not here: registers, addresses and start-up code (the architecture's crate), what the agent decides

@@ -1,7 +1,8 @@
 //! What the firmware of every Cortex-M3 board shares, the chips' own drivers, and the boards: what a board's
-//! firmware and its bootloader have in common.
+//! firmware and its bootloader have in common, interrupt handlers included.
 //!
-//! Not here: a board's interrupt handlers (its binaries), its memory (its folder in `boards/`), and what the firmware does (`wasmbed-firmware-common`).
+//! Not here: a board's memory (its folder in `boards/`), and what the firmware does
+//! (`wasmbed-firmware-common`).
 #![no_std]
 
 pub mod clock;

@@ -127,6 +127,41 @@ pub fn say(text: fmt::Arguments<'_>) {
     usart1::send_now(Line::new(text).frame());
 }
 
+/// The handlers of a program for this board, once in each; `$ram` is where its stacks can be. The program
+/// depends on `cortex_m_rt` and `stm32f2`.
+#[macro_export]
+macro_rules! netduino2_handlers {
+    ($ram:expr) => {
+        use stm32f2::stm32f215::interrupt;
+
+        #[panic_handler]
+        fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+            $crate::netduino2::panic(info)
+        }
+
+        // SAFETY: nothing in here depends on what the fault interrupted; it ends in a reset.
+        #[cortex_m_rt::exception]
+        unsafe fn HardFault(frame: &cortex_m_rt::ExceptionFrame) -> ! {
+            $crate::netduino2::hard_fault(frame, $ram)
+        }
+
+        #[cortex_m_rt::exception]
+        fn SysTick() {
+            $crate::clock::on_interrupt();
+        }
+
+        #[interrupt]
+        fn USART1() {
+            $crate::stm32f2::usart1::on_interrupt();
+        }
+
+        #[interrupt]
+        fn USART2() {
+            $crate::stm32f2::usart2::on_interrupt();
+        }
+    };
+}
+
 /// For the panic handler.
 pub fn panic(info: &PanicInfo<'_>) -> ! {
     fault::panic(info, say)

@@ -1,13 +1,16 @@
 //! The firmware of a test fleet: signed with the fleet's key, as `wasmbed up` does it.
 
 use std::{
-    fs,
+    fs::{self, File},
+    io::{Seek, SeekFrom, Write},
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use anyhow::{Context, Result};
 use serde_json::Value;
+use wasmbed_boards::Boards;
+use wasmbed_update::ImageSlot;
 
 use crate::{Fleet, Limit, images, variant, wait_for};
 
@@ -75,6 +78,24 @@ impl Fleet {
         let signed = self.dir().join(format!("{board}-{version}.wbfw"));
         self.sign(&variant(board, name)?, board, version, &self.service_key(), &signed, options)?;
         self.push(&signed)
+    }
+
+    /// Overwrites both firmware slots of a device that is switched off, but not what it decided about them.
+    pub fn damage_slots(&self, id: &str, board: &str) -> Result<()> {
+        let boards = Boards::embedded()?;
+        let firmware = boards.get(&board.parse()?).and_then(|board| board.firmware.as_ref());
+        let layout = firmware.context("the board has no firmware")?.slots.layout();
+        let dir = self.dir().join("host/devices").join(id);
+        let chip = dir.join("flash.bin");
+        let path = if chip.exists() { chip } else { dir.join("flash1.bin") };
+        let mut flash =
+            File::options().write(true).open(&path).with_context(|| path.display().to_string())?;
+        for slot in [ImageSlot::A, ImageSlot::B] {
+            let at = layout.image(slot).origin;
+            flash.seek(SeekFrom::Start(at.into()))?;
+            flash.write_all(&[0; 4096])?;
+        }
+        Ok(())
     }
 
     /// Where a device stands with its firmware.

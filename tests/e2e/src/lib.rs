@@ -8,11 +8,13 @@ mod broker;
 mod firmware;
 mod fleet;
 mod process;
+mod subscription;
 
 pub use broker::{Kind as BrokerKind, password};
 pub use firmware::FACTORY_VERSION;
 pub use fleet::{Fleet, Limit};
 pub use process::{Process, signal, wait_for};
+pub use subscription::Subscription;
 
 use std::{env, path::PathBuf};
 

@@ -1,10 +1,7 @@
 //! One frame of the link: header, payload, CRC-32 (ISO-HDLC) over both, stuffed.
 
-use crc::{CRC_32_ISO_HDLC, Crc, Table};
-
 use super::cobs;
-
-static CRC: Crc<u32, Table<1>> = Crc::<u32, Table<1>>::new(&CRC_32_ISO_HDLC);
+use crate::crc32;
 
 const HEADER_BYTES: usize = 7;
 const CRC_BYTES: usize = 4;
@@ -59,20 +56,18 @@ pub(super) fn encode(header: &Header, payload: &[u8], out: &mut [u8]) -> Option<
 
 /// Writes these parts as one frame, checked and stuffed, without a header.
 pub(super) fn encode_body(parts: &[&[u8]], out: &mut [u8]) -> Option<usize> {
-    let mut digest = CRC.digest();
     let mut frame = cobs::Encoder::new(out);
     for part in parts {
-        digest.update(part);
         frame.push(part);
     }
-    frame.push(&digest.finalize().to_le_bytes());
+    frame.push(&crc32(parts).to_le_bytes());
     frame.finish()
 }
 
 /// What was written as one frame; `None` if it is damaged.
 pub(super) fn decode_body(frame: &[u8]) -> Option<&[u8]> {
     let (body, crc) = frame.split_last_chunk::<CRC_BYTES>()?;
-    (CRC.checksum(body) == u32::from_le_bytes(*crc)).then_some(body)
+    (crc32(&[body]) == u32::from_le_bytes(*crc)).then_some(body)
 }
 
 /// Reads a frame; `None` if it is damaged or of an unknown kind.
@@ -129,7 +124,7 @@ mod tests {
     #[test]
     fn a_frame_with_any_bit_flipped_is_refused() {
         let mut body = [2, 2, 1, 4, 3, 5, 6, b'a', 0, 0, 0, 0];
-        let crc = CRC.checksum(&body[..8]);
+        let crc = crc32(&[&body[..8]]);
         body[8..].copy_from_slice(&crc.to_le_bytes());
         let header = Header { kind: Kind::Data, mine: 0x0102, yours: 0x0304, seq: 5, ack: 6 };
         assert_eq!(decode(&body), Some((header, &b"a"[..])));
@@ -147,7 +142,7 @@ mod tests {
     fn a_kind_of_a_later_version_is_refused() {
         for kind in [0, 7, 255] {
             let mut body = [kind, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-            let crc = CRC.checksum(&body[..7]);
+            let crc = crc32(&[&body[..7]]);
             body[7..].copy_from_slice(&crc.to_le_bytes());
             assert_eq!(decode(&body), None);
         }

@@ -3,9 +3,9 @@
 //! The manifest comes first and is judged completely before anything is erased. The module that runs
 //! under the same name keeps running meanwhile, unless its slot is the only one there is.
 
+use wasmbed_update::SignedManifest;
 use wasmbed_wire::{
     ArtifactId, ModuleName,
-    limits::MAX_MANIFEST_BYTES,
     message::{Block, Reason},
 };
 
@@ -22,8 +22,7 @@ use crate::{
 pub(super) struct Fetch {
     pub(super) identity: Identity,
     pub(super) window: Window,
-    manifest: [u8; MAX_MANIFEST_BYTES],
-    manifest_len: usize,
+    manifest: SignedManifest,
     stage: Stage,
 }
 
@@ -37,19 +36,8 @@ enum Stage {
 
 impl Fetch {
     fn new(identity: Identity, credit: u8) -> Self {
-        Fetch {
-            identity,
-            window: Window::new(credit),
-            manifest: [0; MAX_MANIFEST_BYTES],
-            manifest_len: 0,
-            stage: Stage::Manifest,
-        }
-    }
-
-    fn keep_manifest(&mut self, bytes: &[u8]) -> Option<()> {
-        self.manifest.get_mut(..bytes.len())?.copy_from_slice(bytes);
-        self.manifest_len = bytes.len();
-        Some(())
+        let window = Window::new(credit);
+        Fetch { identity, window, manifest: SignedManifest::EMPTY, stage: Stage::Manifest }
     }
 
     fn slot(&self) -> Option<Slot> {
@@ -95,7 +83,7 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
     fn take_manifest(&mut self, bytes: &[u8]) {
         let accepted = trust::accept(&self.platform, &self.ring, bytes);
         let Some(fetch) = &mut self.fetch else { return };
-        let fits = fetch.keep_manifest(bytes).ok_or(Reason::BadManifest);
+        let fits = fetch.manifest.set(bytes).ok_or(Reason::BadManifest);
         let wanted = fetch.identity;
         let accepted = fits.and(accepted).and_then(|accepted| {
             if accepted.module.identity() == wanted { Ok(accepted) } else { Err(Reason::WrongArtifact) }
@@ -112,12 +100,7 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
     }
 
     fn take_payload(&mut self, accepted: &Accepted, slot: Slot, block: &Block<'_>) -> Result<(), Rejected> {
-        let block_bytes = u32::from(accepted.block_bytes);
-        let offset = block.index.saturating_sub(1).saturating_mul(block_bytes);
-        let expected = accepted.module.size.saturating_sub(offset).min(block_bytes);
-        if block.bytes.len() != expected as usize {
-            return Err(Rejected::WrongLength { expected });
-        }
+        let offset = place_of(block, accepted.module.size, accepted.block_bytes)?;
         if self.platform.write(slot, offset, block.bytes).is_err() {
             self.fail_fetch(Reason::StoreFailed);
             return Ok(());
@@ -148,20 +131,14 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
     fn keep_payload(&mut self, accepted: &Accepted, slot: Slot) -> Result<(), Reason> {
         trust::verify_payload(&mut self.platform, slot, accepted)?;
         let Some(fetch) = &self.fetch else { return Err(Reason::StoreFailed) };
-        let manifest = fetch.manifest.get(..fetch.manifest_len).unwrap_or_default();
-        self.platform.commit(slot, manifest).map_err(|StoreError| Reason::StoreFailed)
+        self.platform.commit(slot, fetch.manifest.as_ref()).map_err(|StoreError| Reason::StoreFailed)
     }
 
     fn fail_fetch(&mut self, reason: Reason) {
         let Some(fetch) = self.fetch.take() else { return };
         self.release(fetch.slot());
         let Some(wanted) = self.tables.find_wanted_mut(fetch.identity) else { return };
-        // Either the artifact or its transfer is bad; a second transfer tells which.
-        let may_be_transfer = matches!(
-            reason,
-            Reason::BadManifest | Reason::BadSignature | Reason::WrongArtifact | Reason::DigestMismatch
-        );
-        if may_be_transfer && !wanted.spoiled {
+        if may_be_transfer(reason) && !wanted.spoiled {
             wanted.spoiled = true;
             return;
         }
@@ -223,4 +200,22 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
             fetch.window.forget_asked();
         }
     }
+}
+
+/// Where the bytes of a block go in a payload of this size, in blocks of `block_bytes` with the manifest
+/// before them.
+pub(super) fn place_of(block: &Block<'_>, size: u32, block_bytes: u16) -> Result<u32, Rejected> {
+    let block_bytes = u32::from(block_bytes);
+    let nth = block.index.checked_sub(1).ok_or(Rejected::Unasked)?;
+    let offset = nth.saturating_mul(block_bytes);
+    let expected = size.saturating_sub(offset).min(block_bytes);
+    if block.bytes.len() == expected as usize { Ok(offset) } else { Err(Rejected::WrongLength { expected }) }
+}
+
+/// Whether either the artifact or its transfer is bad: a second transfer tells which.
+pub(super) const fn may_be_transfer(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::BadManifest | Reason::BadSignature | Reason::WrongArtifact | Reason::DigestMismatch
+    )
 }

@@ -18,17 +18,16 @@ mod work;
 
 use wasmbed_delta::Applier;
 use wasmbed_update::{
-    BootKeys, Fault, Filling, Firmware, Flash, Hashing, ImageSlot, Journal, Keyring, Layout, Record, Target,
-    read_header,
+    BootKeys, Fault, Filling, Firmware, Flash, Hashing, ImageSlot, Journal, Keyring, Layout, Record,
+    SignedManifest, Target, read_header,
 };
 use wasmbed_wire::{
-    ArtifactId, Digest,
-    limits::MAX_MANIFEST_BYTES,
+    Digest,
     message::{DesiredFirmware, Reason},
 };
 
 use self::trial::{Doubt, Trial};
-use super::{Agent, Leave};
+use super::{Agent, Leave, fetch::may_be_transfer};
 use crate::{Platform, window::Window};
 
 /// What the agent knows about its firmware.
@@ -59,10 +58,7 @@ struct Image {
 /// A wish that cannot be fulfilled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Refused {
-    image: Digest,
-    artifact: ArtifactId,
-    patch: Option<ArtifactId>,
-    generation: u32,
+    wish: DesiredFirmware,
     reason: Reason,
 }
 
@@ -71,8 +67,7 @@ struct Job {
     wish: DesiredFirmware,
     slot: ImageSlot,
     /// The signed manifest, once it has been judged.
-    manifest: [u8; MAX_MANIFEST_BYTES],
-    manifest_len: usize,
+    manifest: SignedManifest,
     step: Step,
     /// Whether what came was already wrong once.
     spoiled: bool,
@@ -112,23 +107,13 @@ struct Cargo {
 
 impl Job {
     fn new(wish: DesiredFirmware, slot: ImageSlot, step: Step) -> Self {
-        Job { wish, slot, manifest: [0; MAX_MANIFEST_BYTES], manifest_len: 0, step, spoiled: false }
+        Job { wish, slot, manifest: SignedManifest::EMPTY, step, spoiled: false }
     }
+}
 
-    fn keep_manifest(&mut self, signed: &[u8]) -> Option<()> {
-        self.manifest.get_mut(..signed.len())?.copy_from_slice(signed);
-        self.manifest_len = signed.len();
-        Some(())
-    }
-
-    fn manifest(&self) -> &[u8] {
-        self.manifest.get(..self.manifest_len).unwrap_or_default()
-    }
-
-    /// Whether this leads to what is wished for now.
-    fn is_for(&self, wish: &DesiredFirmware) -> bool {
-        (self.wish.image, self.wish.artifact, self.wish.patch) == (wish.image, wish.artifact, wish.patch)
-    }
+/// Whether the same way leads to both.
+fn is_same_way(a: &DesiredFirmware, b: &DesiredFirmware) -> bool {
+    (a.image, a.artifact, a.patch) == (b.image, b.artifact, b.patch)
 }
 
 /// What the flash says.
@@ -208,11 +193,9 @@ impl Update {
 
     /// Why the wish is not pursued.
     fn obstacle(&self, wish: &DesiredFirmware) -> Option<Reason> {
-        let refused = self.refused.filter(|refused| {
-            let same =
-                (refused.image, refused.artifact, refused.patch) == (wish.image, wish.artifact, wish.patch);
-            same && wish.generation <= refused.generation
-        });
+        let refused = self
+            .refused
+            .filter(|refused| is_same_way(&refused.wish, wish) && wish.generation <= refused.wish.generation);
         self.record.blocks(&wish.image, wish.generation).or(refused.map(|refused| refused.reason))
     }
 }
@@ -224,7 +207,7 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
         let Some(update) = &mut self.update else { return };
         let before = update.job.is_some();
         let wish = update.unfulfilled();
-        if wish.is_none_or(|wish| update.job.as_ref().is_some_and(|job| !job.is_for(&wish))) {
+        if wish.is_none_or(|wish| update.job.as_ref().is_some_and(|job| !is_same_way(&job.wish, &wish))) {
             update.job = None;
         }
         if let (Some(wish), Some(job)) = (wish, &mut update.job) {
@@ -279,7 +262,7 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
         let job = self.update.as_mut()?.job.as_mut()?;
         let (flash, layout) = self.platform.firmware()?;
         let header = read_header(flash, &layout, image.slot).ok()??;
-        job.keep_manifest(header.as_ref())?;
+        job.manifest = header;
         let Image { slot, firmware } = image;
         job.step = Step::HashImage { firmware, hashing: Hashing::new(layout.image(slot), firmware.size) };
         Some(())
@@ -295,9 +278,8 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
 
     fn refuse(&mut self, wish: DesiredFirmware, reason: Reason) {
         let Some(update) = &mut self.update else { return };
-        let DesiredFirmware { image, artifact, patch, generation, .. } = wish;
         update.job = None;
-        update.refused = Some(Refused { image, artifact, patch, generation, reason });
+        update.refused = Some(Refused { wish, reason });
         self.reported.post();
     }
 
@@ -309,11 +291,7 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
         let Some(job) = &mut update.job else { return };
         let wish = job.wish;
         let is_begun = !matches!(job.step, Step::Manifest(_) | Step::PatchManifest { .. });
-        let may_be_transfer = matches!(
-            reason,
-            Reason::BadManifest | Reason::BadSignature | Reason::WrongArtifact | Reason::DigestMismatch
-        );
-        if may_be_transfer && !job.spoiled {
+        if may_be_transfer(reason) && !job.spoiled {
             let slot = job.slot;
             let step = Step::Manifest(Window::new(credit.min(1)));
             update.job = Some(Job { spoiled: true, ..Job::new(wish, slot, step) });

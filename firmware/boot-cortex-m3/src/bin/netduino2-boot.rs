@@ -6,11 +6,10 @@
 extern crate alloc;
 
 use alloc::boxed::Box;
-use core::{panic::PanicInfo, slice};
+use core::slice;
 
-use cortex_m_rt::{ExceptionFrame, entry, exception};
+use cortex_m_rt::entry;
 use sha2::{Digest as _, Sha256};
-use stm32f2::stm32f215::interrupt;
 use wasmbed_firmware_common::{
     Setup,
     boot::{self, Next},
@@ -18,10 +17,8 @@ use wasmbed_firmware_common::{
     heap::Heap,
 };
 use wasmbed_firmware_cortex_m3::{
-    clock,
     netduino2::{self, Flash},
-    stack,
-    stm32f2::{usart1, usart2},
+    netduino2_handlers, stack,
 };
 use wasmbed_update::{Fault, Region, boot::Place};
 use wasmbed_wire::Digest;
@@ -53,7 +50,8 @@ extern "C" fn main() -> ! {
         Ok(Next::Image) => unsafe { netduino2::jump(board, IMAGE as u32) },
         Ok(Next::Recovery) => {
             let start = crash::with_record(crash::Record::begin);
-            let setup = Setup { sheet: &SHEET, provision, flash, running: None, start, keep_boot };
+            let setup =
+                Setup { sheet: &SHEET, provision, flash, running: None, start, keep_boot: crash::keep_boot };
             wasmbed_firmware_common::run::<_, _, 1>(board, Box::new(setup))
         }
         Err(fault) => boot::start_over(&mut board, fault),
@@ -70,32 +68,4 @@ impl Place<Flash> for Window {
     }
 }
 
-fn keep_boot(boot: u32) {
-    crash::with_record(|record| record.set_boot(boot));
-}
-
-#[panic_handler]
-fn panic(info: &PanicInfo<'_>) -> ! {
-    netduino2::panic(info)
-}
-
-// SAFETY: nothing in here depends on what the fault interrupted; it ends in a reset.
-#[exception]
-unsafe fn HardFault(frame: &ExceptionFrame) -> ! {
-    netduino2::hard_fault(frame, RAM)
-}
-
-#[exception]
-fn SysTick() {
-    clock::on_interrupt();
-}
-
-#[interrupt]
-fn USART1() {
-    usart1::on_interrupt();
-}
-
-#[interrupt]
-fn USART2() {
-    usart2::on_interrupt();
-}
+netduino2_handlers!(RAM);

@@ -6,10 +6,9 @@
 extern crate alloc;
 
 use alloc::boxed::Box;
-use core::{panic::PanicInfo, slice};
+use core::slice;
 
-use riscv::interrupt::Interrupt;
-use riscv_rt::{TrapFrame, core_interrupt, entry};
+use riscv_rt::entry;
 use sha2::{Digest as _, Sha256};
 use wasmbed_firmware_common::{
     Setup,
@@ -20,6 +19,7 @@ use wasmbed_firmware_common::{
 use wasmbed_firmware_riscv32::{
     stack,
     virt::{self, Flash},
+    virt_handlers,
 };
 use wasmbed_update::{Fault, Flash as _, Region, boot::Place};
 use wasmbed_wire::Digest;
@@ -46,7 +46,8 @@ fn main() -> ! {
             // Its guard stays until the next reset; an image sets up the same one.
             stack::prepare();
             let start = crash::with_record(crash::Record::begin);
-            let setup = Setup { sheet: &SHEET, provision, flash, running: None, start, keep_boot };
+            let setup =
+                Setup { sheet: &SHEET, provision, flash, running: None, start, keep_boot: crash::keep_boot };
             wasmbed_firmware_common::run::<_, _, 1>(board, Box::new(setup))
         }
         Err(fault) => boot::start_over(&mut board, fault),
@@ -64,31 +65,4 @@ impl Place<Flash> for Ram {
     }
 }
 
-fn keep_boot(boot: u32) {
-    crash::with_record(|record| record.set_boot(boot));
-}
-
-#[panic_handler]
-fn panic(info: &PanicInfo<'_>) -> ! {
-    virt::panic(info)
-}
-
-#[unsafe(export_name = "ExceptionHandler")]
-fn exception(_: &TrapFrame) -> ! {
-    virt::exception()
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn stack_overflow() -> ! {
-    virt::stack_overflow()
-}
-
-#[core_interrupt(Interrupt::MachineTimer)]
-fn machine_timer() {
-    virt::time_is_up();
-}
-
-#[core_interrupt(Interrupt::MachineExternal)]
-fn machine_external() {
-    virt::uart::on_interrupt();
-}
+virt_handlers!();

@@ -9,6 +9,8 @@ use wasmbed_update::{Fault, Flash};
 /// Bytes programmed with one command: what every such pair takes that buffers writes of 512 bytes each.
 const BUFFER_BYTES: u32 = 1024;
 const WORD_BYTES: u32 = 4;
+/// Bytes looked at together before they are programmed.
+const CHECK_BYTES: usize = 64;
 const BUFFER_WORDS: usize = (BUFFER_BYTES / WORD_BYTES) as usize;
 
 const ERASE: u16 = 0x20;
@@ -138,10 +140,11 @@ impl<C: Chips> Flash for ParallelNor<C> {
 
     fn program(&mut self, address: u32, bytes: &[u8]) -> Result<(), Fault> {
         self.check(address, bytes.len())?;
-        let mut old = [0; 1];
-        for (at, new) in (address..).zip(bytes) {
-            self.read(at, &mut old)?;
-            if old[0] & new != *new {
+        let mut old = [0; CHECK_BYTES];
+        for (at, piece) in (address..).step_by(CHECK_BYTES).zip(bytes.chunks(CHECK_BYTES)) {
+            let old = old.get_mut(..piece.len()).unwrap_or_default();
+            self.read(at, old)?;
+            if old.iter().zip(piece).any(|(old, new)| old & new != *new) {
                 return Err(Fault::NotErased);
             }
         }

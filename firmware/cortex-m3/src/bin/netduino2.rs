@@ -5,16 +5,13 @@
 extern crate alloc;
 
 use alloc::boxed::Box;
-use core::{panic::PanicInfo, slice};
+use core::slice;
 
-use cortex_m_rt::{ExceptionFrame, entry, exception};
-use stm32f2::stm32f215::interrupt;
+use cortex_m_rt::entry;
 use wasmbed_firmware_common::{Running, Setup, crash, heap::Heap};
 use wasmbed_firmware_cortex_m3::{
-    clock,
     netduino2::{self, Flash, Netduino2},
-    stack,
-    stm32f2::{usart1, usart2},
+    netduino2_handlers, stack,
 };
 
 include!(concat!(env!("OUT_DIR"), "/netduino2/board.rs"));
@@ -52,35 +49,7 @@ fn set_up() -> (Netduino2, Box<Setup<Flash>>) {
         // The bootloader started what it had mapped.
         flash.is_mapped(SHEET.layout.image(running.slot).origin);
     }
-    (board, Box::new(Setup { sheet: &SHEET, provision, flash, running, start, keep_boot }))
+    (board, Box::new(Setup { sheet: &SHEET, provision, flash, running, start, keep_boot: crash::keep_boot }))
 }
 
-fn keep_boot(boot: u32) {
-    crash::with_record(|record| record.set_boot(boot));
-}
-
-#[panic_handler]
-fn panic(info: &PanicInfo<'_>) -> ! {
-    netduino2::panic(info)
-}
-
-// SAFETY: nothing in here depends on what the fault interrupted; it ends in a reset.
-#[exception]
-unsafe fn HardFault(frame: &ExceptionFrame) -> ! {
-    netduino2::hard_fault(frame, RAM)
-}
-
-#[exception]
-fn SysTick() {
-    clock::on_interrupt();
-}
-
-#[interrupt]
-fn USART1() {
-    usart1::on_interrupt();
-}
-
-#[interrupt]
-fn USART2() {
-    usart2::on_interrupt();
-}
+netduino2_handlers!(RAM);

@@ -5,14 +5,14 @@
 extern crate alloc;
 
 use alloc::boxed::Box;
-use core::{panic::PanicInfo, slice};
+use core::slice;
 
-use riscv::interrupt::Interrupt;
-use riscv_rt::{TrapFrame, core_interrupt, entry};
+use riscv_rt::entry;
 use wasmbed_firmware_common::{Running, Setup, crash, heap::Heap};
 use wasmbed_firmware_riscv32::{
     stack,
     virt::{self, Flash, Virt},
+    virt_handlers,
 };
 
 include!(concat!(env!("OUT_DIR"), "/rv32-virt/board.rs"));
@@ -38,34 +38,7 @@ fn set_up() -> (Virt, Box<Setup<Flash>>) {
     let (board, mut flash) = virt::start(&HEAP);
     // A flash that fails now may answer the agent later.
     let running = Running::load(&mut flash, &SHEET.layout).ok().flatten();
-    (board, Box::new(Setup { sheet: &SHEET, provision, flash, running, start, keep_boot }))
+    (board, Box::new(Setup { sheet: &SHEET, provision, flash, running, start, keep_boot: crash::keep_boot }))
 }
 
-fn keep_boot(boot: u32) {
-    crash::with_record(|record| record.set_boot(boot));
-}
-
-#[panic_handler]
-fn panic(info: &PanicInfo<'_>) -> ! {
-    virt::panic(info)
-}
-
-#[unsafe(export_name = "ExceptionHandler")]
-fn exception(_: &TrapFrame) -> ! {
-    virt::exception()
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn stack_overflow() -> ! {
-    virt::stack_overflow()
-}
-
-#[core_interrupt(Interrupt::MachineTimer)]
-fn machine_timer() {
-    virt::time_is_up();
-}
-
-#[core_interrupt(Interrupt::MachineExternal)]
-fn machine_external() {
-    virt::uart::on_interrupt();
-}
+virt_handlers!();

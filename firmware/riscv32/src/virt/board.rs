@@ -110,6 +110,39 @@ pub fn say(text: fmt::Arguments<'_>) {
     uart::send_now(Line::new(text).frame());
 }
 
+/// The handlers of a program for this machine, once in each. The program depends on `riscv` and `riscv_rt`.
+#[macro_export]
+macro_rules! virt_handlers {
+    () => {
+        use riscv::interrupt::Interrupt;
+
+        #[panic_handler]
+        fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+            $crate::virt::panic(info)
+        }
+
+        #[unsafe(export_name = "ExceptionHandler")]
+        fn exception(_: &riscv_rt::TrapFrame) -> ! {
+            $crate::virt::exception()
+        }
+
+        #[unsafe(no_mangle)]
+        extern "C" fn stack_overflow() -> ! {
+            $crate::virt::stack_overflow()
+        }
+
+        #[riscv_rt::core_interrupt(Interrupt::MachineTimer)]
+        fn machine_timer() {
+            $crate::virt::time_is_up();
+        }
+
+        #[riscv_rt::core_interrupt(Interrupt::MachineExternal)]
+        fn machine_external() {
+            $crate::virt::uart::on_interrupt();
+        }
+    };
+}
+
 /// For the panic handler.
 pub fn panic(info: &PanicInfo<'_>) -> ! {
     fault::panic(info, CLOCK.now_ms(), say);

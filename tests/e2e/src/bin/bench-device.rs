@@ -3,18 +3,12 @@
 //! Each line is: board, what, figure, unit, and where there is one the aim with the share of it that was
 //! used. Times are medians of several runs.
 
-use std::{
-    io::{BufRead, BufReader},
-    process::{Child, Stdio},
-    sync::mpsc::{Receiver, RecvTimeoutError, channel},
-    thread,
-    time::{Duration, Instant},
-};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use wasmbed_e2e::{BrokerKind, Fleet, Limit, module, signal};
+use wasmbed_e2e::{BrokerKind, Fleet, Limit, Subscription, module, signal};
 
 const RUNS: usize = 5;
 /// CBOR of a state message with status online, up to the boot number.
@@ -81,7 +75,7 @@ fn power_on(fleet: &Fleet, id: &str, board: &str) -> Result<()> {
     for _ in 0..RUNS {
         fleet.cli(&["device", "stop", id])?;
         fleet.wait(&format!("{id} without a process"), Limit::seconds(20), || Ok(fleet.pid(id).is_err()))?;
-        states.forget();
+        states.drain().for_each(drop);
         let start = Instant::now();
         fleet.request("device-start", json!({ "to": id }))?;
         states.next(|line| line.starts_with(ONLINE))?;
@@ -98,7 +92,7 @@ fn restart(fleet: &Fleet, id: &str, board: &str) -> Result<()> {
     let mut times = Vec::new();
     for _ in 0..RUNS {
         let pid = fleet.pid(id)?;
-        states.forget();
+        states.drain().for_each(drop);
         let start = Instant::now();
         signal(pid, Signal::SIGKILL)?;
         states.next(|line| line.starts_with(ONLINE))?;
@@ -134,7 +128,7 @@ fn deploy(fleet: &Fleet, id: &str, board: &str) -> Result<()> {
     let telemetry = Subscription::open(fleet, &format!("wasmbed/v1/{id}/up/tm/up"))?;
     let mut times = Vec::new();
     for _ in 0..RUNS {
-        telemetry.forget();
+        telemetry.drain().for_each(drop);
         let start = Instant::now();
         fleet.request("deploy", json!({ "module": "four", "version": version, "to": id }))?;
         telemetry.next(|_| true)?;
@@ -182,54 +176,4 @@ fn number(object: &Value, field: &str) -> Result<u64> {
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-/// Messages on a topic, as hexadecimal text, with no more delay than a pipe has.
-struct Subscription {
-    child: Child,
-    lines: Receiver<String>,
-}
-
-impl Subscription {
-    fn open(fleet: &Fleet, topic: &str) -> Result<Self> {
-        let mut command = fleet.mosquitto("mosquitto_sub")?;
-        // Retained messages tell when the subscription stands, where there are any.
-        command.args(["-F", "%x", "-t", topic, "-t", "wasmbed/v1/_fleet/state"]);
-        let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start mosquitto_sub")?;
-        let stdout = child.stdout.take().context("no output of mosquitto_sub")?;
-        let (sender, lines) = channel();
-        thread::spawn(move || {
-            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    return;
-                }
-            }
-        });
-        let subscription = Subscription { child, lines };
-        subscription.next(|_| true)?;
-        Ok(subscription)
-    }
-
-    fn forget(&self) {
-        while self.lines.try_recv().is_ok() {}
-    }
-
-    fn next(&self, wanted: impl Fn(&str) -> bool) -> Result<String> {
-        loop {
-            match self.lines.recv_timeout(Duration::from_secs(60)) {
-                Ok(line) if wanted(&line) => return Ok(line),
-                Ok(_) => {}
-                Err(RecvTimeoutError::Timeout) => bail!("no message within a minute"),
-                Err(RecvTimeoutError::Disconnected) => bail!("mosquitto_sub ended"),
-            }
-        }
-    }
-}
-
-impl Drop for Subscription {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }

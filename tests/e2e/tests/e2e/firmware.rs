@@ -1,14 +1,8 @@
 //! Firmware that is replaced over MQTT, on boards in QEMU.
 
-use std::{
-    io::{BufRead, BufReader},
-    process::{Child, Stdio},
-    sync::mpsc::{Receiver, channel},
-    thread,
-};
-
 use anyhow::{Context, Result};
-use wasmbed_e2e::{BrokerKind, FACTORY_VERSION, Fleet, Limit, module, variant};
+use serde_json::Value;
+use wasmbed_e2e::{BrokerKind, FACTORY_VERSION, Fleet, Limit, Subscription, module, variant};
 
 const BOARDS: &[(&str, &str)] = &[("n2-1", "netduino2"), ("rv-1", "rv32-virt")];
 const ONE: &[(&str, &str)] = &[("n2-1", "netduino2")];
@@ -26,45 +20,6 @@ fn deploy(fleet: &Fleet, board: &str, version: &str, options: &[&str]) -> Result
 /// How many events of a device are of this kind.
 fn count(fleet: &Fleet, id: &str, kind: &str) -> Result<usize> {
     Ok(fleet.events(id)?.iter().filter(|event| event["kind"] == kind).count())
-}
-
-/// Messages that come while this lives, as hexadecimal text.
-struct Listener {
-    child: Child,
-    lines: Receiver<String>,
-}
-
-impl Listener {
-    fn start(fleet: &Fleet, topic: &str) -> Result<Self> {
-        let mut command = fleet.mosquitto("mosquitto_sub")?;
-        // What is retained there tells when the subscription stands.
-        command.args(["-F", "%x", "-t", topic, "-t", "wasmbed/v1/_fleet/state"]);
-        let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start mosquitto_sub")?;
-        let stdout = child.stdout.take().context("no output of mosquitto_sub")?;
-        let (sender, lines) = channel();
-        thread::spawn(move || {
-            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    return;
-                }
-            }
-        });
-        lines.recv_timeout(std::time::Duration::from_secs(20)).context("nothing retained")?;
-        Ok(Listener { child, lines })
-    }
-
-    /// How many of them hold this.
-    fn heard(&self, hex: &str) -> usize {
-        self.lines.try_iter().filter(|line| line.contains(hex)).count()
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 #[test]
@@ -87,11 +42,12 @@ fn a_board_is_updated_and_rolled_back() -> Result<()> {
         // Back without a download: no block of it is asked for, whatever modules do.
         let factory = fleet.cli(&["firmware", "show", &format!("{board}@{FACTORY_VERSION}"), "--json"])?;
         let artifact = factory["artifact"].as_str().context("no artifact")?;
-        let listener = Listener::start(&fleet, &format!("wasmbed/v1/{id}/up/get"))?;
+        let requests = Subscription::open(&fleet, &format!("wasmbed/v1/{id}/up/get"))?;
         fleet.cli(&["firmware", "rollback", "--to", id, "--wait", "--timeout", "240"])?;
         fleet.wait_version(id, FACTORY_VERSION, UPDATE)?;
         fleet.wait_running(id, "thermo", Limit::seconds(20))?;
-        assert_eq!(listener.heard(artifact), 0, "{id} fetched blocks to roll back");
+        let fetched = requests.drain().filter(|request| request.contains(artifact)).count();
+        assert_eq!(fetched, 0, "{id} fetched blocks to roll back");
     }
     Ok(())
 }
@@ -212,6 +168,23 @@ fn what_must_not_run_is_refused_with_the_reason() -> Result<()> {
     let older = format!("netduino2@{FACTORY_VERSION}");
     let refusal = fleet.cli_fails(&["firmware", "deploy", &older, "--to", "n2-1"])?;
     assert!(refusal.contains("security counter"), "{refusal}");
+    Ok(())
+}
+
+#[test]
+fn a_board_without_a_good_image_fetches_the_one_it_should_run() -> Result<()> {
+    let fleet = Fleet::start_with(BrokerKind::Embedded, BOARDS)?;
+    for (id, board) in BOARDS {
+        fleet.push_variant(board, "variant-note", "0.2.0", &[])?;
+        deploy(&fleet, board, "0.2.0", &[])?;
+        fleet.cli(&["device", "stop", id])?;
+        fleet.wait(&format!("{id} without a process"), Limit::seconds(20), || Ok(fleet.pid(id).is_err()))?;
+        fleet.damage_slots(id, board)?;
+        fleet.cli(&["device", "start", id])?;
+        fleet.wait_version(id, "0.2.0", UPDATE)?;
+        let status: Value = fleet.firmware(id)?;
+        assert_eq!(status["state"], "confirmed", "{status:#}");
+    }
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! What comes over the network: manifests, and blocks of images and patches.
 
-use wasmbed_update::{Filling, Firmware, Hashing, ImageSlot, Journal, What, artifact_id, judge_firmware};
+use wasmbed_update::{Filling, Firmware, Flash as _, Hashing, Journal, What, artifact_id, judge_firmware};
 use wasmbed_wire::{
     ArtifactId,
     keyring::Role,
@@ -12,7 +12,7 @@ use wasmbed_wire::{
 use super::{Agent, Cargo, Job, Step, Update};
 use crate::{
     Instant, Platform, Rejected,
-    agent::PROGRESS_MS,
+    agent::{PROGRESS_MS, fetch::place_of},
     window::{Ask, Window},
 };
 
@@ -103,7 +103,7 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
             return Err(Reason::WrongArtifact);
         }
         check_blocks(firmware.block_bytes, block_bytes)?;
-        job.keep_manifest(signed).ok_or(Reason::BadManifest)?;
+        job.manifest.set(signed).ok_or(Reason::BadManifest)?;
         // Without an image there is nothing a patch could start from.
         if job.wish.patch.is_some() && is_running {
             job.step = Step::PatchManifest { firmware, window: Window::new(1) };
@@ -111,7 +111,7 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
         }
         let filling = Filling {
             artifact: firmware.artifact,
-            what: if job.slot == ImageSlot::A { What::SlotA } else { What::SlotB },
+            what: What::Slot(job.slot),
             blocks: firmware.size.div_ceil(firmware.block_bytes.into()),
             block_bytes: firmware.block_bytes,
         };
@@ -173,21 +173,10 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
     }
 
     fn on_piece(&mut self, cargo: Cargo, block: &Block<'_>) -> Result<(), Rejected> {
-        let block_bytes = u32::from(cargo.filling.block_bytes);
-        let Some(nth) = block.index.checked_sub(1) else { return Err(Rejected::Unasked) };
-        let offset = nth.saturating_mul(block_bytes);
-        let expected = cargo.size.saturating_sub(offset).min(block_bytes);
-        if block.bytes.len() != expected as usize {
-            return Err(Rejected::WrongLength { expected });
-        }
+        let offset = place_of(block, cargo.size, cargo.filling.block_bytes)?;
         let written = self.with_flash(|flash, layout| {
-            let region = match cargo.filling.what {
-                What::SlotA => layout.image(ImageSlot::A),
-                What::SlotB => layout.image(ImageSlot::B),
-                What::Patch => layout.patch,
-            };
-            wasmbed_update::Flash::program(flash, region.origin + offset, block.bytes)?;
-            Journal::new(layout).mark(flash, nth)
+            flash.program(cargo.filling.what.region(layout).origin + offset, block.bytes)?;
+            Journal::new(layout).mark(flash, block.index - 1)
         });
         if let Err(reason) = written {
             self.fail_job(reason);
@@ -209,19 +198,15 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
         let Some(update) = &mut self.update else { return false };
         let layout = update.layout;
         let Some(job) = &mut update.job else { return false };
-        let slot = job.slot;
         let Step::Blocks { firmware, cargo, window } = &job.step else { return false };
         if !window.is_complete() {
             return false;
         }
         let (firmware, cargo) = (*firmware, *cargo);
+        let hashing = Hashing::new(cargo.filling.what.region(&layout), cargo.size);
         job.step = match cargo.filling.what {
-            What::Patch => {
-                Step::HashPatch { firmware, cargo, hashing: Hashing::new(layout.patch, cargo.size) }
-            }
-            What::SlotA | What::SlotB => {
-                Step::HashImage { firmware, hashing: Hashing::new(layout.image(slot), firmware.size) }
-            }
+            What::Patch => Step::HashPatch { firmware, cargo, hashing },
+            What::Slot(_) => Step::HashImage { firmware, hashing },
         };
         self.reported.post();
         true

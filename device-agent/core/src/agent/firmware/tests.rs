@@ -5,7 +5,7 @@ use std::vec::Vec;
 use sha2::{Digest as _, Sha256};
 use wasmbed_update::{Record, model::Nor, write_header};
 use wasmbed_wire::{
-    Seq,
+    ArtifactId, Seq,
     manifest::{self, Kind, Manifest},
     message::{Desired, FirmwareReport, FirmwareState, Info, Reported},
 };

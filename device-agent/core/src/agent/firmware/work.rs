@@ -55,9 +55,7 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
         let slot = job.slot;
         let Some((flash, layout)) = self.platform.firmware() else { return };
         let done = match &mut job.step {
-            Step::Erase { firmware, cargo, next } => {
-                erase(flash, &layout, slot, credit, (firmware, cargo, next))
-            }
+            Step::Erase { firmware, cargo, next } => erase(flash, &layout, credit, (firmware, cargo, next)),
             Step::HashPatch { firmware, cargo, hashing } => hash_patch(flash, firmware, cargo, hashing),
             Step::Clear { firmware, cargo, next } => {
                 update.applier = Applier::new(old.bytes, firmware.size);
@@ -101,8 +99,8 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
             record.save(flash, &layout).map_err(reason)?;
         }
         let known = read_header(flash, &layout, slot).map_err(reason)?;
-        if known.is_none_or(|known| known.as_ref() != job.manifest()) {
-            write_header(flash, &layout, slot, job.manifest()).map_err(reason)?;
+        if known.is_none_or(|known| known != job.manifest) {
+            write_header(flash, &layout, slot, job.manifest.as_ref()).map_err(reason)?;
         }
         if !is_first {
             record.save(flash, &layout).map_err(reason)?;
@@ -119,14 +117,13 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
 fn erase<F: Flash>(
     flash: &mut F,
     layout: &Layout,
-    slot: ImageSlot,
     credit: u8,
     (firmware, cargo, next): (&Firmware, &Cargo, &mut u32),
 ) -> Result<Next, Reason> {
     let journal = Journal::new(layout);
     let (origin, bytes) = match cargo.filling.what {
         What::Patch => (layout.patch.origin, cargo.size),
-        What::SlotA | What::SlotB => (layout.header(slot), layout.sector_bytes + cargo.size),
+        What::Slot(slot) => (layout.header(slot), layout.sector_bytes + cargo.size),
     };
     if *next == 0 {
         journal.clear(flash).map_err(reason)?;
