@@ -13,6 +13,7 @@ mod live;
 mod module;
 mod output;
 mod roles;
+mod rollout;
 mod table;
 mod up;
 
@@ -82,6 +83,9 @@ enum Command {
     /// Make keys and say which are trusted
     #[command(subcommand)]
     Keys(keys::Keys),
+    /// Bring firmware to many devices, in groups, and back
+    #[command(subcommand)]
+    Rollout(rollout::Rollout),
     /// Have devices run a module
     Deploy(deploy::Deploy),
     /// Have devices no longer run a module
@@ -101,6 +105,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Module(module) => module.run(&common).await,
         Command::Firmware(firmware) => firmware.run(&common).await,
         Command::Keys(keys) => keys.run(&common).await,
+        Command::Rollout(rollout) => rollout.run(&common).await,
         Command::Deploy(deploy) => deploy.run(&common).await,
         Command::Undeploy(undeploy) => undeploy.run(&common).await,
         Command::Events(events) => events.run(&common).await,

@@ -28,7 +28,7 @@ mod run;
 mod uploads;
 mod worker;
 
-pub(crate) use devices::reason_text;
+pub(crate) use devices::{failure_text, reason_text};
 pub use fleet::{Fleet, Options};
 pub use patches::{Pair, PatchOrder, make_patch};
 pub use publish::Publish;

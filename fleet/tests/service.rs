@@ -5,6 +5,8 @@
 mod firmware;
 #[path = "service/peer.rs"]
 mod peer;
+#[path = "service/rollouts.rs"]
+mod rollouts;
 
 use std::time::Duration;
 

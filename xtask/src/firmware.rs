@@ -75,6 +75,25 @@ pub(crate) fn build_all_variants() -> Result<()> {
     build_variants(&Boards::embedded()?, |_| true)
 }
 
+/// Every board's image and the one with a one-line change, flat, as `OLD:NEW,…`: what patches are made of.
+pub(crate) fn pairs() -> Result<String> {
+    let boards = Boards::embedded()?;
+    let mut pairs = Vec::new();
+    for (board, firmware) in with_firmware(&boards, |_| true) {
+        let flat = |name: String| -> Result<String> {
+            let elf = paths::images().join(&name).with_extension("elf");
+            let bytes = fs::read(&elf).with_context(|| elf.display().to_string())?;
+            let image = Image::from_elf(&bytes, &firmware.memory.flash)?;
+            let flat = elf.with_extension("bin");
+            fs::write(&flat, image.bytes).with_context(|| flat.display().to_string())?;
+            Ok(flat.display().to_string())
+        };
+        let old = flat(format!("{}.elf", board.name))?;
+        pairs.push(format!("{old}:{}", flat(format!("variants/{}-variant-note.elf", board.name))?));
+    }
+    Ok(pairs.join(","))
+}
+
 fn build_where(boards: &Boards, wanted: impl Fn(&Board) -> bool) -> Result<Vec<(BoardName, Sizes)>> {
     // Boards carry a loop to time, compiled by the same compiler as their modules.
     up::build_programs()?;

@@ -28,7 +28,11 @@ pub(crate) struct Need {
 const BUILD: &[Tool] = &[tool("cc", "gcc"), tool("clang", "clang")];
 const EMULATE: &[Tool] =
     &[tool("qemu-system-arm", "qemu-system-arm"), tool("qemu-system-riscv32", "qemu-system-misc")];
-const TEST: &[Tool] = &[tool("mosquitto", "mosquitto"), tool("mosquitto_pub", "mosquitto-clients"), tool("python3", "python3-venv")];
+const TEST: &[Tool] = &[
+    tool("mosquitto", "mosquitto"),
+    tool("mosquitto_pub", "mosquitto-clients"),
+    tool("python3", "python3-venv"),
+];
 
 impl Need {
     /// To build firmware and modules.

@@ -36,9 +36,14 @@ pub(crate) fn test(options: &Options) -> Result<()> {
     units.envs(python.iter().map(|python| ("WASMBED_PYTHON", python)));
     counts.add(run_tests(units.args(&options.filter))?);
     counts.add(test_other_workspaces(options)?);
-    if !options.quick {
+    if let Some(python) = &python {
         modules::build()?;
         firmware::build_all()?;
+        firmware::build_all_variants()?;
+        step("patches between real images, by detools and by us");
+        let mut patches = cargo(&["test", "--workspace", "--test", "detools"]);
+        patches.env("WASMBED_PYTHON", python).env("WASMBED_FIRMWARE_PAIR", firmware::pairs()?);
+        counts.add(run_tests(patches.args(&options.filter))?);
         step("end-to-end tests on emulated boards");
         // Always the whole workspace, so that dependencies are compiled with one set of features.
         // One at a time: each starts a fleet of its own, and there may be only two cores.

@@ -3,6 +3,9 @@
 //! Every input ends in [`Agent::reconcile`], which compares what is wanted with what is there and sets
 //! flags; [`Agent::poll_effect`] turns flags into effects. So it does not matter which inputs came in
 //! which order, or were lost.
+//!
+//! Where something is not inlined it is because a board's stack has 16 KB in all: what one step needs must
+//! not lie below what the next one does.
 
 mod command;
 mod desired;
@@ -146,6 +149,7 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
     }
 
     /// Reads what the device keeps; see [`Agent::asleep`].
+    #[inline(never)]
     pub fn wake(&mut self) {
         self.ring = keyring(&mut self.platform);
         let keys = BootKeys::new(self.ring, provisioned(&self.platform));

@@ -220,6 +220,7 @@ impl<B: Board, F: Flash, const SLOTS: usize> Driver<B, F, SLOTS> {
 
     /// Carries out what the agent wants, until it wants nothing more, its messages have no room, or
     /// a module took its time.
+    #[inline(never)]
     fn act(&mut self) -> Then {
         while self.may_act() {
             let Some(effect) = self.agent.poll_effect() else { return Then::Sleep };

@@ -66,6 +66,7 @@ impl<B: Board, const SLOTS: usize> Modules<B, SLOTS> {
     }
 
     /// Sets the engine up, so that the first module starts without delay.
+    #[inline(never)]
     pub(crate) fn prepare(&mut self) {
         self.prepared = true;
         if let Err(error) = self.runtime() {
@@ -74,6 +75,7 @@ impl<B: Board, const SLOTS: usize> Modules<B, SLOTS> {
     }
 
     /// Starts the module in `slot`; its signature and digest have been verified.
+    #[inline(never)]
     pub(crate) fn start(
         &mut self,
         slot: Slot,

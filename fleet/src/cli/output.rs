@@ -12,6 +12,9 @@ use wasmbed_wire::message::ModuleState;
 
 use crate::api::{Device, DeviceModule};
 
+/// Characters of a progress bar.
+const BAR: usize = 20;
+
 /// Prints a line.
 pub(super) fn line(text: impl fmt::Display) -> Result<()> {
     writeln!(io::stdout().lock(), "{text}")?;
@@ -74,6 +77,14 @@ pub(super) fn bytes(bytes: u64) -> String {
     }
 }
 
+/// A share of 0 to 100 percent as a picture and a number.
+pub(super) fn bar(percent: u8) -> String {
+    let percent = percent.min(100);
+    let full = BAR * usize::from(percent) / 100;
+    let (full, empty) = ("#".repeat(full), "-".repeat(BAR - full));
+    format!("[{full}{empty}] {percent:>3} %")
+}
+
 /// A number of things.
 pub(super) fn count(number: usize, thing: &str) -> String {
     if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
@@ -114,6 +125,13 @@ pub(super) fn utc(unix_ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bar_is_full_at_the_end_only() {
+        assert_eq!(bar(0), "[--------------------]   0 %");
+        assert_eq!(bar(99), "[###################-]  99 %");
+        assert_eq!(bar(100), "[####################] 100 %");
+    }
 
     #[test]
     fn moments_are_written_as_the_calendar_has_them() {

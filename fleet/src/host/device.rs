@@ -243,7 +243,7 @@ impl Device {
         let disturbance = tokio::select! {
             exit = process.wait() => return Ended::Died(exit.to_string()),
             disturbance = self.disturbed(wanted) => disturbance,
-            demand = attend_chip(&id, chip.as_mut()) => {
+            demand = attend_chip(&id, chip.as_mut(), watchdog.as_ref()) => {
                 process.kill().await;
                 return match demand {
                     Demand::Remap => Ended::Remapped,
@@ -344,10 +344,11 @@ async fn attend(launch: &Launch, attendant: &mut Attendant<'_>) -> Infallible {
     }
 }
 
-/// Is the flash chip, where the host is it.
-async fn attend_chip(device: &DeviceId, line: Option<&mut ChipLine>) -> Demand {
+/// Is the flash chip, where the host is it. A bootloader that hashes a slot has no link yet, but is alive.
+async fn attend_chip(device: &DeviceId, line: Option<&mut ChipLine>, watchdog: Option<&Watchdog>) -> Demand {
+    let heard = || watchdog.iter().for_each(|watchdog| watchdog.heard());
     match line {
-        Some(ChipLine { listener, chip }) => nor::attend(device, listener, chip).await,
+        Some(ChipLine { listener, chip }) => nor::attend(device, listener, chip, heard).await,
         None => std::future::pending().await,
     }
 }

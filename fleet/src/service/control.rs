@@ -108,7 +108,7 @@ impl Fleet {
             Request::FirmwareDeploy(deploy) => self.firmware_deploy(now, &deploy),
             Request::FirmwareCancel(targets) => self.firmware_cancel(&targets.to),
             Request::FirmwareRollback(targets) => self.firmware_rollback(now, &targets.to),
-            Request::FirmwareClear(targets) => self.firmware_clear(&targets.to),
+            Request::FirmwareClear(targets) => self.firmware_clear(now, &targets.to),
             Request::FirmwareStatus(of) => self.firmware_status(&of).and_then(only),
             Request::KeyList => only(self.key_list(now)),
             Request::KeyAdd(add) => self.key_add(now, &add),

@@ -1,7 +1,7 @@
 //! What devices say.
 
 use minicbor::Decode;
-use wasmbed_plan::{Presence, Time};
+use wasmbed_plan::{Presence, Time, rollout::Failure};
 use wasmbed_wire::{
     DeviceId,
     message::{Crash, Heartbeat, Info, ModuleState, Reason, Reported, ResetCause, State, Status},
@@ -135,7 +135,7 @@ impl Fleet {
             device.reported = Some(reported.revision);
         }
         let modules: Vec<api::ModuleReport> = reported.modules.iter().map(report).collect();
-        let firmware = reported.firmware.map(firmware::kept);
+        let firmware = reported.firmware.map(|report| firmware::kept(record, report));
         let known = &record.row.memory;
         let is_same = known.revision == Some(reported.revision)
             && known.modules == modules
@@ -315,6 +315,14 @@ fn why(module: &api::ModuleReport) -> String {
         (ModuleState::Running, n) => format!("running again after {n} restarts; before: {reason}"),
         (_, 0) => reason.to_owned(),
         (_, n) => format!("{reason}; {n} restarts so far"),
+    }
+}
+
+/// Why a device failed in a rollout, with its own reason.
+pub(crate) fn failure_text(failure: &Failure) -> String {
+    match failure.reason() {
+        Some(reason) => format!("{failure} ({})", reason_text(reason)),
+        None => failure.to_string(),
     }
 }
 

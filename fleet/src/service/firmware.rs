@@ -91,9 +91,12 @@ impl Record {
     }
 }
 
-/// A report as it is kept.
-pub(super) fn kept(report: FirmwareReport) -> api::FirmwareReport {
+/// A report as it is kept. A device that has just started does not know yet what was asked of it: what it
+/// then says of the wanted image is about the attempt that is being made.
+pub(super) fn kept(record: &Record, report: FirmwareReport) -> api::FirmwareReport {
     let FirmwareReport { image, state, progress, reason, generation, since } = report;
+    let wish = record.firmware.as_ref().filter(|wish| wish.image == image && generation == 0);
+    let generation = wish.map_or(generation, |wish| wish.generation);
     api::FirmwareReport { image, state, progress, reason, generation, since }
 }
 

@@ -15,7 +15,8 @@ use tokio::sync::mpsc;
 use wasmbed_plan::Time;
 use wasmbed_runtime::Target;
 use wasmbed_wire::{
-    BoardName, Digest, ModuleName,
+    BoardName, DeviceId, Digest, ModuleName,
+    keyring::Role,
     limits::Class,
     manifest::{Classes, Kind, Manifest, Patch},
 };
@@ -81,17 +82,26 @@ impl Desk {
 impl Fleet {
     /// Orders the patches that a request would use and that are not there yet; it is better carried out
     /// once they are made.
-    pub fn lacking(&mut self, verb: &str, payload: &[u8]) -> Vec<Pair> {
+    pub fn lacking(&mut self, now: Time, verb: &str, payload: &[u8]) -> Vec<Pair> {
         let Some((name, version, to)) = read(verb, payload) else { return Vec::new() };
         // What is wrong with it is said when it is carried out.
         let Ok(firmware) = self.named(&name, version.as_deref()) else { return Vec::new() };
         let Ok(records) = self.select(&to) else { return Vec::new() };
-        let bases: BTreeSet<Digest> =
-            records.iter().filter_map(|record| self.base_for(record, &firmware)).collect();
+        let ids: Vec<DeviceId> = records.iter().map(|record| record.row.id).collect();
+        self.order_patches(now, &firmware, &ids)
+    }
+
+    /// Orders the patches to this firmware that these devices could use and that are not there yet.
+    pub(super) fn order_patches(&mut self, now: Time, firmware: &FirmwareRow, ids: &[DeviceId]) -> Vec<Pair> {
+        if !self.may_patch(now) {
+            return Vec::new();
+        }
+        let records = ids.iter().filter_map(|id| self.records.get(id));
+        let bases: BTreeSet<Digest> = records.filter_map(|record| self.base_for(record, firmware)).collect();
         let class = self.options.boards.get(&firmware.board).map_or(Class::Mcu, |board| board.class);
-        let wanted = bases.into_iter().filter(|base| matches!(self.patch(base, &firmware), Ok(None)));
+        let wanted = bases.into_iter().filter(|base| matches!(self.patch(base, firmware), Ok(None)));
         let wanted: Vec<Digest> = wanted.collect();
-        wanted.into_iter().filter_map(|base| self.order(base, &firmware, class)).collect()
+        wanted.into_iter().filter_map(|base| self.order(base, firmware, class)).collect()
     }
 
     fn order(&mut self, base: Digest, firmware: &FirmwareRow, class: Class) -> Option<Pair> {
@@ -139,10 +149,18 @@ impl Fleet {
     }
 
     /// The patch for this device, if there is one it can take.
-    pub(super) fn patch_for(&self, record: &Record, firmware: &FirmwareRow) -> Option<PatchRow> {
+    pub(super) fn patch_for(&self, now: Time, record: &Record, firmware: &FirmwareRow) -> Option<PatchRow> {
+        if !self.may_patch(now) {
+            return None;
+        }
         let base = self.base_for(record, firmware)?;
         let room = record.row.memory.info.as_ref()?.firmware_slots?.patch_bytes;
         self.patch(&base, firmware).ok()?.filter(|patch| patch.size_bytes <= room)
+    }
+
+    /// Whether devices believe what the service's key says about patches.
+    pub(super) fn may_patch(&self, now: Time) -> bool {
+        self.trust(now).permits(Role::Patch, self.options.signer.id()).is_ok()
     }
 
     /// The patch from an image to that of a firmware.

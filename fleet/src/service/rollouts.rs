@@ -206,7 +206,7 @@ impl Fleet {
     /// Plans one rollout and takes the steps.
     fn advance(&mut self, now: Time, number: u64) -> Result<(), StoreError> {
         let Some(live) = self.rollouts.get(&number) else { return Ok(()) };
-        let scene = self.scene(&live.row.rollout)?;
+        let scene = self.scene(now, &live.row.rollout)?;
         let plan = wasmbed_plan::rollout::plan(now, &scene.view, &live.row.rollout);
         let step = self.step(now, &scene, &live.row, &plan.actions);
         if let Some(live) = self.rollouts.get_mut(&number) {

@@ -160,7 +160,7 @@ impl Worker {
             Input::Disconnected => fleet.on_disconnected(now),
             Input::Message { topic, payload, retained } => fleet.on_message(now, &topic, &payload, retained),
             Input::Request { verb, payload, reply } => {
-                let pairs = fleet.lacking(&verb, &payload);
+                let pairs = fleet.lacking(now, &verb, &payload);
                 if pairs.is_empty() || self.parked.len() >= MAX_PARKED {
                     let answer = fleet.on_request(now, &verb, &payload);
                     fleet.answer(reply, &answer);

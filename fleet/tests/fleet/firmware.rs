@@ -96,6 +96,21 @@ fn a_trial_is_confirmed_again_only_when_it_starts_again() {
 }
 
 #[test]
+fn a_trial_that_begins_before_the_device_hears_what_is_wanted_is_told_once() {
+    let mut world = ready();
+    world.ask("firmware-deploy", deploy("1.1.0"));
+    world.firmware("pump", S::Armed, 100);
+    let image = sha256(&image("b"));
+    let early =
+        FirmwareReport { image, state: S::Trial, progress: 100, reason: None, generation: 0, since: Some(9) };
+    world.report("pump", early);
+    assert_eq!(world.firmware_status("pump")["state"], "trial");
+    world.trial("pump", 9);
+    assert_eq!(world.told().iter().filter(|kind| *kind == "firmware-trial").count(), 1);
+    assert_eq!(world.wish("pump").unwrap().confirm, Some(9));
+}
+
+#[test]
 fn a_trial_of_another_image_than_the_wanted_one_is_not_confirmed() {
     let mut world = ready();
     world.ask("firmware-deploy", deploy("1.1.0"));
@@ -370,6 +385,10 @@ fn the_whole_image_is_sent_where_a_patch_does_not_apply() {
     let mut world = ready();
     world.has("pump", "netduino2", FirmwareSlots { other: Some(sha256(&image("b"))), ..slots(&image("a")) });
     assert_eq!(without(&mut world, deploy("1.1.0")), 0, "it has the image already");
+
+    let mut world = ready();
+    world.ask("key-add", json!({ "name": "service", "key": own().public(), "roles": ["root", "firmware"] }));
+    assert_eq!(without(&mut world, deploy("1.1.0")), 0, "devices would not believe the patch");
 }
 
 #[test]

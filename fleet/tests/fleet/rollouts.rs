@@ -5,7 +5,7 @@ use wasmbed_wire::message::Status;
 
 use crate::{
     park::{Park, fields},
-    world::{image, sha256},
+    world::{image, own, sha256},
 };
 
 fn sorted(mut ids: Vec<String>) -> Vec<String> {
@@ -464,6 +464,18 @@ fn devices_get_patches_where_those_were_made_in_time() {
     let bytes = park.show(rollout)["devices"][0]["transfer_bytes"].as_u64().unwrap();
     assert!(bytes > 0 && bytes < image("b").len() as u64 * 8 / 10, "{bytes}");
     assert!(park.world.wish("d0").unwrap().patch.is_some());
+}
+
+#[test]
+fn a_patch_nobody_would_believe_is_not_counted_on() {
+    let mut park = Park::new(1);
+    let asked = fields(&["rest"], json!({}));
+    park.world.prepare_for("rollout-create", &asked, &[&image("a"), &image("b")]);
+    let key = json!({ "name": "service", "key": own().public(), "roles": ["root", "firmware"] });
+    park.world.ask("key-add", key);
+    let rollout = park.create(&["rest"], json!({}));
+    assert_eq!(park.show(rollout)["devices"][0]["transfer_bytes"], image("b").len());
+    assert!(park.world.wish("d0").unwrap().patch.is_none());
 }
 
 #[test]

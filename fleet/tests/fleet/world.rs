@@ -320,8 +320,8 @@ impl World {
 
     pub(crate) fn prepare_for(&mut self, verb: &str, fields: &Value, images: &[&[u8]]) -> usize {
         let payload = fields.to_string();
-        self.act(|fleet| fleet.lacking(verb, payload.as_bytes()));
         let (now, mut made) = (self.now, 0);
+        self.act(|fleet| fleet.lacking(now, verb, payload.as_bytes()));
         while let Some(order) = self.act(Fleet::poll_patch) {
             let image = |digest| *images.iter().find(|image| sha256(image) == digest).unwrap();
             let patch = make_patch(&own(), &order, image(order.base), image(order.image));

@@ -31,7 +31,7 @@ use crate::peer::{self, Peer, World};
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// A flat image for netduino2: a vector table, then this text many times.
-fn image(text: &str) -> Vec<u8> {
+pub(crate) fn image(text: &str) -> Vec<u8> {
     let mut image = [0x2001_0000_u32, 0x0802_0401].map(u32::to_le_bytes).concat();
     for line in 0..2_000 {
         image.extend(format!("{text} {line};").bytes());
@@ -39,19 +39,19 @@ fn image(text: &str) -> Vec<u8> {
     image
 }
 
-fn sha256(bytes: &[u8]) -> Digest {
+pub(crate) fn sha256(bytes: &[u8]) -> Digest {
     Digest(Sha256::digest(bytes).into())
 }
 
 /// A device that plays the part of an agent.
-struct Pump {
+pub(crate) struct Pump {
     peer: Peer,
     boot: u32,
-    slots: FirmwareSlots,
+    pub(crate) slots: FirmwareSlots,
 }
 
 impl Pump {
-    async fn new(world: &World, running: &[u8]) -> Self {
+    pub(crate) async fn new(world: &World, running: &[u8]) -> Self {
         let peer = world.device("pump").await;
         let slots = FirmwareSlots {
             running: Some(sha256(running)),
@@ -65,7 +65,7 @@ impl Pump {
         pump
     }
 
-    async fn connect(&mut self) {
+    pub(crate) async fn connect(&mut self) {
         self.boot += 1;
         self.peer.online(self.boot).await;
         let info = Info {
@@ -85,7 +85,10 @@ impl Pump {
         self.peer.publish("up/info", minicbor::to_vec(info).unwrap(), true).await;
     }
 
-    async fn wish(&mut self, is_meant: impl Fn(&DesiredFirmware) -> bool) -> (u64, DesiredFirmware) {
+    pub(crate) async fn wish(
+        &mut self,
+        is_meant: impl Fn(&DesiredFirmware) -> bool,
+    ) -> (u64, DesiredFirmware) {
         let meant = |payload: &[u8]| {
             let desired: Desired<'_> = minicbor::decode(payload).unwrap();
             desired.firmware.filter(&is_meant).map(|firmware| (desired.revision, firmware))
@@ -94,7 +97,12 @@ impl Pump {
         meant(&payload).unwrap()
     }
 
-    async fn report(&self, (revision, wish): (u64, DesiredFirmware), state: FirmwareState, progress: u8) {
+    pub(crate) async fn report(
+        &self,
+        (revision, wish): (u64, DesiredFirmware),
+        state: FirmwareState,
+        progress: u8,
+    ) {
         let since = (state == FirmwareState::Trial).then_some(self.boot);
         let firmware = Some(FirmwareReport {
             image: wish.image,
@@ -155,7 +163,7 @@ fn provisioned(world: &World) -> Trust {
     Trust { keys: vec![TrustedKey { key, roles: Roles::ALL, not_after_s: None }], now_s: 0 }
 }
 
-async fn registered(world: &World) -> wasmbed_fleet::client::Client {
+pub(crate) async fn registered(world: &World) -> wasmbed_fleet::client::Client {
     let mut people = world.client().await;
     let add = json!({ "device": "pump", "board": "netduino2" });
     people.request::<Device>("device-add", &add).await.unwrap();
@@ -226,13 +234,13 @@ async fn a_refused_upload_says_rule_and_reason() {
 
 // ---- the command line ----
 
-struct Shell {
+pub(crate) struct Shell {
     dir: tempfile::TempDir,
     common: Vec<String>,
 }
 
 impl Shell {
-    fn new(world: &World) -> Self {
+    pub(crate) fn new(world: &World) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let password = dir.path().join("password");
         fs::write(&password, world.password(&Role::Operator)).unwrap();
@@ -253,7 +261,7 @@ impl Shell {
         self.dir.path().join(name)
     }
 
-    fn command(&self, line: &str) -> Command {
+    pub(crate) fn command(&self, line: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_wasmbed"));
         command.args(line.split(' ')).args(&self.common).current_dir(self.dir.path());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
@@ -261,14 +269,14 @@ impl Shell {
     }
 
     /// Whether it succeeded, and everything it printed.
-    async fn ran(&self, line: &str) -> (bool, String) {
+    pub(crate) async fn ran(&self, line: &str) -> (bool, String) {
         let output = timeout(LIMIT, self.command(line).output()).await.unwrap().unwrap();
         let text = [output.stdout, output.stderr].concat();
         (output.status.success(), String::from_utf8(text).unwrap())
     }
 
     #[track_caller]
-    fn good(&self, line: &str) -> impl Future<Output = String> {
+    pub(crate) fn good(&self, line: &str) -> impl Future<Output = String> {
         let ran = self.command(line).output();
         let line = line.to_owned();
         async move {

@@ -1,10 +1,9 @@
 //! A fleet in separate programs, as in production, so that each can be killed alone.
 
 use std::{
-    collections::BTreeSet,
     fs,
     net::{Ipv4Addr, SocketAddr},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Output},
     time::Duration,
 };
@@ -13,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{BrokerKind, Process, boards, broker, images, program, wait_for};
+use crate::{BrokerKind, Process, boards, broker, program, wait_for};
 
 /// How long to wait for a state before the test fails.
 #[derive(Debug, Clone, Copy)]
@@ -26,8 +25,6 @@ impl Limit {
     }
 }
 
-/// The version of the images that boards are made with.
-pub const FACTORY_VERSION: &str = "0.1.0";
 /// The only host of a test fleet.
 const HOST: &str = "bench";
 
@@ -104,47 +101,6 @@ impl Fleet {
         Self::begin(BrokerKind::Embedded, devices, true)
     }
 
-    /// Signs the image of every board with the fleet's key, has the registry know it, and lays it beside the
-    /// board's bootloader.
-    fn sign_images(&self) -> Result<()> {
-        fs::create_dir(self.signed())?;
-        let boards: BTreeSet<&str> = self.devices.iter().map(|(_, board)| board.as_str()).collect();
-        for board in boards {
-            let elf = images()?.join(format!("{board}.elf"));
-            if !elf.is_file() {
-                continue;
-            }
-            let boot = format!("{board}-boot.elf");
-            fs::copy(images()?.join(&boot), self.signed().join(&boot)).context(boot)?;
-            let signed = self.signed().join(format!("{board}.wbfw"));
-            self.sign_firmware(&elf, board, FACTORY_VERSION, &signed)?;
-            self.cli(&["firmware", "push", &signed.to_string_lossy()])?;
-        }
-        Ok(())
-    }
-
-    /// Signs an image for a board with the fleet's key.
-    pub fn sign_firmware(&self, image: &Path, board: &str, version: &str, signed: &Path) -> Result<()> {
-        let key = self.dir.path().join("service/signing.key");
-        wait_for("the key of the service", Duration::from_secs(20), || Ok(key.is_file()))?;
-        let output = Command::new(program("wasmbed")?)
-            .args(["firmware", "sign", "--board", board, "--version", version, "--key"])
-            .arg(key)
-            .arg("--output")
-            .arg(signed)
-            .arg(image)
-            .output()
-            .context("cannot start wasmbed")?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "{} was not signed: {said}", image.display());
-        Ok(())
-    }
-
-    /// The folder of signed images.
-    fn signed(&self) -> PathBuf {
-        self.dir.path().join("firmware")
-    }
-
     /// Where the broker listens.
     pub fn broker(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.port).into()
@@ -158,6 +114,11 @@ impl Fleet {
     /// The ids of its devices.
     pub fn devices(&self) -> Vec<String> {
         self.devices.iter().map(|(id, _)| id.clone()).collect()
+    }
+
+    /// The boards its devices have.
+    pub(crate) fn boards(&self) -> Vec<String> {
+        self.devices.iter().map(|(_, board)| board.clone()).collect()
     }
 
     /// Registers a device that nobody runs.
@@ -203,7 +164,7 @@ impl Fleet {
         command.args(["host", "--id", HOST, "--data-dir"]).arg(self.dir.path().join("host"));
         command.arg("--broker").arg(self.broker_url());
         command.arg("--password-file").arg(password);
-        command.arg("--images").arg(self.signed());
+        command.arg("--images").arg(self.factory());
         self.host = Some(Process::start("host", self.dir.path(), &mut command)?);
         Ok(())
     }

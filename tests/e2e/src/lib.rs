@@ -5,11 +5,13 @@
 //! when it is dropped, and its files live in a directory of its own.
 
 mod broker;
+mod firmware;
 mod fleet;
 mod process;
 
 pub use broker::{Kind as BrokerKind, password};
-pub use fleet::{FACTORY_VERSION, Fleet, Limit};
+pub use firmware::FACTORY_VERSION;
+pub use fleet::{Fleet, Limit};
 pub use process::{Process, signal, wait_for};
 
 use std::{env, path::PathBuf};
@@ -30,6 +32,11 @@ pub fn program(name: &str) -> Result<PathBuf> {
 /// The directory of firmware images.
 pub fn images() -> Result<PathBuf> {
     from_xtask("WASMBED_E2E_IMAGES")
+}
+
+/// A board's firmware built with a feature that tests need.
+pub fn variant(board: &str, variant: &str) -> Result<PathBuf> {
+    Ok(images()?.join("variants").join(format!("{board}-{variant}.elf")))
 }
 
 /// The directory of board definitions.

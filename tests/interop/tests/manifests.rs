@@ -3,7 +3,7 @@
 use std::{
     env,
     io::Write,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
 
@@ -53,7 +53,7 @@ fn feed(command: &mut Command, input: &[u8]) -> Output {
 }
 
 /// What `pycose` says to a message and a key: whether the signature holds.
-fn pycose(python: &PathBuf, message: &[u8], key: &PublicKey) -> bool {
+fn pycose(python: &Path, message: &[u8], key: &PublicKey) -> bool {
     let output = feed(Command::new(python).args(["-c", VERIFY, &hex(&key.0)]), hex(message).as_bytes());
     match output.status.code() {
         Some(0) => true,
@@ -63,7 +63,7 @@ fn pycose(python: &PathBuf, message: &[u8], key: &PublicKey) -> bool {
 }
 
 /// Whether `zcbor` finds that a message is of this type of `wire/manifest.cddl`.
-fn zcbor(python: &PathBuf, message: &[u8], entry: &str) -> bool {
+fn zcbor(python: &Path, message: &[u8], entry: &str) -> bool {
     let cddl = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../wire/manifest.cddl");
     let mut zcbor = Command::new(python.with_file_name("zcbor"));
     // From standard input: it cannot open files that are not text.

@@ -18,6 +18,7 @@ pub(super) struct Answer {
 }
 
 impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SETTINGS> {
+    #[inline(never)]
     pub(super) fn on_command(&mut self, id: CommandId, payload: &[u8]) -> Result<(), Rejected> {
         if let Some(known) = self.answers.iter_mut().flatten().find(|answer| answer.id == id) {
             known.letter.post();

@@ -7,6 +7,7 @@ use super::{Agent, HEARTBEATS_MS};
 use crate::{Platform, Rejected};
 
 impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SETTINGS> {
+    #[inline(never)]
     pub(super) fn on_desired(&mut self, payload: &[u8]) -> Result<(), Rejected> {
         let desired: Desired<'_> = minicbor::decode(payload).map_err(|_| Rejected::Malformed)?;
         if desired.revision < self.revision {
@@ -28,6 +29,7 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
 
     /// A signed keyring: it takes the place of the keys in use, or changes nothing. One that would leave the
     /// image that runs without a key is refused: the device would not start again.
+    #[inline(never)]
     pub(super) fn on_keys(&mut self, signed: &[u8]) -> Result<(), Rejected> {
         let ring = match self.ring.successor(signed) {
             Ok(ring) => ring,

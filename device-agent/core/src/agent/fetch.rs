@@ -70,6 +70,7 @@ impl Fetch {
 }
 
 impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SETTINGS> {
+    #[inline(never)]
     pub(super) fn on_block(&mut self, artifact: ArtifactId, payload: &[u8]) -> Result<(), Rejected> {
         if self.update.as_mut().is_some_and(|update| update.expects(artifact)) {
             let block = minicbor::decode(payload).map_err(|_| Rejected::Malformed)?;

@@ -37,7 +37,7 @@ pub(super) struct Update {
     record: Record,
     running: Option<Image>,
     /// The complete image in the other slot.
-    other: Option<Digest>,
+    other: Option<Firmware>,
     wish: Option<DesiredFirmware>,
     /// Whether the broker has said in this start what is wished for; what was kept may be out of date.
     is_told: bool,
@@ -166,7 +166,7 @@ impl Update {
         Update {
             layout,
             running,
-            other: other.map(|other| other.firmware.image),
+            other: other.map(|other| other.firmware),
             wish: None,
             is_told: false,
             refused: None,
@@ -219,6 +219,7 @@ impl Update {
 
 impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SETTINGS> {
     /// Compares the firmware that is wished for with the one that is there, and begins or ends the way.
+    #[inline(never)]
     pub(super) fn reconcile_firmware(&mut self) {
         let Some(update) = &mut self.update else { return };
         let before = update.job.is_some();
@@ -244,34 +245,44 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
 
     /// Sets out for an image: the one in the other slot, if that is it, or else for block 0. Without a
     /// connection its trial could not end well.
+    #[inline(never)]
     fn begin(&mut self, wish: DesiredFirmware) {
         if !self.session.is_connected() {
             return;
         }
-        let reused = self.reuse(wish);
+        let reusable = self.reusable(&wish);
         let credit = self.config.window_blocks;
         if let Some(update) = &mut self.update {
             let slot = update.free_slot();
-            let fetched = || Job::new(wish, slot, Step::Manifest(Window::new(credit.min(1))));
-            update.job = Some(reused.unwrap_or_else(fetched));
+            update.job = Some(Job::new(wish, slot, Step::Manifest(Window::new(credit.min(1)))));
             self.reported.post();
+        }
+        if let Some(image) = reusable {
+            self.reuse(image);
         }
     }
 
-    /// The way to the image that is complete in the other slot; `None` if it is not the one, or not
+    /// The image that is complete in the other slot; `None` if it is not the one that is wished for, or not
     /// acceptable as it is: what is served now under its name may be.
-    fn reuse(&mut self, wish: DesiredFirmware) -> Option<Job> {
-        let target = self.target();
-        let keys = self.boot_keys();
-        let update = self.update.as_ref().filter(|update| update.other == Some(wish.image))?;
-        let slot = update.free_slot();
+    #[inline(never)]
+    fn reusable(&mut self, wish: &DesiredFirmware) -> Option<Image> {
+        let is_wished = |other: Firmware| other.image == wish.image;
+        let update = self.update.as_ref().filter(|update| update.other.is_some_and(is_wished))?;
+        let (slot, target, keys) = (update.free_slot(), self.target(), self.boot_keys());
         let (flash, layout) = self.platform.firmware()?;
-        let header = read_header(flash, &layout, slot).ok()??;
-        let firmware = keys.judge(&target, header.as_ref()).ok()?;
-        let hashing = Hashing::new(layout.image(slot), firmware.size);
-        let mut job = Job::new(wish, slot, Step::HashImage { firmware, hashing });
+        find_image(flash, &layout, &keys, &target, slot)
+    }
+
+    /// Lets the way to the wish begin with this image; if that fails it is fetched.
+    #[inline(never)]
+    fn reuse(&mut self, image: Image) -> Option<()> {
+        let job = self.update.as_mut()?.job.as_mut()?;
+        let (flash, layout) = self.platform.firmware()?;
+        let header = read_header(flash, &layout, image.slot).ok()??;
         job.keep_manifest(header.as_ref())?;
-        Some(job)
+        let Image { slot, firmware } = image;
+        job.step = Step::HashImage { firmware, hashing: Hashing::new(layout.image(slot), firmware.size) };
+        Some(())
     }
 
     /// What an image must be to run here.
@@ -291,6 +302,7 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
     }
 
     /// Ends the way to the wish for this reason; what may be the transfer's fault is fetched once more.
+    #[inline(never)]
     fn fail_job(&mut self, reason: Reason) {
         let credit = self.config.window_blocks;
         let Some(update) = &mut self.update else { return };

@@ -218,12 +218,12 @@ fn a_download_that_is_killed_again_and_again_goes_on_where_it_was() {
         fleet.wait_for_blocks(until);
         agent.kill(Signal::SIGKILL);
     }
-    let agent = Supervised::start(fleet.agent_command("watchdog_s = 2\n"));
+    let agent = Supervised::start(fleet.agent_command("watchdog_s = 10\n"));
     let trial = fleet.wait_for_firmware(&wish, FirmwareState::Trial);
     fleet.desire_firmware(2, DesiredFirmware { confirm: trial.since, ..wish });
     fleet.wait_for_firmware(&wish, FirmwareState::Confirmed);
     // One a second, for longer than the watchdog waits: it is renewed.
-    for _ in 0..4 {
+    for _ in 0..12 {
         fleet.wait_for(|topic, _| topic == Up::Heartbeat);
     }
     assert_eq!(agent.ends(), []);

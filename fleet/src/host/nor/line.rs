@@ -19,11 +19,16 @@ const READ_BYTES: usize = 16 * 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// Answers over whatever connects to `listener`, one after the other, until the board needs more than an
-/// answer.
-pub(in crate::host) async fn attend(device: &DeviceId, listener: &UnixListener, chip: &mut Chip) -> Demand {
+/// answer. Whenever it asks for something `heard` is called.
+pub(in crate::host) async fn attend(
+    device: &DeviceId,
+    listener: &UnixListener,
+    chip: &mut Chip,
+    mut heard: impl FnMut(),
+) -> Demand {
     loop {
         match listener.accept().await {
-            Ok((line, _)) => match serve(&line, chip).await {
+            Ok((line, _)) => match serve(&line, chip, &mut heard).await {
                 Ok(demand) => return demand,
                 Err(error) => tracing::debug!(%device, %error, "the line of a flash chip ended"),
             },
@@ -35,7 +40,7 @@ pub(in crate::host) async fn attend(device: &DeviceId, listener: &UnixListener, 
     }
 }
 
-async fn serve(line: &UnixStream, chip: &mut Chip) -> io::Result<Demand> {
+async fn serve(line: &UnixStream, chip: &mut Chip, heard: &mut impl FnMut()) -> io::Result<Demand> {
     let mut frames = Frames::new();
     let mut input = vec![0; READ_BYTES];
     let mut output = Vec::new();
@@ -47,6 +52,7 @@ async fn serve(line: &UnixStream, chip: &mut Chip) -> io::Result<Demand> {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
             Err(error) => return Err(error),
         };
+        heard();
         for byte in &input[..len] {
             let Some(body) = frames.push(*byte) else { continue };
             if let Some(demand) = answer(chip, body, &mut output) {

@@ -213,7 +213,7 @@ async fn requests_are_answered_in_their_order_and_damaged_ones_not_at_all() {
         line.write_all(last).await.expect("written");
         answers
     };
-    let (answers, demand) = tokio::join!(client, attend(&id, &listener, &mut chip));
+    let (answers, demand) = tokio::join!(client, attend(&id, &listener, &mut chip, || {}));
     let sizes = [SIZE, SECTOR].map(u32::to_le_bytes).concat();
     let expected =
         [(0, Ok(vec![])), (1, Ok(b"abc\xff".to_vec())), (2, Err(Fault::Misaligned)), (3, Ok(sizes))];

@@ -127,7 +127,7 @@ impl Fleet {
     /// A rollout as it is shown.
     fn shown(&self, now: Time, row: &RolloutRow, with_devices: bool) -> Result<api::Rollout, Problem> {
         let rollout = &row.rollout;
-        let view = self.scene(rollout).map_err(internal)?.view;
+        let view = self.scene(now, rollout).map_err(internal)?.view;
         let progress = Progress::of(now, &view, rollout);
         let standing = progress.hold.map_or_else(|| progress.phase.to_string(), |hold| hold.to_string());
         Ok(api::Rollout {

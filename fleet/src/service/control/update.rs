@@ -30,7 +30,7 @@ impl Fleet {
             if !deploy.force && is_settled(record, &firmware) {
                 return Ok(unchanged(record));
             }
-            let patch = self.patch_for(record, &firmware).filter(|_| deploy.delta);
+            let patch = self.patch_for(now, record, &firmware).filter(|_| deploy.delta);
             let what =
                 patch.map_or(String::new(), |patch| format!(", as a patch of {} bytes", patch.size_bytes));
             let reason = format!("version {} was requested to run{what}", firmware.version);
@@ -82,14 +82,14 @@ impl Fleet {
         })
     }
 
-    pub(super) fn firmware_clear(&self, to: &Selector) -> Result<Outcome, Problem> {
+    pub(super) fn firmware_clear(&self, now: Time, to: &Selector) -> Result<Outcome, Problem> {
         self.for_each(to, ("cleared", false), |change, record| {
             let Some(wish) = record.firmware.as_ref().filter(|_| has_given_up(record)) else {
                 return Ok(unchanged(record));
             };
             let firmware = self.named(&wish.name, Some(&wish.version)).map_err(|problem| problem.message)?;
             let reason = format!("version {} is to be tried again", wish.version);
-            let patch = wish.patch.and_then(|_| self.patch_for(record, &firmware));
+            let patch = wish.patch.and_then(|_| self.patch_for(now, record, &firmware));
             Ok(self.desire_firmware(change, record, Some((&firmware, patch)), "firmware-deployed", reason))
         })
     }

@@ -2,13 +2,13 @@
 
 use wasmbed_plan::{
     Time,
-    rollout::{Action, DeviceState, Failure, Hold, Phase, Progress},
+    rollout::{Action, DeviceState, Hold, Phase, Progress},
 };
 use wasmbed_wire::{DeviceId, Digest};
 
 use super::view::Scene;
 use crate::{
-    service::{change::Change, devices::reason_text, fleet::Fleet},
+    service::{change::Change, failure_text, fleet::Fleet},
     store::{NewEvent, RolloutRow, Severity},
 };
 
@@ -17,6 +17,7 @@ const TELL_PERCENT: u8 = 5;
 
 /// A step being put together.
 struct Step<'s> {
+    now: Time,
     fleet: &'s Fleet,
     scene: &'s Scene,
     row: RolloutRow,
@@ -26,7 +27,7 @@ struct Step<'s> {
 impl Fleet {
     /// Everything these actions change. Nothing if there are none and no progress worth telling.
     pub(super) fn step(&self, now: Time, scene: &Scene, row: &RolloutRow, actions: &[Action]) -> Change {
-        let mut step = Step { fleet: self, scene, row: row.clone(), change: Change::default() };
+        let mut step = Step { now, fleet: self, scene, row: row.clone(), change: Change::default() };
         for action in actions {
             step.row.rollout.record(now, action);
             step.take(action);
@@ -63,7 +64,7 @@ impl Step<'_> {
     fn start(&mut self, id: &DeviceId) {
         let (fleet, scene) = (self.fleet, self.scene);
         let (Some(record), Some(firmware)) = (fleet.records.get(id), &scene.firmware) else { return };
-        let patch = fleet.patch_for(record, firmware);
+        let patch = fleet.patch_for(self.now, record, firmware);
         let what = patch.map_or(String::new(), |patch| format!(", as a patch of {} bytes", patch.size_bytes));
         let reason = format!("rollout {} brings version {}{what}", self.row.number(), firmware.version);
         let wanted = Some((firmware, patch));
@@ -96,7 +97,7 @@ impl Step<'_> {
         let version = before.map_or("?", |before| before.version.as_str());
         let reason =
             format!("rollout {} is rolled back: version {version} is wanted again", self.row.number());
-        let wanted = before.map(|before| (before, fleet.patch_for(record, before)));
+        let wanted = before.map(|before| (before, fleet.patch_for(self.now, record, before)));
         fleet.desire_firmware(&mut self.change, record, wanted, "firmware-deployed", reason);
         self.mark_last();
     }
@@ -115,7 +116,7 @@ impl Step<'_> {
 
     fn tell_failure(&mut self, device: DeviceId, to: DeviceState) {
         if let DeviceState::Failed { failure, .. } = to {
-            let event = event(&self.row, Severity::Warning, "rollout-device-failed", why(&failure));
+            let event = event(&self.row, Severity::Warning, "rollout-device-failed", failure_text(&failure));
             self.change.events.push(event.device(device));
         }
     }
@@ -149,14 +150,6 @@ pub(in crate::service) fn event(
 ) -> NewEvent {
     let reason = format!("rollout {}: {reason}", row.number());
     NewEvent::new(severity, kind, reason).firmware(row.rollout.spec().firmware.name).rollout(row.number())
-}
-
-/// Why a device failed, with its own reason.
-fn why(failure: &Failure) -> String {
-    match failure.reason() {
-        Some(reason) => format!("{failure} ({})", reason_text(reason)),
-        None => failure.to_string(),
-    }
 }
 
 const fn phase_kind(phase: Phase) -> &'static str {

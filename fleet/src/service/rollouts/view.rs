@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use wasmbed_plan::rollout::{Facts, Report, Rollout, View};
+use wasmbed_plan::{
+    Time,
+    rollout::{Facts, Report, Rollout, View},
+};
 use wasmbed_wire::Digest;
 
 use crate::{
@@ -24,32 +27,33 @@ pub(in crate::service) struct Scene {
 }
 
 impl Fleet {
-    pub(in crate::service) fn scene(&self, rollout: &Rollout) -> Result<Scene, StoreError> {
+    pub(in crate::service) fn scene(&self, now: Time, rollout: &Rollout) -> Result<Scene, StoreError> {
         let known = self.store.firmware()?;
         let spec = &rollout.spec().firmware;
         let is_meant = |row: &&FirmwareRow| {
             row.name == spec.name && row.version == spec.version && row.digest == spec.image
         };
         let firmware = known.iter().find(is_meant).cloned();
-        let mut patches = BTreeMap::new();
+        let mut patches = self.may_patch(now).then(BTreeMap::new);
         let mut devices = BTreeMap::new();
         for id in rollout.devices().keys() {
             let Some(record) = self.records.get(id) else { continue };
             let mut facts = facts(&known, record);
             if let Some(firmware) = &firmware {
                 facts.fits = record.takes(firmware).is_ok();
-                facts.transfer_bytes = self.transfer_bytes(&known, &mut patches, record, firmware)?;
+                facts.transfer_bytes = self.transfer_bytes(&known, patches.as_mut(), record, firmware)?;
             }
             devices.insert(*id, facts);
         }
         Ok(Scene { view: View { link: self.view.link, devices }, known, firmware })
     }
 
-    /// What a device would have to fetch. `patches` are those looked up so far, by the image they start from.
+    /// What a device would have to fetch. `patches` are those looked up so far, by the image they start from; none
+    /// if devices would not believe them.
     fn transfer_bytes(
         &self,
         known: &[FirmwareRow],
-        patches: &mut BTreeMap<Digest, Option<PatchRow>>,
+        patches: Option<&mut BTreeMap<Digest, Option<PatchRow>>>,
         record: &Record,
         firmware: &FirmwareRow,
     ) -> Result<u64, StoreError> {
@@ -61,9 +65,8 @@ impl Fleet {
             return Ok(0);
         }
         let whole = u64::from(firmware.size_bytes);
-        let Some(base) = record.patch_base(firmware).filter(|base| is_base(known, base, firmware)) else {
-            return Ok(whole);
-        };
+        let base = record.patch_base(firmware).filter(|base| is_base(known, base, firmware));
+        let (Some(base), Some(patches)) = (base, patches) else { return Ok(whole) };
         let patch = match patches.get(&base) {
             Some(patch) => *patch,
             None => {

@@ -2,6 +2,7 @@
 
 mod control;
 mod faults;
+mod firmware;
 mod mosquitto;
 mod supervision;
 mod up;

@@ -40,7 +40,7 @@ fn up_once_fails_when_a_device_does_not_come_up() -> Result<()> {
     let output = command.args(["--devices", "netduino2=1", "--once", "--timeout", "5"]).output()?;
     assert!(!output.status.success());
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("netduino2.elf"), "{said}");
+    assert!(said.contains("netduino2-boot.elf"), "{said}");
     Ok(())
 }
 

@@ -9,7 +9,7 @@ impl Update {
     pub(in crate::agent) fn slots(&self) -> FirmwareSlots {
         FirmwareSlots {
             running: self.running.map(|running| running.firmware.image),
-            other: self.other,
+            other: self.other.map(|other| other.image),
             image_bytes: self.layout.image_bytes,
             patch_bytes: self.layout.patch.bytes,
             counter: self.record.counter,

@@ -7,7 +7,7 @@
 use wasmbed_update::{Record, Standing};
 use wasmbed_wire::{manifest, message::Reason};
 
-use super::{Agent, Image, Update, find_image};
+use super::{Agent, Update};
 use crate::{Instant, Platform};
 
 /// How long the image before looks for the broker until the broker is to blame, in milliseconds.
@@ -113,6 +113,7 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
 
     /// Ends the trial if the fleet has confirmed it or wants something else; whether there was one to look
     /// after, and nothing else is to be begun.
+    #[inline(never)]
     pub(super) fn conclude_trial(&mut self) -> bool {
         let Some(update) = &self.update else { return false };
         let (Some(trial), Some(running)) = (update.trial, update.running) else { return false };
@@ -129,27 +130,22 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
         };
         if wish.confirm.zip(trial.since).is_some_and(|(confirm, since)| confirm >= since) {
             record.confirm(&running.firmware.image, running.firmware.counter);
-            if self.save_record(record).is_ok() {
-                self.confirmed(running);
+            let counter = record.counter;
+            if self.save_record(record).is_ok()
+                && let Some(update) = &mut self.update
+            {
+                update.trial = None;
+                // With a higher counter the image before is none to go back to.
+                update.other = update.other.filter(|other| other.counter >= counter);
+                self.info.post();
+                self.reported.post();
             }
         }
         true
     }
 
-    fn confirmed(&mut self, running: Image) {
-        let (target, keys) = (self.target(), self.boot_keys());
-        let Some((flash, layout)) = self.platform.firmware() else { return };
-        // With a higher counter the image before is none to go back to.
-        let other = find_image(flash, &layout, &keys, &target, running.slot.other());
-        if let Some(update) = &mut self.update {
-            update.trial = None;
-            update.other = other.map(|other| other.firmware.image);
-            self.info.post();
-            self.reported.post();
-        }
-    }
-
     /// The image in trial did not prove itself: back to the one before.
+    #[inline(never)]
     fn give_up(&mut self, reason: Reason) {
         let Some(update) = &mut self.update else { return };
         let (Some(running), Some(trial)) = (update.running, &mut update.trial) else { return };

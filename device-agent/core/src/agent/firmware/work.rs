@@ -35,6 +35,7 @@ impl Update {
 
 impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SETTINGS> {
     /// Does one piece of work.
+    #[inline(never)]
     pub(in crate::agent) fn work(&mut self) {
         let credit = self.config.window_blocks;
         let Some(update) = &mut self.update else { return };
@@ -107,7 +108,7 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
             record.save(flash, &layout).map_err(reason)?;
         }
         update.record = record;
-        update.other = Some(firmware.image);
+        update.other = Some(firmware);
         self.set_step(Step::Armed);
         self.restart_into();
         Ok(())

@@ -16,8 +16,11 @@ use std::env;
 
 use anyhow::{Result, bail};
 
+/// A part of the benchmark and its name.
+type Part = (&'static str, fn() -> Result<()>);
+
 /// What is measured, in this order.
-const PARTS: [(&str, fn() -> Result<()>); 4] =
+const PARTS: [Part; 4] =
     [("sizes", sizes::print), ("boards", update::boards), ("linux", wire::linux), ("swarm", swarm::print)];
 
 fn main() -> Result<()> {

@@ -70,7 +70,7 @@ fn measure(devices: usize) -> Result<()> {
 /// Registers simulated devices, signs what they are made with, and waits until they are online.
 pub(crate) fn start(fleet: &Fleet, kind: Kind, image: &std::path::Path, devices: usize) -> Result<Swarm> {
     let signed = fleet.dir().join("factory.wbfw");
-    fleet.sign_firmware(image, kind.board.as_str(), FACTORY_VERSION, &signed)?;
+    fleet.sign(image, kind.board.as_str(), FACTORY_VERSION, &fleet.service_key(), &signed, &[])?;
     let file = FirmwareFile::parse(fs::read(&signed)?.into())?;
     let key = fs::read_to_string(fleet.dir().join("service/signing.key"))?;
     let mut members = Vec::new();

@@ -90,7 +90,8 @@ fn raw_speed(fleet: &Fleet, block_bytes: usize) -> Result<f64> {
     // The broker keeps little of what devices do not take in time; these clients are no devices.
     let topic = format!("{DEFAULT_PREFIX}/v1/_fleet/raw");
     let (broker, reader) = (Broker(fleet.broker()), password("operator/default")?);
-    let observer = Observer::open(broker, "raw-reader", ("_operator", &reader), &[topic.clone()])?;
+    let observer =
+        Observer::open(broker, "raw-reader", ("_operator", &reader), std::slice::from_ref(&topic))?;
     let taken = Arc::new((AtomicU64::new(0), Notify::new()));
     let (writer, password) = (Arc::clone(&taken), password("service/default")?);
     let writer = thread::spawn(move || write(broker, &password, &topic, block_bytes, blocks, &writer));

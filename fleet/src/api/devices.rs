@@ -1,0 +1,185 @@
+//! What is asked and answered about devices.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use wasmbed_plan::Stage;
+use wasmbed_wire::{
+    BoardName, DeviceId, HostId, RuntimeId,
+    limits::Class,
+    message::{LinkCounters, ResetCause, Status},
+};
+
+use super::{DeviceModule, FirmwareKnown, FirmwareReport, FirmwareSlots, Selector};
+use crate::host_api::{Power, ReportedDevice};
+
+/// Which devices to list.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DeviceList {
+    /// Only these; all if absent.
+    pub to: Option<Selector>,
+}
+
+/// A device to register. Registering it again with the same fields changes nothing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeviceAdd {
+    /// Its id.
+    pub device: DeviceId,
+    /// Its board.
+    pub board: BoardName,
+    /// Who runs it, if it is emulated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostId>,
+    /// Free words to select it by; keys and values of `[A-Za-z0-9._-]{1,63}`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Which log lines to list.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeviceLogs {
+    /// Of which device.
+    pub device: DeviceId,
+    /// At most this many, the latest ones; 100 if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+}
+
+/// One device.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Device {
+    /// Its id.
+    pub id: DeviceId,
+    /// Its board.
+    pub board: BoardName,
+    /// Its class.
+    pub class: Class,
+    /// Who runs it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostId>,
+    /// Free words to select it by.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Whether it should run.
+    pub power: Power,
+    /// `online`, `updating` or `offline` as it says itself; absent before it said anything.
+    #[serde(default)]
+    pub status: Option<Status>,
+    /// How well it is.
+    pub health: Health,
+    /// What it is.
+    #[serde(default)]
+    pub info: Option<DeviceInfo>,
+    /// Its last heartbeat.
+    #[serde(default)]
+    pub heartbeat: Option<Heartbeat>,
+    /// When it last gave a sign of life, in milliseconds of Unix time.
+    #[serde(default)]
+    pub seen_ms: Option<u64>,
+    /// Revisions of its desired state.
+    pub revision: Revision,
+    /// What it should run and what it runs.
+    pub modules: Vec<DeviceModule>,
+    /// The firmware it should run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firmware: Option<FirmwareKnown>,
+    /// How far it is with that or another firmware, as it said last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firmware_report: Option<FirmwareReport>,
+    /// Its process, as its host says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<ReportedDevice>,
+}
+
+impl Device {
+    /// Whether it is connected and gives signs of life.
+    pub fn is_online(&self) -> bool {
+        self.status == Some(Status::Online) && self.health.stage == Stage::Healthy
+    }
+}
+
+/// Where a device stands on the health ladder.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Health {
+    /// The rung.
+    pub stage: Stage,
+    /// Since when, in milliseconds of Unix time.
+    pub since_ms: u64,
+    /// Restarts since it was last healthy for long.
+    pub attempts: u32,
+}
+
+/// Revisions of a desired state.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Revision {
+    /// The last one.
+    pub desired: u64,
+    /// The last one the device accepted.
+    pub reported: Option<u64>,
+}
+
+/// What a device is, from `up/info`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DeviceInfo {
+    /// Its version of the contract.
+    pub protocol: u8,
+    /// Its board.
+    pub board: BoardName,
+    /// Its class.
+    pub class: Class,
+    /// Version of its firmware.
+    pub firmware: String,
+    /// The runtime ABI it loads.
+    pub runtime: RuntimeId,
+    /// Why it last started.
+    pub reset: ResetCause,
+    /// How many modules it can hold.
+    pub slots: u8,
+    /// Largest module payload, in bytes.
+    pub slot_bytes: u32,
+    /// Largest block it accepts, in bytes.
+    pub block_bytes: u16,
+    /// RAM for modules and agent together, in bytes; 0 where it is not fixed.
+    pub heap_bytes: u32,
+    /// Its firmware slots; absent where its firmware cannot be replaced from here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firmware_slots: Option<FirmwareSlots>,
+}
+
+/// A device's last heartbeat.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// Rises with every connect.
+    pub boot: u32,
+    /// Rises with every heartbeat of a connect.
+    pub seq: u32,
+    /// Since the device started, in milliseconds.
+    pub uptime_ms: u64,
+    /// Memory in use, in bytes.
+    pub heap_used: u32,
+    /// Most memory that was ever in use, in bytes.
+    pub heap_peak: u32,
+    /// Stack never touched, in bytes; 0 where it is not measured.
+    pub stack_free: u32,
+    /// Modules running.
+    pub running: u8,
+    /// Serial link counters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<LinkCounters>,
+    /// The slowest module call since the heartbeat before, in microseconds.
+    pub slowest_call_us: u32,
+}
+
+/// One line a device said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// When the service got it, in milliseconds of Unix time.
+    pub at_ms: u64,
+    /// `error`, `warn`, `info` or `debug` from the device, `console` from its host.
+    pub source: String,
+    /// The line.
+    pub text: String,
+}

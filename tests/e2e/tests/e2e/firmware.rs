@@ -1,0 +1,248 @@
+//! Firmware that is replaced over MQTT, on boards in QEMU.
+
+use std::{
+    io::{BufRead, BufReader},
+    process::{Child, Stdio},
+    sync::mpsc::{Receiver, channel},
+    thread,
+};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+use wasmbed_e2e::{BrokerKind, FACTORY_VERSION, Fleet, Limit, module, variant};
+
+const BOARDS: &[(&str, &str)] = &[("n2-1", "netduino2"), ("rv-1", "rv32-virt")];
+const ONE: &[(&str, &str)] = &[("n2-1", "netduino2")];
+/// An image may take long to be sent over an emulated serial line.
+const UPDATE: Limit = Limit::seconds(120);
+
+/// Deploys a version and waits until it is confirmed.
+fn deploy(fleet: &Fleet, board: &str, version: &str, options: &[&str]) -> Result<()> {
+    let (firmware, to) = (format!("{board}@{version}"), format!("board={board}"));
+    let mut arguments = vec!["firmware", "deploy", &firmware, "--to", &to, "--wait", "--timeout", "240"];
+    arguments.extend(options);
+    fleet.cli(&arguments).map(drop)
+}
+
+/// How many events of a device are of this kind.
+fn count(fleet: &Fleet, id: &str, kind: &str) -> Result<usize> {
+    Ok(fleet.events(id)?.iter().filter(|event| event["kind"] == kind).count())
+}
+
+/// Messages that come while this lives, as hexadecimal text.
+struct Listener {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Listener {
+    fn start(fleet: &Fleet, topic: &str) -> Result<Self> {
+        let mut command = fleet.mosquitto("mosquitto_sub")?;
+        // What is retained there tells when the subscription stands.
+        command.args(["-F", "%x", "-t", topic, "-t", "wasmbed/v1/_fleet/state"]);
+        let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start mosquitto_sub")?;
+        let stdout = child.stdout.take().context("no output of mosquitto_sub")?;
+        let (sender, lines) = channel();
+        thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        lines.recv_timeout(std::time::Duration::from_secs(20)).context("nothing retained")?;
+        Ok(Listener { child, lines })
+    }
+
+    /// How many of them hold this.
+    fn heard(&self, hex: &str) -> usize {
+        self.lines.try_iter().filter(|line| line.contains(hex)).count()
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_board_is_updated_and_rolled_back() -> Result<()> {
+    let fleet = Fleet::start_with(BrokerKind::Embedded, BOARDS)?;
+    fleet.cli(&["module", "push", &module("thermo")?.to_string_lossy(), "--version", "1.0.0"])?;
+    fleet.cli(&["deploy", "thermo", "--to", "all", "--wait"])?;
+    for (id, board) in BOARDS {
+        fleet.push_variant(board, "variant-note", "0.2.0", &[])?;
+        fleet.wait_version(id, FACTORY_VERSION, Limit::seconds(20))?;
+
+        deploy(&fleet, board, "0.2.0", &[])?;
+        fleet.wait_version(id, "0.2.0", UPDATE)?;
+        fleet.wait_event(id, "firmware-downloading", &["100 %", "of a patch"], Limit::seconds(5))?;
+        for kind in ["firmware-staged", "firmware-trial", "firmware-confirmed"] {
+            fleet.wait_event(id, kind, &["0.2.0"], Limit::seconds(5))?;
+        }
+        fleet.wait_running(id, "thermo", Limit::seconds(20))?;
+
+        // Back without a download: no block of it is asked for, whatever modules do.
+        let factory = fleet.cli(&["firmware", "show", &format!("{board}@{FACTORY_VERSION}"), "--json"])?;
+        let artifact = factory["artifact"].as_str().context("no artifact")?;
+        let listener = Listener::start(&fleet, &format!("wasmbed/v1/{id}/up/get"))?;
+        fleet.cli(&["firmware", "rollback", "--to", id, "--wait", "--timeout", "240"])?;
+        fleet.wait_version(id, FACTORY_VERSION, UPDATE)?;
+        fleet.wait_running(id, "thermo", Limit::seconds(20))?;
+        assert_eq!(listener.heard(artifact), 0, "{id} fetched blocks to roll back");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_board_is_updated_by_a_whole_image() -> Result<()> {
+    let fleet = Fleet::start_with(BrokerKind::Embedded, BOARDS)?;
+    for (id, board) in BOARDS {
+        let pushed = fleet.push_variant(board, "variant-note", "0.2.0", &[])?;
+        deploy(&fleet, board, "0.2.0", &["--no-delta"])?;
+        fleet.wait_version(id, "0.2.0", UPDATE)?;
+        let size = format!("{} bytes", pushed["size_bytes"]);
+        fleet.wait_event(id, "firmware-downloading", &["100 %", &size], Limit::seconds(5))?;
+    }
+    Ok(())
+}
+
+/// Deploys an image that does not prove itself: the board comes back and says why, and does not try it
+/// again until it is told to.
+fn comes_back(fleet: &Fleet, id: &str, board: &str, fault: &str, version: &str, reason: &str) -> Result<()> {
+    fleet.push_variant(board, fault, version, &["--tries", "1", "--confirm-s", "5"])?;
+    let firmware = format!("{board}@{version}");
+    let refusal =
+        fleet.cli_fails(&["firmware", "deploy", &firmware, "--to", id, "--wait", "--timeout", "240"])?;
+    assert!(refusal.contains(reason), "expected {reason:?} in: {refusal}");
+    fleet.wait_online(id)?;
+    let status = fleet.firmware(id)?;
+    assert_eq!(status["running"]["version"], FACTORY_VERSION, "{status:#}");
+    assert_eq!(status["state"], "reverted", "{status:#}");
+    fleet.wait_event(id, "firmware-reverted", &[reason], Limit::seconds(10))?;
+
+    // A restart is no reason to try again.
+    let trials = count(fleet, id, "firmware-reverted")?;
+    let pid = fleet.pid(id)?;
+    fleet.cli(&["device", "restart", id])?;
+    fleet.wait(&format!("{id} in another process"), Limit::seconds(20), || {
+        Ok(fleet.pid(id).is_ok_and(|now| now != pid))
+    })?;
+    fleet.wait_online(id)?;
+    fleet.wait_fresh_heartbeat(id, Limit::seconds(20))?;
+    assert_eq!(fleet.firmware(id)?["running"]["version"], FACTORY_VERSION);
+    assert_eq!(count(fleet, id, "firmware-reverted")?, trials, "{id} tried it again");
+
+    // Told to, it does, with the same outcome.
+    let refusal = fleet.cli_fails(&["firmware", "clear", "--to", id, "--wait", "--timeout", "240"])?;
+    assert!(refusal.contains(reason), "expected {reason:?} in: {refusal}");
+    assert_eq!(count(fleet, id, "firmware-reverted")?, trials + 1);
+    Ok(())
+}
+
+#[test]
+fn an_image_that_panics_is_given_up() -> Result<()> {
+    let fleet = Fleet::start_with(BrokerKind::Embedded, BOARDS)?;
+    for (id, board) in BOARDS {
+        comes_back(&fleet, id, board, "fault-panic", "0.3.0", "it crashed in its trial")?;
+    }
+    Ok(())
+}
+
+#[test]
+fn an_image_that_hangs_is_given_up() -> Result<()> {
+    let fleet = Fleet::start_with(BrokerKind::Embedded, ONE)?;
+    comes_back(&fleet, "n2-1", "netduino2", "fault-hang", "0.3.0", "it hung in its trial")
+}
+
+#[test]
+fn an_image_that_does_not_reach_the_broker_is_given_up() -> Result<()> {
+    let fleet = Fleet::start_with(BrokerKind::Embedded, ONE)?;
+    comes_back(&fleet, "n2-1", "netduino2", "fault-mute", "0.3.0", "it did not reach the broker")
+}
+
+#[test]
+fn an_update_survives_the_end_of_the_broker_and_of_the_service() -> Result<()> {
+    let mut fleet = Fleet::start_with(BrokerKind::Embedded, ONE)?;
+    fleet.push_variant("netduino2", "variant-note", "0.2.0", &[])?;
+    fleet.cli(&["firmware", "deploy", "netduino2@0.2.0", "--to", "n2-1", "--no-delta"])?;
+    let loading = |fleet: &Fleet, percent: u64| {
+        fleet.wait(&format!("{percent} % of the image"), UPDATE, || {
+            let status = fleet.firmware("n2-1")?;
+            Ok(status["progress"].as_u64().is_some_and(|progress| progress >= percent))
+        })
+    };
+    loading(&fleet, 10)?;
+    fleet.kill_broker()?;
+    fleet.start_broker()?;
+    loading(&fleet, 40)?;
+    fleet.kill_service()?;
+    fleet.start_service()?;
+    fleet.wait_version("n2-1", "0.2.0", UPDATE)
+}
+
+#[test]
+fn what_must_not_run_is_refused_with_the_reason() -> Result<()> {
+    let fleet = Fleet::start_with(BrokerKind::Embedded, ONE)?;
+    fleet.add_idle("rv-9", "rv32-virt")?;
+    let firmware = fleet.push_variant("netduino2", "variant-note", "0.2.0", &["--counter", "3"])?;
+    assert_eq!(firmware["counter"], 3);
+
+    let refusal = fleet.cli_fails(&["firmware", "deploy", "netduino2@0.2.0", "--to", "rv-9"])?;
+    assert!(refusal.contains("rv32-virt") && refusal.contains("netduino2"), "{refusal}");
+
+    // A key that nobody trusts, and bytes that were not signed.
+    let (key, signed) = (fleet.dir().join("stranger.key"), fleet.dir().join("forged.wbfw"));
+    fleet.cli(&["keys", "create", "stranger", "--out", &key.to_string_lossy()])?;
+    let elf = variant("netduino2", "variant-note")?;
+    fleet.sign(&elf, "netduino2", "0.2.1", &key, &signed, &[])?;
+    let refusal = fleet.cli_fails(&["firmware", "push", &signed.to_string_lossy()])?;
+    assert!(refusal.contains("trust"), "{refusal}");
+    fleet.sign(&elf, "netduino2", "0.2.1", &fleet.service_key(), &signed, &[])?;
+    let mut bytes = std::fs::read(&signed)?;
+    *bytes.last_mut().context("an empty file")? ^= 1;
+    std::fs::write(&signed, bytes)?;
+    let refusal = fleet.cli_fails(&["firmware", "push", &signed.to_string_lossy()])?;
+    assert!(refusal.contains("SHA-256") || refusal.contains("digest"), "{refusal}");
+
+    // Once a counter is confirmed, nothing below it runs again.
+    deploy(&fleet, "netduino2", "0.2.0", &[])?;
+    let older = format!("netduino2@{FACTORY_VERSION}");
+    let refusal = fleet.cli_fails(&["firmware", "deploy", &older, "--to", "n2-1"])?;
+    assert!(refusal.contains("security counter"), "{refusal}");
+    Ok(())
+}
+
+#[test]
+fn a_board_without_a_good_image_fetches_the_one_it_should_run() -> Result<()> {
+    let fleet = Fleet::start_with(BrokerKind::Embedded, BOARDS)?;
+    for (id, board) in BOARDS {
+        fleet.push_variant(board, "variant-note", "0.2.0", &[])?;
+        deploy(&fleet, board, "0.2.0", &[])?;
+        fleet.cli(&["device", "stop", id])?;
+        fleet.wait(&format!("{id} without a process"), Limit::seconds(20), || Ok(fleet.pid(id).is_err()))?;
+        fleet.damage_slots(id, board)?;
+        fleet.cli(&["device", "start", id])?;
+        fleet.wait_version(id, "0.2.0", UPDATE)?;
+        let status: Value = fleet.firmware(id)?;
+        assert_eq!(status["state"], "confirmed", "{status:#}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_release_key_may_be_kept_elsewhere() -> Result<()> {
+    let fleet = Fleet::start_with(BrokerKind::Embedded, ONE)?;
+    let (key, signed) = (fleet.dir().join("release.key"), fleet.dir().join("release.wbfw"));
+    let created = fleet.cli(&["keys", "create", "release", "--out", &key.to_string_lossy(), "--json"])?;
+    let public = created["key"].as_str().context("no public key")?;
+    fleet.cli(&["keys", "add", "release", public, "--roles", "firmware"])?;
+    fleet.sign(&variant("netduino2", "variant-note")?, "netduino2", "0.2.0", &key, &signed, &[])?;
+    let pushed = fleet.push(&signed)?;
+    assert_eq!(pushed["key_name"], "release", "{pushed:#}");
+    deploy(&fleet, "netduino2", "0.2.0", &[])?;
+    fleet.wait_version("n2-1", "0.2.0", UPDATE)
+}
