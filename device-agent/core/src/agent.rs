@@ -108,6 +108,9 @@ enum Leave {
 }
 
 impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SETTINGS> {
+    /// What it always holds for updates of its firmware, in bytes.
+    pub const UPDATE_BYTES: usize = size_of::<Option<Update>>();
+
     /// An agent that has just started. Modules kept by the store are verified and started again
     /// without waiting for a connection.
     pub fn new(platform: P, config: Config) -> Self {

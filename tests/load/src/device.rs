@@ -161,7 +161,7 @@ impl Device {
         if let Some(Down::Block(_)) = Down::parse(topic)
             && let Ok(block) = minicbor::decode::<Block<'_>>(payload)
         {
-            lock(&self.report).block(block.bytes.len());
+            lock(&self.report).block(block.index, block.bytes.len());
         }
         // What changes nothing is nobody's mistake: blocks come twice, states come again.
         let _ = self.agent.on_message(now, topic, payload);

@@ -18,6 +18,7 @@ mod swarm;
 
 pub use kind::{Factory, Kind};
 pub use observer::{Message, Observer};
-pub use report::{Change, Report};
+pub use platform::UPDATE_BYTES;
+pub use report::{Change, Pieces, Report};
 pub use session::Broker;
 pub use swarm::{Member, Plan, Swarm};

@@ -26,6 +26,9 @@ const KEEP_ALIVE_S: u16 = 20;
 
 pub(crate) type SimulatedAgent = Agent<Simulated, SLOTS>;
 
+/// What an agent always holds for updates on a 64-bit machine, in bytes; on a smaller one it is no more.
+pub const UPDATE_BYTES: usize = SimulatedAgent::UPDATE_BYTES;
+
 /// What survives a restart.
 pub(crate) struct Memory {
     pub(crate) flash: Nor,

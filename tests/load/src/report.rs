@@ -22,12 +22,25 @@ pub struct Report {
     pub blocks: u64,
     /// The bytes in them.
     pub block_bytes: u64,
+    /// When the first and the last block of a payload came, and how many bytes came after the first.
+    pub pieces: Option<Pieces>,
     /// What it last said about its firmware.
     pub firmware: Option<FirmwareReport>,
     /// When it said something else than before.
     pub changes: Vec<Change>,
     /// Why it does not go on.
     pub failure: Option<String>,
+}
+
+/// The blocks of a payload, as they came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pieces {
+    /// The first one.
+    pub first: Instant,
+    /// The last one.
+    pub last: Instant,
+    /// Bytes in those after the first.
+    pub bytes: u64,
 }
 
 /// A device got to another state.
@@ -52,6 +65,7 @@ impl Report {
             asked: 0,
             blocks: 0,
             block_bytes: 0,
+            pieces: None,
             firmware: None,
             changes: Vec::new(),
             failure: None,
@@ -73,9 +87,17 @@ impl Report {
         self.asked += u64::from(get.bitmap.count_ones());
     }
 
-    pub(crate) fn block(&mut self, bytes: usize) {
+    pub(crate) fn block(&mut self, index: u32, bytes: usize) {
         self.blocks += 1;
         self.block_bytes += bytes as u64;
+        // Block 0 is the manifest; room is made between it and the rest.
+        if index > 0 {
+            let last = Instant::now();
+            self.pieces = Some(match self.pieces {
+                None => Pieces { first: last, last, bytes: 0 },
+                Some(pieces) => Pieces { last, bytes: pieces.bytes + bytes as u64, ..pieces },
+            });
+        }
     }
 
     pub(crate) fn tell(&mut self, firmware: Option<FirmwareReport>) {

@@ -47,7 +47,7 @@ fn measure(devices: usize) -> Result<()> {
     let start = Instant::now();
     let fields = json!({ "firmware": BOARD, "version": "1.0.0", "to": "all", "delta": false });
     let answer = fleet.request("firmware-deploy", fields)?;
-    let digest: Digest = answer["devices"][0]["image"].as_str().context("no image")?.parse()?;
+    let digest: Digest = answer["result"]["devices"][0]["image"].as_str().context("no image")?.parse()?;
     swarm.wait("confirmed", PATIENCE, |report| report.has_confirmed(&digest))?;
 
     let reports = swarm.reports();
