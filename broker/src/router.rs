@@ -242,8 +242,9 @@ impl std::fmt::Debug for Router {
 }
 
 fn config(limits: &Limits) -> RouterConfig {
-    // A device's log is small: there are many, and what a device has not taken it asks for again.
-    let device = SegmentConfig { max_segment_size: 64 * 1024, max_segment_count: 4 };
+    // A device's log is small: there are many, and what a device has not taken it asks for again. It holds
+    // the largest window a device may ask for, 32 blocks of 16 KiB, when its oldest segment is dropped.
+    let device = SegmentConfig { max_segment_size: 256 * 1024, max_segment_count: 3 };
     RouterConfig {
         // Sessions and a few of our own; while one session replaces another both have a link.
         max_connections: 2 * (limits.connections + limits.kept_sessions) + 64,

@@ -26,7 +26,7 @@ pub(crate) const SLOTS: usize = 16;
 /// Bytes of settings of each module.
 pub(crate) const SETTINGS_BYTES: usize = 4096;
 /// Blocks taken in at once; `boards/linux/board.toml` says the same.
-pub(crate) const WINDOW_BLOCKS: u8 = 8;
+pub(crate) const WINDOW_BLOCKS: u8 = 32;
 const SLOT_BYTES: u32 = 16 << 20;
 const BLOCK_BYTES: u16 = 16 << 10;
 const BOARD: &str = "linux";

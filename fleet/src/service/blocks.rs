@@ -25,6 +25,9 @@ pub(super) const MAX_WAITING: usize = 256;
 /// Artifacts kept in memory, in bytes.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
 
+/// What encodes around the bytes of a block, at most.
+const HEAD_BYTES: usize = 16;
+
 /// One device's request, as it came.
 #[derive(Debug)]
 pub(super) struct BlockRequest {
@@ -71,7 +74,10 @@ impl BlockServer {
         let wanted = (0..32).filter(|bit| get.bitmap & 1 << bit != 0);
         for index in wanted.filter_map(|bit: u32| get.base.checked_add(bit)) {
             let Some(bytes) = block(artifact, index) else { return };
-            let Ok(payload) = minicbor::to_vec(Block { index, bytes }) else { return };
+            let mut payload = Vec::with_capacity(HEAD_BYTES + bytes.len());
+            if minicbor::encode(Block { index, bytes }, &mut payload).is_err() {
+                return;
+            }
             // Fails when the service is stopping only.
             if self.client.publish(&topic, QoS::AtMostOnce, false, payload).await.is_err() {
                 return;
