@@ -5,14 +5,22 @@
 //! a part of the chip as memory: the emulator loads it when it starts, so moving that window, or looking
 //! again at what was changed under it, takes a new start. [`Demand`] says so to whoever owns the process.
 //!
-//! For tests of power cuts a file [`FAULT`] in the device's folder lets the chip tear an operation in half:
+//! For tests of power cuts a file [`FAULT`] in the device's folder lets the chip tear operations in half, one
+//! after the other:
 //!
 //! ```toml
 //! # The erase or program operation after this many is done by half, and the power goes.
+//! [[cut]]
 //! after_operations = 120
+//!
+//! # The first one after the window was moved: the bootloader's, before it starts an image.
+//! [[cut]]
+//! after_remap = true
+//! after_operations = 0
 //! ```
 //!
-//! Operations are counted from the start that reads the file; the file goes when it has done its work.
+//! Operations are counted anew at each start of the emulator. A cut that was made leaves the file, and the
+//! file goes with the last one.
 //!
 //! Not here: the emulator's process (`device`), what the chip is filled with (`launch`), and flash banks,
 //! which are the emulator's own.
@@ -23,12 +31,13 @@ mod line;
 mod tests;
 
 use std::{
+    collections::VecDeque,
     fs, io,
     ops::Range,
     path::{Path, PathBuf},
 };
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use wasmbed_boards::Region;
 use wasmbed_update::Flash;
 use wasmbed_wire::nor::{Fault, MAX_DATA_BYTES, Operation};
@@ -36,7 +45,7 @@ use wasmbed_wire::nor::{Fault, MAX_DATA_BYTES, Operation};
 pub(super) use file::NorFile;
 pub(super) use line::attend;
 
-/// The file that asks for a power cut, in the device's folder.
+/// The file that asks for power cuts, in the device's folder.
 pub(super) const FAULT: &str = "fault.toml";
 /// The file with the window's address, in the device's folder.
 const WINDOW: &str = "window.address";
@@ -45,7 +54,7 @@ const WINDOW: &str = "window.address";
 pub(super) struct Chip {
     flash: NorFile,
     window: Window,
-    cut: Option<Cut>,
+    cuts: Option<Cuts>,
 }
 
 /// What the board needs before it can go on.
@@ -75,7 +84,7 @@ impl Chip {
         if flash.sector_at(window.address).is_err() {
             window.address = default;
         }
-        Ok(Chip { flash, window, cut: Cut::load(dir)? })
+        Ok(Chip { flash, window, cuts: Cuts::load(dir)? })
     }
 
     /// What the window shows, all of it; erased where the chip has ended.
@@ -117,10 +126,10 @@ impl Chip {
             Ok(touched) => touched,
             Err(fault) => return Outcome::Answer(Err(fault)),
         };
-        if let Some(cut) = &mut self.cut
-            && cut.is_due()
+        if let Some(cuts) = &mut self.cuts
+            && cuts.is_due()
         {
-            cut.tear(&mut self.flash, operation);
+            cuts.tear(&mut self.flash, operation);
             return Outcome::Demand(Demand::PowerCut);
         }
         let done = match operation {
@@ -141,7 +150,10 @@ impl Chip {
             return Outcome::Answer(Ok(&[]));
         }
         match self.window.store(address) {
-            Ok(()) => Outcome::Demand(Demand::Remap),
+            Ok(()) => {
+                self.cuts.as_mut().map(Cuts::note_remap);
+                Outcome::Demand(Demand::Remap)
+            }
             Err(error) => {
                 tracing::warn!(path = %self.window.path.display(), %error, "could not move the window of a flash chip");
                 Outcome::Answer(Err(Fault::Failed))
@@ -198,19 +210,29 @@ impl Window {
     }
 }
 
-/// A power cut to come.
-struct Cut {
+/// The power cuts to come; there is at least one.
+struct Cuts {
     path: PathBuf,
-    operations_left: u32,
+    file: CutFile,
+    /// Operations since the emulator was started.
+    operations: u32,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct CutFile {
+    cut: VecDeque<Cut>,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Cut {
+    #[serde(default)]
+    after_remap: bool,
     after_operations: u32,
 }
 
-impl Cut {
+impl Cuts {
     fn load(dir: &Path) -> io::Result<Option<Self>> {
         let path = dir.join(FAULT);
         let text = match fs::read_to_string(&path) {
@@ -219,19 +241,27 @@ impl Cut {
             Err(error) => return Err(error),
         };
         let file: CutFile = toml::from_str(&text)
-            .map_err(|error| io::Error::other(format!("{} says no power cut: {error}", path.display())))?;
-        Ok(Some(Cut { path, operations_left: file.after_operations }))
+            .map_err(|error| io::Error::other(format!("{} says no power cuts: {error}", path.display())))?;
+        Ok((!file.cut.is_empty()).then_some(Cuts { path, file, operations: 0 }))
     }
 
     /// Counts an operation.
     fn is_due(&mut self) -> bool {
-        let is_due = self.operations_left == 0;
-        self.operations_left = self.operations_left.saturating_sub(1);
+        let cut = self.file.cut.front();
+        let is_due = cut.is_some_and(|cut| !cut.after_remap && cut.after_operations <= self.operations);
+        self.operations = self.operations.saturating_add(1);
         is_due
     }
 
+    fn note_remap(&mut self) {
+        if let Some(cut) = self.file.cut.front_mut().filter(|cut| cut.after_remap) {
+            cut.after_remap = false;
+            self.keep();
+        }
+    }
+
     /// Does half of the operation.
-    fn tear(&self, flash: &mut NorFile, operation: Operation<'_>) {
+    fn tear(&mut self, flash: &mut NorFile, operation: Operation<'_>) {
         let torn = match operation {
             Operation::Program { address, data } => {
                 let (half, _) = data.split_at(data.len() / 2);
@@ -243,8 +273,19 @@ impl Cut {
         if let Err(fault) = torn {
             tracing::warn!(%fault, "the operation that should be torn in half failed");
         }
-        if let Err(error) = fs::remove_file(&self.path) {
-            tracing::warn!(path = %self.path.display(), %error, "could not remove the request for a power cut");
+        self.file.cut.pop_front();
+        self.keep();
+    }
+
+    fn keep(&self) {
+        let kept = match &self.file {
+            CutFile { cut } if cut.is_empty() => fs::remove_file(&self.path),
+            file => {
+                toml::to_string(file).map_err(io::Error::other).and_then(|text| fs::write(&self.path, text))
+            }
+        };
+        if let Err(error) = kept {
+            tracing::warn!(path = %self.path.display(), %error, "could not keep which power cuts are to come");
         }
     }
 }

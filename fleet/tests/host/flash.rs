@@ -194,7 +194,7 @@ async fn a_power_cut_asked_for_tears_an_operation_and_starts_the_board_again() {
     let mut world = world(Some(IMAGE)).await;
     started(&mut world, 0).await;
     for (number, cycle) in (1..=7).zip(1..) {
-        fs::write(file(&world, "fault.toml"), "after_operations = 1").expect("a file");
+        fs::write(file(&world, "fault.toml"), "[[cut]]\nafter_operations = 1").expect("a file");
         let (first, mut line) = started(&mut world, cycle).await;
         line.program(B, b"whole").await;
         let torn = Operation::Program { address: B + 0x100 * number, data: b"torn" };

@@ -1,6 +1,7 @@
 //! The firmware of a test fleet: signed with the fleet's key, as `wasmbed up` does it.
 
 use std::{
+    fmt::Write as _,
     fs::{self, File},
     io::{Seek, SeekFrom, Write},
     path::{Path, PathBuf},
@@ -78,6 +79,27 @@ impl Fleet {
         let signed = self.dir().join(format!("{board}-{version}.wbfw"));
         self.sign(&variant(board, name)?, board, version, &self.service_key(), &signed, options)?;
         self.push(&signed)
+    }
+
+    /// Plans power cuts for a device that is switched off: each in the middle of the flash operation after so
+    /// many, counted from the start of its emulator; those `in_trial` once the new image is to be started.
+    pub fn plan_power_cuts(&self, id: &str, cuts: &[u32], in_trial: &[u32]) -> Result<()> {
+        let mut text = String::new();
+        for (nth, operations) in cuts.iter().chain(in_trial).enumerate() {
+            let after_remap = nth == cuts.len();
+            writeln!(text, "[[cut]]\nafter_remap = {after_remap}\nafter_operations = {operations}")?;
+        }
+        fs::write(self.power_cuts(id), text).context("cannot plan power cuts")
+    }
+
+    /// How many of the planned power cuts are still to come.
+    pub fn power_cuts_to_come(&self, id: &str) -> usize {
+        let text = fs::read_to_string(self.power_cuts(id)).unwrap_or_default();
+        text.matches("[[cut]]").count()
+    }
+
+    fn power_cuts(&self, id: &str) -> PathBuf {
+        self.dir().join("host/devices").join(id).join("fault.toml")
     }
 
     /// Overwrites both firmware slots of a device that is switched off, but not what it decided about them.

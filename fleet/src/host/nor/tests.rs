@@ -33,7 +33,11 @@ impl Device {
     }
 
     fn cut_power_after(&self, operations: u32) {
-        fs::write(self.0.path().join(FAULT), format!("after_operations = {operations}\n")).expect("a file");
+        self.plan(&format!("[[cut]]\nafter_operations = {operations}"));
+    }
+
+    fn plan(&self, cuts: &str) {
+        fs::write(self.0.path().join(FAULT), cuts).expect("a file");
     }
 
     fn contents(&self) -> Vec<u8> {
@@ -167,10 +171,27 @@ fn a_power_cut_tears_the_operation_it_is_told_to_and_no_other() {
     assert!(contents[..0x800].iter().all(|byte| *byte == 0xff));
     assert!(contents[0xf00..0x1000].iter().all(|byte| *byte == 0));
 
-    fs::write(device.0.path().join(FAULT), "after = 3").expect("a file");
+    device.plan("after = 3");
     let flash = NorFile::open(&device.0.path().join("flash"), SIZE, SECTOR).expect("a file");
     let error = Chip::open(device.0.path(), flash, &SHOWN, DEFAULT).err().expect("a refusal").to_string();
-    assert!(error.contains("fault.toml says no power cut"), "{error}");
+    assert!(error.contains("fault.toml says no power cuts"), "{error}");
+}
+
+#[test]
+fn power_cuts_follow_each_other_and_wait_for_the_window() {
+    let device = Device::new();
+    let cuts = "[[cut]]\nafter_operations = 1\n[[cut]]\nafter_remap = true\nafter_operations = 0\n";
+    device.plan(cuts);
+    let mut chip = device.erased();
+    assert_eq!(program(&mut chip, 0, b"whole"), DONE);
+    assert_eq!(program(&mut chip, 0x100, b"torn"), Err(Demand::PowerCut));
+
+    let mut chip = device.start();
+    assert_eq!(program(&mut chip, 0x200, b"whole"), DONE);
+    assert_eq!(map(&mut chip, 0x4000), Err(Demand::Remap));
+    let mut chip = device.start();
+    assert_eq!(program(&mut chip, 0x300, b"torn"), Err(Demand::PowerCut));
+    assert!(!device.0.path().join(FAULT).exists());
 }
 
 #[tokio::test]

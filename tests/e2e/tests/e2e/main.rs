@@ -4,5 +4,6 @@ mod control;
 mod faults;
 mod firmware;
 mod mosquitto;
+mod power_cuts;
 mod supervision;
 mod up;

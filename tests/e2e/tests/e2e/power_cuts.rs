@@ -1,0 +1,60 @@
+//! Power that goes in the middle of an update.
+
+use anyhow::Result;
+use nix::sys::signal::Signal;
+use wasmbed_e2e::{BrokerKind, FACTORY_VERSION, Fleet, Limit, signal};
+
+/// Boards that are cut at once.
+const BOARDS: &[(&str, &str)] =
+    &[("n2-1", "netduino2"), ("n2-2", "netduino2"), ("n2-3", "netduino2"), ("n2-4", "netduino2")];
+/// Flash operations after which the power goes, each counted from the start after the one before. Each board
+/// adds its number to all.
+const CUTS: [u32; 11] = [0, 1, 4, 9, 18, 37, 60, 90, 120, 240, 400];
+/// The same once the new image is to be started: two in the bootloader, which counts the try, and one after.
+const TRIAL_CUTS: [u32; 3] = [0, 0, 1];
+const UPDATE: Limit = Limit::seconds(240);
+
+#[test]
+fn power_cuts_in_the_middle_of_flash_operations_do_no_harm() -> Result<()> {
+    let fleet = Fleet::start_with(BrokerKind::Embedded, BOARDS)?;
+    fleet.push_variant("netduino2", "variant-note", "0.2.0", &["--tries", "5"])?;
+    for ((id, _), more) in BOARDS.iter().zip(0..) {
+        fleet.cli(&["device", "stop", id])?;
+        fleet.wait(&format!("{id} without a process"), Limit::seconds(20), || Ok(fleet.pid(id).is_err()))?;
+        fleet.plan_power_cuts(id, &CUTS.map(|cut| cut + more), &TRIAL_CUTS)?;
+        fleet.cli(&["device", "start", id])?;
+    }
+    fleet.cli(&["firmware", "deploy", "netduino2@0.2.0", "--to", "board=netduino2"])?;
+    for (id, _) in BOARDS {
+        fleet.wait_version(id, "0.2.0", UPDATE)?;
+        assert_eq!(fleet.power_cuts_to_come(id), 0, "{id} was updated before all its power cuts");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_board_killed_at_any_percent_of_an_update_goes_on_with_it() -> Result<()> {
+    let fleet = Fleet::start_with(BrokerKind::Embedded, &[("rv-1", "rv32-virt")])?;
+    fleet.push_variant("rv32-virt", "variant-note", "0.2.0", &["--tries", "5"])?;
+    fleet.cli(&["firmware", "deploy", "rv32-virt@0.2.0", "--to", "rv-1", "--no-delta"])?;
+    // As often as a host starts a board again within a minute.
+    for percent in [10, 35, 60, 85] {
+        fleet.wait(&format!("{percent} % of the image"), UPDATE, || {
+            Ok(fleet.firmware("rv-1")?["progress"].as_u64().is_some_and(|progress| progress >= percent))
+        })?;
+        pull_the_power(&fleet)?;
+        assert_eq!(fleet.firmware("rv-1")?["running"]["version"], FACTORY_VERSION);
+    }
+    fleet.wait_event("rv-1", "firmware-trial", &[], UPDATE)?;
+    pull_the_power(&fleet)?;
+    fleet.wait_version("rv-1", "0.2.0", UPDATE)
+}
+
+/// Kills the emulator and waits for another.
+fn pull_the_power(fleet: &Fleet) -> Result<()> {
+    let before = fleet.pid("rv-1")?;
+    signal(before, Signal::SIGKILL)?;
+    fleet.wait("another process for rv-1", Limit::seconds(30), || {
+        Ok(fleet.pid("rv-1").is_ok_and(|pid| pid != before))
+    })
+}
