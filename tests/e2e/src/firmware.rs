@@ -5,15 +5,16 @@ use std::{
     fs::{self, File},
     io::{Seek, SeekFrom, Write},
     path::{Path, PathBuf},
+    process::Command,
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use wasmbed_boards::Boards;
 use wasmbed_update::ImageSlot;
 
-use crate::{Fleet, Limit, images, variant, wait_for};
+use crate::{Fleet, Limit, boards, images, variant, wait_for};
 
 /// The version of what devices run before they are updated.
 pub const FACTORY_VERSION: &str = "0.1.0";
@@ -79,6 +80,31 @@ impl Fleet {
         let signed = self.dir().join(format!("{board}-{version}.wbfw"));
         self.sign(&variant(board, name)?, board, version, &self.service_key(), &signed, options)?;
         self.push(&signed)
+    }
+
+    /// Writes a new firmware project for a board, builds it, and returns its program.
+    pub fn build_project(&self, board: &str) -> Result<PathBuf> {
+        let project = self.dir().join(format!("my-{board}"));
+        let boards = boards()?;
+        let sdk = boards.parent().context("boards are in no checkout")?.to_string_lossy();
+        let made = self.cli(&[
+            "firmware",
+            "new",
+            &project.to_string_lossy(),
+            "--board",
+            board,
+            "--sdk",
+            &sdk,
+            "--json",
+        ])?;
+        // With the other firmware's, most of it is compiled already.
+        let images = images()?;
+        let target_dir = images.parent().context("images are in no folder")?.join("firmware");
+        let mut cargo = Command::new("cargo");
+        cargo.args(["build", "--release", "--quiet", "--target-dir"]).arg(&target_dir).current_dir(&project);
+        ensure!(cargo.status()?.success(), "the project of {board} does not build");
+        let elf = Path::new(made["elf"].as_str().context("no program")?).strip_prefix("target")?;
+        Ok(target_dir.join(elf))
     }
 
     /// Plans power cuts for a device that is switched off: each in the middle of the flash operation after so

@@ -201,3 +201,15 @@ fn a_release_key_may_be_kept_elsewhere() -> Result<()> {
     deploy(&fleet, "netduino2", "0.2.0", &[])?;
     fleet.wait_version("n2-1", "0.2.0", UPDATE)
 }
+
+#[test]
+fn a_firmware_project_of_ones_own_builds_and_boots() -> Result<()> {
+    let fleet = Fleet::start_with(BrokerKind::Embedded, BOARDS)?;
+    for (id, board) in BOARDS {
+        let elf = fleet.build_project(board)?;
+        fleet.cli(&["firmware", "push", &elf.to_string_lossy(), "--board", board, "--version", "0.2.0"])?;
+        deploy(&fleet, board, "0.2.0", &[])?;
+        fleet.wait_version(id, "0.2.0", UPDATE)?;
+    }
+    Ok(())
+}
