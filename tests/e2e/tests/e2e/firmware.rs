@@ -199,6 +199,15 @@ fn a_release_key_may_be_kept_elsewhere() -> Result<()> {
     let pushed = fleet.push(&signed)?;
     assert_eq!(pushed["key_name"], "release", "{pushed:#}");
     deploy(&fleet, "netduino2", "0.2.0", &[])?;
+    fleet.wait_version("n2-1", "0.2.0", UPDATE)?;
+
+    // Once it is retired, nothing new of it is taken, and what runs goes on.
+    fleet.cli(&["keys", "retire", "release"])?;
+    fleet.sign(&variant("netduino2", "fault-mute")?, "netduino2", "0.3.0", &key, &signed, &[])?;
+    let refusal = fleet.cli_fails(&["firmware", "push", &signed.to_string_lossy()])?;
+    assert!(refusal.contains("not trusted"), "{refusal}");
+    fleet.cli(&["device", "restart", "n2-1"])?;
+    fleet.wait_fresh_heartbeat("n2-1", Limit::seconds(20))?;
     fleet.wait_version("n2-1", "0.2.0", UPDATE)
 }
 
