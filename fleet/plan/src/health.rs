@@ -138,7 +138,7 @@ impl Case<'_> {
             _ if self.is_alive() => self.go(Stage::Healthy, Reason::Alive),
             Stage::Starting => self.starting(),
             Stage::Suspect if self.is_lost() => self.go(Stage::Offline, Reason::Disconnected),
-            Stage::Suspect => self.after(self.judged_since().after_ms(self.view.policy.ping_ms), |case| {
+            Stage::Suspect => self.after(self.answer_deadline(), |case| {
                 let attempt = health.attempts.saturating_add(1);
                 let budget = case.view.policy.restart_budget;
                 case.restart(Reason::NoAnswer { attempt, budget })
@@ -266,6 +266,17 @@ impl Case<'_> {
         };
         let seen = self.device.seen.unwrap_or_default();
         seen.max(self.judged_since()).max(host)
+    }
+
+    /// A device that hangs is reset by its own watchdog first: that one knows why it did so.
+    fn answer_deadline(&self) -> Time {
+        let ping_ms = self.view.policy.ping_ms;
+        let answer = self.judged_since().after_ms(ping_ms);
+        let seen = self.device.seen.unwrap_or_default().max(self.connected_since);
+        match self.device.watchdog_ms {
+            Some(watchdog_ms) => answer.max(seen.after_ms(u64::from(watchdog_ms) + ping_ms)),
+            None => answer,
+        }
     }
 
     fn start_deadline(&self) -> Time {

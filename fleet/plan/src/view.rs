@@ -114,6 +114,8 @@ pub struct Device {
     pub power: Power,
     /// Its heartbeat interval, in milliseconds.
     pub heartbeat_ms: u32,
+    /// How long its own watchdog waits before it resets the device, in milliseconds, if it has one.
+    pub watchdog_ms: Option<u32>,
     /// Whether it is connected.
     pub presence: Presence,
     /// When it last sent anything itself: not its will, and nothing the broker had retained.
@@ -140,6 +142,7 @@ impl Device {
             host,
             power: Power::On,
             heartbeat_ms,
+            watchdog_ms: None,
             presence: Presence::Unknown,
             seen: None,
             started: None,

@@ -323,6 +323,22 @@ fn a_suspect_gets_its_time_to_answer_again_after_an_outage() {
 }
 
 #[test]
+fn a_device_that_hangs_is_left_to_its_own_watchdog_first() {
+    let mut world = World::new();
+    let host = world.host("h");
+    let pump = world.device("pump", Some(host));
+    world.edit(&pump).watchdog_ms = Some(8_000);
+    world.run(10_900);
+    assert_eq!(world.stage(&pump), Stage::Suspect);
+    world.alive(&pump);
+    world.run(1);
+    assert_eq!(world.stage(&pump), Stage::Healthy);
+    world.log.clear();
+    world.run(11_500);
+    assert_eq!(world.stage(&pump), Stage::Recovering, "{:#?}", world.log);
+}
+
+#[test]
 fn a_device_whose_process_died_has_the_time_of_a_start_to_come_back() {
     let mut world = World::new();
     let host = world.host("h");

@@ -320,6 +320,7 @@ impl Fleet {
         if let Some(host) = row.host {
             self.host_view(&host);
         }
+        let board = self.options.boards.get(&row.board);
         let device = self
             .view
             .devices
@@ -328,6 +329,7 @@ impl Fleet {
         device.host = row.host;
         device.power = if row.power { Power::On } else { Power::Off };
         device.heartbeat_ms = row.heartbeat_ms;
+        device.watchdog_ms = board.and_then(|board| board.run.watchdog_ms());
         device.desired = row.revision;
         device.health = row.health;
     }
