@@ -30,9 +30,10 @@ use crate::{
 pub use admit::{admit_firmware, refuse_firmware};
 pub use firmware::{FlatError, Release, flat_image, largest_image, sign_firmware};
 pub use firmware_file::{FirmwareFile, FirmwareFileError, MAGIC, MAX_METADATA_BYTES, Metadata};
-pub use sign::{KeyError, Signer, key_id};
+pub use sign::{KeyError, Signer};
 pub use trust::{Trust, Untrusted};
 pub use validate::check;
+pub use wasmbed_update::key_id;
 
 /// Longest version text, in bytes.
 const MAX_VERSION_BYTES: usize = 32;

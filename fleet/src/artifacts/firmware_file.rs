@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use bytes::{Buf, Bytes};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use wasmbed_update::artifact_id;
 use wasmbed_wire::{
     ArtifactId, Digest,
     limits::{MAX_MANIFEST_BYTES, MAX_PAYLOAD_BYTES},
@@ -173,7 +174,7 @@ impl FirmwareFile {
     /// If the manifest cannot be read.
     pub fn artifact(&self) -> Result<ArtifactId, FirmwareFileError> {
         let signed = Sign1::decode(&self.manifest).map_err(|_| FirmwareFileError::Manifest)?;
-        Ok(ArtifactId::from_manifest_digest(&Sha256::digest(signed.payload).into()))
+        Ok(artifact_id(signed.payload))
     }
 
     /// Holds the payload against the manifest.

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use ed25519_compact::{KeyPair, Seed};
-use sha2::{Digest as _, Sha256};
+use wasmbed_update::{artifact_id, key_id};
 use wasmbed_wire::{
     ArtifactId, KeyId, PublicKey,
     keyring::Keyring,
@@ -96,7 +96,7 @@ impl Signer {
     pub fn sign(&self, manifest: &Manifest<'_>) -> Result<(ArtifactId, Bytes), TooLarge> {
         let payload = minicbor::to_vec(manifest).map_err(|_| TooLarge)?;
         let signed = self.sign_bytes::<MAX_MANIFEST_BYTES>(&payload)?;
-        Ok((ArtifactId::from_manifest_digest(&Sha256::digest(&payload).into()), signed))
+        Ok((artifact_id(&payload), signed))
     }
 
     /// Encodes and signs a keyring.
@@ -121,13 +121,6 @@ impl std::fmt::Debug for Signer {
     }
 }
 
-/// How signatures name a key: the first 8 bytes of its SHA-256.
-pub fn key_id(key: &PublicKey) -> KeyId {
-    let mut id = [0; 8];
-    id.copy_from_slice(&Sha256::digest(key.0)[..8]);
-    KeyId(id)
-}
-
 fn create(path: &Path) -> io::Result<[u8; 32]> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(io::Error::other)?;
@@ -147,6 +140,7 @@ fn create(path: &Path) -> io::Result<[u8; 32]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sha2::{Digest as _, Sha256};
     use std::os::unix::fs::PermissionsExt;
     use wasmbed_wire::{
         Digest, RuntimeId,

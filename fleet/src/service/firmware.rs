@@ -29,11 +29,14 @@ pub(super) struct Followed {
 }
 
 impl Record {
+    /// What it said last of its slots; none if nothing is known, or its firmware cannot be replaced.
+    pub(super) fn firmware_slots(&self) -> Option<api::FirmwareSlots> {
+        self.row.memory.info.as_ref()?.firmware_slots
+    }
+
     /// Whether the image that runs has not been confirmed yet.
     pub(super) fn is_in_trial(&self) -> bool {
-        let Some(slots) = self.row.memory.info.as_ref().and_then(|info| info.firmware_slots) else {
-            return false;
-        };
+        let Some(slots) = self.firmware_slots() else { return false };
         // A start into a trial is known by the slots before it is reported.
         let is_tried = |report: &api::FirmwareReport| {
             let is_before =
@@ -45,7 +48,7 @@ impl Record {
 
     /// The image it runs, or goes back to after a trial.
     pub(super) fn confirmed_image(&self) -> Option<Digest> {
-        let slots = self.row.memory.info.as_ref()?.firmware_slots?;
+        let slots = self.firmware_slots()?;
         if self.is_in_trial() { slots.other } else { slots.running }
     }
 }
@@ -161,7 +164,7 @@ fn tell(
     };
     if let Some(percent) = percent(record, report, &told) {
         told.percent = Some(percent);
-        let bytes = wish.map_or(0, |wish| wish.patch.map_or(wish.size_bytes, |patch| patch.size_bytes));
+        let bytes = wish.map_or(0, FirmwareWish::transfer_bytes);
         let what = if wish.is_some_and(|wish| wish.patch.is_some()) { " of a patch" } else { "" };
         add(Severity::Info, "firmware-downloading", format!("{version}: {percent} % of {bytes} bytes{what}"));
     }

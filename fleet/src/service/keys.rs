@@ -48,8 +48,7 @@ impl Fleet {
 
     /// The keys trusted now.
     pub(super) fn trust(&self, now: Time) -> Trust {
-        let keys = self.keys.iter().filter(|key| !key.retired).map(KeyRow::trusted);
-        Trust { keys: keys.collect(), now_s: seconds(now) }
+        Trust { keys: self.keys.iter().filter_map(KeyRow::trusted).collect(), now_s: seconds(now) }
     }
 
     /// What a key is called.

@@ -96,8 +96,10 @@ impl Fleet {
         if !self.may_patch(now) {
             return Vec::new();
         }
+        let Ok(known) = self.store.firmware() else { return Vec::new() };
         let records = ids.iter().filter_map(|id| self.records.get(id));
-        let bases: BTreeSet<Digest> = records.filter_map(|record| self.base_for(record, firmware)).collect();
+        let bases: BTreeSet<Digest> =
+            records.filter_map(|record| base_for(&known, record, firmware)).collect();
         let class = self.options.boards.get(&firmware.board).map_or(Class::Mcu, |board| board.class);
         let wanted = bases.into_iter().filter(|base| matches!(self.patch(base, firmware), Ok(None)));
         let wanted: Vec<Digest> = wanted.collect();
@@ -142,19 +144,19 @@ impl Fleet {
         }
     }
 
-    /// The image a patch for this device would start from, if the registry has it.
-    fn base_for(&self, record: &Record, firmware: &FirmwareRow) -> Option<Digest> {
-        let base = record.patch_base(firmware)?;
-        self.store.firmware().is_ok_and(|known| is_base(&known, &base, firmware)).then_some(base)
-    }
-
-    /// The patch for this device, if there is one it can take.
-    pub(super) fn patch_for(&self, now: Time, record: &Record, firmware: &FirmwareRow) -> Option<PatchRow> {
+    /// The patch for this device, if there is one it can take; `known` is the registry.
+    pub(super) fn patch_for(
+        &self,
+        now: Time,
+        known: &[FirmwareRow],
+        record: &Record,
+        firmware: &FirmwareRow,
+    ) -> Option<PatchRow> {
         if !self.may_patch(now) {
             return None;
         }
-        let base = self.base_for(record, firmware)?;
-        let room = record.row.memory.info.as_ref()?.firmware_slots?.patch_bytes;
+        let base = base_for(known, record, firmware)?;
+        let room = record.firmware_slots()?.patch_bytes;
         self.patch(&base, firmware).ok()?.filter(|patch| patch.size_bytes <= room)
     }
 
@@ -176,12 +178,17 @@ impl Fleet {
 impl Record {
     /// The image a patch would start from: what it runs for good, if it has room for a patch and needs one.
     pub(super) fn patch_base(&self, firmware: &FirmwareRow) -> Option<Digest> {
-        let slots = self.row.memory.info.as_ref()?.firmware_slots?;
+        let slots = self.firmware_slots()?;
         let base = slots.running.filter(|base| *base != firmware.digest)?;
         let has_it = slots.other == Some(firmware.digest);
         // A trial ends with a restart into the image before, which is not the one that runs now.
         (slots.patch_bytes > 0 && !has_it && !self.is_in_trial()).then_some(base)
     }
+}
+
+/// The image a patch for this device would start from, if the registry has it.
+fn base_for(known: &[FirmwareRow], record: &Record, firmware: &FirmwareRow) -> Option<Digest> {
+    record.patch_base(firmware).filter(|base| is_base(known, base, firmware))
 }
 
 /// Whether an image is that of another version of the same firmware.

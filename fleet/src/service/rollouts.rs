@@ -93,7 +93,7 @@ impl Record {
     }
 
     fn gist(&self) -> Gist {
-        let slots = self.row.memory.info.as_ref().and_then(|info| info.firmware_slots);
+        let slots = self.firmware_slots();
         let report = self.firmware_answer();
         Gist {
             urgent: Urgent {

@@ -115,6 +115,13 @@ pub struct FirmwareWish {
     pub confirm: Option<u32>,
 }
 
+impl FirmwareWish {
+    /// What is sent for it, in bytes.
+    pub fn transfer_bytes(&self) -> u32 {
+        self.patch.map_or(self.size_bytes, |patch| patch.size_bytes)
+    }
+}
+
 impl Store {
     /// Every version of every firmware, by name and time of upload.
     pub fn firmware(&self) -> Result<Vec<FirmwareRow>, StoreError> {

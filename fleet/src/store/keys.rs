@@ -73,9 +73,10 @@ pub struct KeyRow {
 }
 
 impl KeyRow {
-    /// The key as a keyring has it.
-    pub fn trusted(&self) -> TrustedKey {
-        TrustedKey { key: self.key, roles: self.roles, not_after_s: self.not_after_s }
+    /// The key as a keyring has it, unless it is retired.
+    pub fn trusted(&self) -> Option<TrustedKey> {
+        let key = TrustedKey { key: self.key, roles: self.roles, not_after_s: self.not_after_s };
+        (!self.retired).then_some(key)
     }
 }
 

@@ -150,7 +150,6 @@ impl Fleet {
         let ids = |is_meant: &dyn Fn(&Record) -> bool| -> Vec<DeviceId> {
             self.records.values().filter(|record| is_meant(record)).map(|record| record.row.id).collect()
         };
-        let slots = |record: &Record| record.row.memory.info.as_ref().and_then(|info| info.firmware_slots);
         api::Firmware {
             name: row.name,
             version: row.version.clone(),
@@ -168,7 +167,9 @@ impl Fleet {
             devices: ids(&|record| {
                 record.firmware.as_ref().is_some_and(|wish| wish.artifact == row.artifact)
             }),
-            running: ids(&|record| slots(record).and_then(|slots| slots.running) == Some(row.digest)),
+            running: ids(&|record| {
+                record.firmware_slots().and_then(|slots| slots.running) == Some(row.digest)
+            }),
             warnings: warnings(trust, all, row),
         }
     }

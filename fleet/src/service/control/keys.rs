@@ -143,7 +143,7 @@ impl Fleet {
         // Above what any device has, should this store be older than they are.
         let versions = self.records.values().filter_map(|record| record.row.memory.keyring);
         let last = versions.chain(newest.map(|newest| newest.version)).max().unwrap_or(0);
-        let trusted: Vec<TrustedKey> = keys.iter().filter(|key| !key.retired).map(KeyRow::trusted).collect();
+        let trusted: Vec<TrustedKey> = keys.iter().filter_map(KeyRow::trusted).collect();
         let keyring = keyring::Keyring {
             version: last.saturating_add(1),
             issued_s: trust.now_s.max(newest.map_or(0, |newest| newest.issued_s)),
@@ -196,8 +196,7 @@ impl Fleet {
 
     fn listed(&self, now: Time, keys: &[KeyRow], keyring: Option<&KeyringRow>) -> api::Keys {
         let now_s = seconds(now);
-        let trust =
-            Trust { keys: keys.iter().filter(|key| !key.retired).map(KeyRow::trusted).collect(), now_s };
+        let trust = Trust { keys: keys.iter().filter_map(KeyRow::trusted).collect(), now_s };
         let own = self.options.signer.public();
         let shown = keys.iter().map(|key| api::Key {
             name: key.name.clone(),

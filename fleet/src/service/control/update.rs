@@ -23,6 +23,7 @@ impl Fleet {
     pub(super) fn firmware_deploy(&self, now: Time, deploy: &FirmwareDeploy) -> Result<Outcome, Problem> {
         let firmware = self.named(&deploy.firmware, deploy.version.as_deref())?;
         let trust = self.trust(now);
+        let known = self.store.firmware().map_err(internal)?;
         self.for_each(&deploy.to, ("deployed", true), |change, record| {
             if !deploy.force {
                 self.fits(&trust, record, &firmware)?;
@@ -30,7 +31,7 @@ impl Fleet {
             if !deploy.force && is_settled(record, &firmware) {
                 return Ok(unchanged(record));
             }
-            let patch = self.patch_for(now, record, &firmware).filter(|_| deploy.delta);
+            let patch = self.patch_for(now, &known, record, &firmware).filter(|_| deploy.delta);
             let what =
                 patch.map_or(String::new(), |patch| format!(", as a patch of {} bytes", patch.size_bytes));
             let reason = format!("version {} was requested to run{what}", firmware.version);
@@ -42,7 +43,7 @@ impl Fleet {
         let known = self.store.firmware().map_err(internal)?;
         let trust = self.trust(now);
         self.for_each(to, ("rolled back", true), |change, record| {
-            let slots = record.row.memory.info.as_ref().and_then(|info| info.firmware_slots);
+            let slots = record.firmware_slots();
             let other =
                 slots.and_then(|slots| slots.other).ok_or("it has no complete image in its other slot")?;
             let firmware = record
@@ -83,13 +84,14 @@ impl Fleet {
     }
 
     pub(super) fn firmware_clear(&self, now: Time, to: &Selector) -> Result<Outcome, Problem> {
+        let known = self.store.firmware().map_err(internal)?;
         self.for_each(to, ("cleared", false), |change, record| {
             let Some(wish) = record.firmware.as_ref().filter(|_| has_given_up(record)) else {
                 return Ok(unchanged(record));
             };
             let firmware = self.named(&wish.name, Some(&wish.version)).map_err(|problem| problem.message)?;
             let reason = format!("version {} is to be tried again", wish.version);
-            let patch = wish.patch.and_then(|_| self.patch_for(now, record, &firmware));
+            let patch = wish.patch.and_then(|_| self.patch_for(now, &known, record, &firmware));
             Ok(self.desire_firmware(change, record, Some((&firmware, patch)), "firmware-deployed", reason))
         })
     }
@@ -204,18 +206,14 @@ fn changed(record: &Record, revision: u64, changed: bool, wish: Option<&Firmware
         firmware: wish.map(|wish| wish.name),
         version: wish.map(|wish| wish.version.clone()),
         image: wish.map(|wish| wish.image),
-        transfer_bytes: wish.map_or(0, transfer_bytes),
+        transfer_bytes: wish.map_or(0, FirmwareWish::transfer_bytes),
         patch: wish.is_some_and(|wish| wish.patch.is_some()),
     }
 }
 
-fn transfer_bytes(wish: &FirmwareWish) -> u32 {
-    wish.patch.map_or(wish.size_bytes, |patch| patch.size_bytes)
-}
-
 fn status(known: &[FirmwareRow], record: &Record) -> FirmwareStatus {
     let row = &record.row;
-    let slots = row.memory.info.as_ref().and_then(|info| info.firmware_slots);
+    let slots = record.firmware_slots();
     let name = |image: Digest| {
         let found = record.version_of(known, &image);
         let (firmware, version) = (found.map(|row| row.name), found.map(|row| row.version.clone()));
@@ -225,7 +223,7 @@ fn status(known: &[FirmwareRow], record: &Record) -> FirmwareStatus {
     // What became of the last one is shown also when nothing is wanted any more.
     let report = if wish.is_some() { record.firmware_answer() } else { row.memory.firmware.as_ref() };
     let progress = report.map_or(0, |report| report.progress);
-    let transfer = wish.map_or(0, transfer_bytes);
+    let transfer = wish.map_or(0, FirmwareWish::transfer_bytes);
     let done = u64::from(transfer) * u64::from(progress.min(100)) / 100;
     FirmwareStatus {
         id: row.id,

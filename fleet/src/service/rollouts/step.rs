@@ -64,7 +64,7 @@ impl Step<'_> {
     fn start(&mut self, id: &DeviceId) {
         let (fleet, scene) = (self.fleet, self.scene);
         let (Some(record), Some(firmware)) = (fleet.records.get(id), &scene.firmware) else { return };
-        let patch = fleet.patch_for(self.now, record, firmware);
+        let patch = fleet.patch_for(self.now, &scene.known, record, firmware);
         let what = patch.map_or(String::new(), |patch| format!(", as a patch of {} bytes", patch.size_bytes));
         let reason = format!("rollout {} brings version {}{what}", self.row.number(), firmware.version);
         let wanted = Some((firmware, patch));
@@ -97,7 +97,8 @@ impl Step<'_> {
         let version = before.map_or("?", |before| before.version.as_str());
         let reason =
             format!("rollout {} is rolled back: version {version} is wanted again", self.row.number());
-        let wanted = before.map(|before| (before, fleet.patch_for(self.now, record, before)));
+        let patch = |before| fleet.patch_for(self.now, &scene.known, record, before);
+        let wanted = before.map(|before| (before, patch(before)));
         fleet.desire_firmware(&mut self.change, record, wanted, "firmware-deployed", reason);
         self.mark_last();
     }

@@ -57,7 +57,7 @@ impl Fleet {
         record: &Record,
         firmware: &FirmwareRow,
     ) -> Result<u64, StoreError> {
-        let slots = record.row.memory.info.as_ref().and_then(|info| info.firmware_slots);
+        let slots = record.firmware_slots();
         let has_it = |slots: &api::FirmwareSlots| {
             slots.running == Some(firmware.digest) || slots.other == Some(firmware.digest)
         };
@@ -83,7 +83,7 @@ impl Fleet {
 
 /// What a device says whatever the firmware is.
 fn facts(known: &[FirmwareRow], record: &Record) -> Facts {
-    let slots = record.row.memory.info.as_ref().and_then(|info| info.firmware_slots);
+    let slots = record.firmware_slots();
     let report = record.firmware_answer().map(|report| Report {
         image: report.image,
         state: report.state,
