@@ -77,6 +77,38 @@ calls! {
     /// Sets the time between the starts of two ticks, within [`INTERVAL_MS`](crate::INTERVAL_MS).
     /// Answers 0.
     TimerSet = "timer_set" (interval_ms: I32) -> I32, Base;
+
+    /// Writes the SHA-256 (FIPS 180-4) of bytes, 32 of its own, to `out_ptr`. Like all calls of its kind
+    /// it takes at most [`MAX_SECURITY_BYTES`](crate::MAX_SECURITY_BYTES). Answers 0.
+    Sha256 = "sha256" (ptr: I32, len: I32, out_ptr: I32) -> I32, Security;
+
+    /// Writes the HMAC-SHA-256 (RFC 2104) of bytes, 32 of its own, to `out_ptr`. Keys are the module's, by
+    /// number below [`KEYS`](crate::KEYS); the device makes them and never shows them. Answers 0;
+    /// `NotFound` for another number, `Unsupported` on devices that keep no secrets.
+    HmacSha256 = "hmac_sha256" (key: I32, ptr: I32, len: I32, out_ptr: I32) -> I32, Security;
+
+    /// Encrypts bytes and vouches for them and for `aad` with ChaCha20-Poly1305 (RFC 8439). Writes nonce, the
+    /// bytes and tag, [`SEAL_BYTES`](crate::SEAL_BYTES) more than it took, to `out_ptr`; the nonce is the
+    /// device's. `aad` has at most [`MAX_AAD_BYTES`](crate::MAX_AAD_BYTES). Both places may overlap. Answers
+    /// how many bytes it wrote; `NoSpace` if they do not fit.
+    Seal = "seal" (key: I32, aad_ptr: I32, aad_len: I32, ptr: I32, len: I32, out_ptr: I32, out_cap: I32) -> I32, Security;
+
+    /// Decrypts what `seal` wrote with this key and `aad`. Both places may overlap. Answers how many bytes
+    /// it wrote; `Forged` if they are not authentic: then the place for them is zeroed.
+    Open = "open" (key: I32, aad_ptr: I32, aad_len: I32, ptr: I32, len: I32, out_ptr: I32, out_cap: I32) -> I32, Security;
+
+    /// Writes the Ed25519 (RFC 8032) public key that belongs to key number `key`, 32 bytes. Answers 0.
+    Ed25519Public = "ed25519_public" (key: I32, out_ptr: I32) -> I32, Security;
+
+    /// Signs bytes with Ed25519 and writes the signature, 64 bytes. Answers 0.
+    Ed25519Sign = "ed25519_sign" (key: I32, ptr: I32, len: I32, out_ptr: I32) -> I32, Security;
+
+    /// Checks an Ed25519 signature of 64 bytes under a public key of 32. Answers 0; `Forged` if it is not
+    /// one of these bytes by this key.
+    Ed25519Verify = "ed25519_verify" (public_ptr: I32, ptr: I32, len: I32, signature_ptr: I32) -> I32, Security;
+
+    /// Fills bytes at random, fit for keys. Answers 0; `Unsupported` on devices that have no randomness.
+    Random = "random" (ptr: I32, len: I32) -> I32, Security;
 }
 
 impl Call {

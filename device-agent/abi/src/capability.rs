@@ -36,18 +36,21 @@ capabilities! {
     Sensors = 2, "sensors";
     /// Read and write pins.
     Gpio = 3, "gpio";
+    /// Hash, authenticate, encrypt, sign, and draw random numbers.
+    Security = 4, "security";
 }
 
 impl Capability {
     /// Whether devices of this class can grant it.
     pub const fn allowed_on(self, class: Class) -> bool {
-        // Exhaustive, so that a new capability has to say where it stands: see `Limits::network` and
-        // `Limits::filesystem` for those that some classes lack.
+        // Exhaustive, so that a new capability has to say where it stands.
         match (self, class) {
             (
                 Capability::Base | Capability::Telemetry | Capability::Sensors | Capability::Gpio,
                 Class::Mpu | Class::Mcu | Class::Riscv,
             ) => true,
+            // What `Limits::network` is about.
+            (Capability::Security, class) => class.limits().network,
         }
     }
 }

@@ -52,6 +52,8 @@ errnos! {
     NoSpace = -8, "the answer does not fit";
     /// The hardware failed.
     Io = -9, "the hardware failed";
+    /// A signature or tag does not belong to the bytes.
+    Forged = -10, "not authentic";
 }
 
 impl Errno {

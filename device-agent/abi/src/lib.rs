@@ -43,6 +43,14 @@ pub const MAX_LOG_BYTES: usize = 200;
 pub const MAX_TELEMETRY_BYTES: usize = 1024;
 /// Longest key `config_get` takes, in bytes.
 pub const MAX_KEY_BYTES: usize = 64;
+/// Most bytes that calls for security take at once; a device may accept less.
+pub const MAX_SECURITY_BYTES: usize = 64 * 1024;
+/// Most bytes that are authenticated and not encrypted.
+pub const MAX_AAD_BYTES: usize = 64;
+/// What `seal` adds: a nonce of 12 bytes before, a tag of 16 after.
+pub const SEAL_BYTES: usize = 12 + 16;
+/// Keys each module has, numbered from 0.
+pub const KEYS: u8 = 8;
 /// Time between two ticks `timer_set` accepts, in milliseconds.
 pub const INTERVAL_MS: core::ops::RangeInclusive<u32> = 10..=86_400_000;
 /// Time between two ticks of a module that never called `timer_set`, in milliseconds.

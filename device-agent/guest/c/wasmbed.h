@@ -34,7 +34,8 @@ enum wasmbed_errno {
     WASMBED_BUSY = -6,        /* not now; the same call may succeed later */
     WASMBED_NOT_FOUND = -7,   /* no such key, pin or sensor */
     WASMBED_NO_SPACE = -8,    /* the answer does not fit */
-    WASMBED_IO = -9           /* the hardware failed */
+    WASMBED_IO = -9,          /* the hardware failed */
+    WASMBED_FORGED = -10      /* a signature or tag does not belong to the bytes */
 };
 
 /* Levels of the log. */
@@ -80,5 +81,41 @@ int32_t wasmbed_config_get(const char *key, uint32_t key_len, char *out, uint32_
 
 /* Sets the time between the starts of two ticks: 10 ms to a day. */
 WASMBED_IMPORT("timer_set") int32_t wasmbed_timer_set(int32_t interval_ms);
+
+/* Security, on Linux and RISC-V boards: at most 64 KiB at once. Keys are numbers 0 to 7: the device makes
+ * them for each module and never shows them. */
+
+/* Writes the SHA-256 of bytes to `out`, 32 bytes. */
+WASMBED_IMPORT("sha256") int32_t wasmbed_sha256(const void *bytes, uint32_t len, uint8_t *out);
+
+/* Writes the HMAC-SHA-256 of bytes to `out`, 32 bytes. */
+WASMBED_IMPORT("hmac_sha256")
+int32_t wasmbed_hmac_sha256(int32_t key, const void *bytes, uint32_t len, uint8_t *out);
+
+/* Encrypts and authenticates with ChaCha20-Poly1305; answers what it wrote, 28 bytes more than `len`. At
+ * most 64 bytes of `aad` are authenticated as well. */
+WASMBED_IMPORT("seal")
+int32_t wasmbed_seal(int32_t key, const void *aad, uint32_t aad_len, const void *bytes, uint32_t len,
+                     void *out, uint32_t out_cap);
+
+/* Decrypts what `wasmbed_seal` wrote; WASMBED_FORGED if it is not authentic. */
+WASMBED_IMPORT("open")
+int32_t wasmbed_open(int32_t key, const void *aad, uint32_t aad_len, const void *bytes, uint32_t len,
+                     void *out, uint32_t out_cap);
+
+/* Writes the Ed25519 public key of a key to `out`, 32 bytes. */
+WASMBED_IMPORT("ed25519_public") int32_t wasmbed_ed25519_public(int32_t key, uint8_t *out);
+
+/* Signs bytes with Ed25519 and writes the signature to `out`, 64 bytes. */
+WASMBED_IMPORT("ed25519_sign")
+int32_t wasmbed_ed25519_sign(int32_t key, const void *bytes, uint32_t len, uint8_t *out);
+
+/* Checks an Ed25519 signature of 64 bytes under a public key of 32: 0, or WASMBED_FORGED. */
+WASMBED_IMPORT("ed25519_verify")
+int32_t wasmbed_ed25519_verify(const uint8_t *public_key, const void *bytes, uint32_t len,
+                               const uint8_t *signature);
+
+/* Fills bytes at random, fit for keys. */
+WASMBED_IMPORT("random") int32_t wasmbed_random(void *out, uint32_t len);
 
 #endif

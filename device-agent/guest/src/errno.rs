@@ -25,6 +25,8 @@ pub enum Errno {
     NoSpace = -8,
     /// The hardware failed.
     Io = -9,
+    /// Not authentic.
+    Forged = -10,
     /// A code this version does not know.
     Other = i32::MIN,
 }
@@ -42,6 +44,7 @@ pub(crate) fn check(answer: i32) -> Result<u32> {
         -7 => return Err(Errno::NotFound),
         -8 => return Err(Errno::NoSpace),
         -9 => return Err(Errno::Io),
+        -10 => return Err(Errno::Forged),
         _ => return Err(Errno::Other),
     })
 }

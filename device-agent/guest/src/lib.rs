@@ -34,6 +34,7 @@ mod module;
 #[cfg(target_arch = "wasm32")]
 mod panic;
 pub mod raw;
+pub mod security;
 mod sensor;
 mod text;
 

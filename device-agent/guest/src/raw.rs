@@ -18,4 +18,37 @@ unsafe extern "C" {
     pub fn config_get(key_ptr: *const u8, key_len: usize, out_ptr: *mut u8, out_cap: usize) -> i32;
     /// Sets the time between two ticks.
     pub safe fn timer_set(interval_ms: i32) -> i32;
+    /// Writes the SHA-256 of bytes.
+    pub fn sha256(ptr: *const u8, len: usize, out_ptr: *mut u8) -> i32;
+    /// Writes the HMAC-SHA-256 of bytes.
+    pub fn hmac_sha256(key: i32, ptr: *const u8, len: usize, out_ptr: *mut u8) -> i32;
+    /// Encrypts and authenticates.
+    pub fn seal(
+        key: i32,
+        aad_ptr: *const u8,
+        aad_len: usize,
+        ptr: *const u8,
+        len: usize,
+        out_ptr: *mut u8,
+        out_cap: usize,
+    ) -> i32;
+    /// Decrypts what `seal` wrote.
+    pub fn open(
+        key: i32,
+        aad_ptr: *const u8,
+        aad_len: usize,
+        ptr: *const u8,
+        len: usize,
+        out_ptr: *mut u8,
+        out_cap: usize,
+    ) -> i32;
+    /// Writes a public key.
+    pub fn ed25519_public(key: i32, out_ptr: *mut u8) -> i32;
+    /// Signs bytes.
+    pub fn ed25519_sign(key: i32, ptr: *const u8, len: usize, out_ptr: *mut u8) -> i32;
+    /// Checks a signature.
+    pub fn ed25519_verify(public_ptr: *const u8, ptr: *const u8, len: usize, signature_ptr: *const u8)
+    -> i32;
+    /// Fills bytes at random.
+    pub fn random(ptr: *mut u8, len: usize) -> i32;
 }

@@ -26,6 +26,7 @@ use crate::{
     device::{CLASS, Device, SETTINGS_BYTES, SLOTS, WINDOW_BLOCKS, modules_dir},
     launch::Watchdog,
     mqtt::{Event, Session},
+    secrets::Secrets,
     sensors::Peripherals,
     settings::Settings,
     store::SlotStore,
@@ -68,6 +69,7 @@ pub(crate) async fn run(
         outbox,
         online: Arc::new(AtomicBool::new(false)),
         peripherals: Peripherals::new(settings.sensors_dir.clone(), settings.simulate),
+        secrets: Secrets::new(&settings.data_dir),
         start,
     };
     let machine = Machine {

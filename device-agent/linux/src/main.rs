@@ -18,6 +18,7 @@ mod files;
 mod flash;
 mod launch;
 mod mqtt;
+mod secrets;
 mod sensors;
 mod settings;
 mod slots;

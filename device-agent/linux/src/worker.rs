@@ -21,7 +21,11 @@ use wasmbed_wire::{
     topic::{Level, Up},
 };
 
-use crate::{device::CLASS, sensors::Peripherals};
+use crate::{
+    device::CLASS,
+    secrets::{self, Secrets},
+    sensors::Peripherals,
+};
 
 /// Time between two questions for a module's health.
 const HEALTH_EVERY: Duration = Duration::from_secs(10);
@@ -52,6 +56,7 @@ pub(crate) struct Surroundings {
     /// Whether messages of modules have somewhere to go.
     pub(crate) online: Arc<AtomicBool>,
     pub(crate) peripherals: Peripherals,
+    pub(crate) secrets: Secrets,
     pub(crate) start: Instant,
 }
 
@@ -71,7 +76,8 @@ impl Worker {
     ) -> io::Result<Self> {
         let (ticks, due) = std_mpsc::channel();
         let job = Job { slot, name: module.name, due, news: surroundings.news.clone() };
-        let host = ModuleHost { name: module.name, settings, surroundings: surroundings.clone() };
+        let host =
+            ModuleHost { name: module.name, settings, secret: None, surroundings: surroundings.clone() };
         std::thread::Builder::new()
             .name(module.name.to_string())
             .stack_size(Runtime::thread_stack_bytes(CLASS))
@@ -162,6 +168,8 @@ impl Job {
 struct ModuleHost {
     name: ModuleName,
     settings: Vec<(String, String)>,
+    /// Once it has asked.
+    secret: Option<[u8; 32]>,
     surroundings: Surroundings,
 }
 
@@ -207,6 +215,19 @@ impl Host for ModuleHost {
 
     fn gpio_read(&mut self, pin: u32) -> Result<bool, Errno> {
         self.surroundings.peripherals.read_pin(pin)
+    }
+
+    fn secret(&mut self) -> Result<[u8; 32], Errno> {
+        if let Some(secret) = self.secret {
+            return Ok(secret);
+        }
+        let secret = self.surroundings.secrets.of(&self.name)?;
+        self.secret = Some(secret);
+        Ok(secret)
+    }
+
+    fn random(&mut self, out: &mut [u8]) -> Result<(), Errno> {
+        secrets::random(out)
     }
 
     fn config_get(&mut self, key: &str, out: &mut [u8]) -> Result<usize, Errno> {

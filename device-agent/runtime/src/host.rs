@@ -50,6 +50,24 @@ pub trait Host: 'static {
         Err(Errno::Unsupported)
     }
 
+    /// The secret from which the keys of this module are made: the same at each start and for each version
+    /// of the module, another for every other module and device.
+    ///
+    /// # Errors
+    /// [`Errno::Io`] if it cannot be kept.
+    fn secret(&mut self) -> Result<[u8; 32], Errno> {
+        Err(Errno::Unsupported)
+    }
+
+    /// Fills `out` with bytes that nobody can foretell.
+    ///
+    /// # Errors
+    /// [`Errno::Io`] if there is no randomness now.
+    fn random(&mut self, out: &mut [u8]) -> Result<(), Errno> {
+        let _ = out;
+        Err(Errno::Unsupported)
+    }
+
     /// Copies the value of the module's setting `key` to the start of `out` and returns its length.
     ///
     /// # Errors

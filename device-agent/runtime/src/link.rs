@@ -1,5 +1,11 @@
 //! The host functions: arguments are checked here, once for all hosts.
 
+#[cfg(feature = "security")]
+mod security;
+#[cfg(not(feature = "security"))]
+#[path = "link/no_security.rs"]
+mod security;
+
 use alloc::vec::Vec;
 
 use wasmbed_abi::{
@@ -42,6 +48,14 @@ fn answer<H: Host>(call: Call, mut caller: Caller<'_, Guest<H>>, params: &[Val],
         Call::GpioRead => status(gpio_read(&mut caller, &mut args)),
         Call::ConfigGet => status(config_get(&mut caller, &mut args)),
         Call::TimerSet => status(timer_set(&mut caller, &mut args)),
+        Call::Sha256
+        | Call::HmacSha256
+        | Call::Seal
+        | Call::Open
+        | Call::Ed25519Public
+        | Call::Ed25519Sign
+        | Call::Ed25519Verify
+        | Call::Random => status(security::answer(call, &mut caller, &mut args)),
     };
     if let Some(slot) = results.first_mut() {
         *slot = result;

@@ -7,4 +7,5 @@ mod calibration;
 mod calls;
 mod examples;
 mod limits;
+mod security;
 mod world;

@@ -24,6 +24,9 @@ pub(crate) struct Seen {
     pub(crate) log: Vec<(Level, String)>,
     pub(crate) telemetry: Vec<(String, Vec<u8>)>,
     pub(crate) pins: BTreeMap<u32, bool>,
+    pub(crate) secret: Option<[u8; 32]>,
+    /// Bytes drawn at random so far.
+    pub(crate) drawn: u8,
 }
 
 #[derive(Clone, Default)]
@@ -65,6 +68,19 @@ impl Host for Device {
 
     fn gpio_read(&mut self, pin: u32) -> Result<bool, Errno> {
         self.seen().pins.get(&pin).copied().ok_or(Errno::NotFound)
+    }
+
+    fn secret(&mut self) -> Result<[u8; 32], Errno> {
+        self.seen().secret.ok_or(Errno::Unsupported)
+    }
+
+    fn random(&mut self, out: &mut [u8]) -> Result<(), Errno> {
+        let mut seen = self.seen();
+        out.iter_mut().for_each(|byte| {
+            seen.drawn = seen.drawn.wrapping_add(1);
+            *byte = seen.drawn;
+        });
+        Ok(())
     }
 
     fn config_get(&mut self, key: &str, out: &mut [u8]) -> Result<usize, Errno> {
