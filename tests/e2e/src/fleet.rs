@@ -249,6 +249,17 @@ impl Fleet {
         Ok(String::from_utf8(output.stdout)?)
     }
 
+    /// The next message on a topic, as its bytes.
+    pub fn subscribe_bytes(&self, topic: &str) -> Result<Vec<u8>> {
+        let output = self
+            .mosquitto("mosquitto_sub")?
+            .args(["-C", "1", "-W", "20", "-F", "%x", "-t", topic])
+            .output()?;
+        ensure!(output.status.success(), "nothing on {topic}: {}", String::from_utf8_lossy(&output.stderr));
+        let (digits, _) = output.stdout.trim_ascii_end().as_chunks::<2>();
+        digits.iter().map(|two| Ok(u8::from_str_radix(std::str::from_utf8(two)?, 16)?)).collect()
+    }
+
     /// One of Mosquitto's clients, connected as an operator.
     pub fn mosquitto(&self, name: &str) -> Result<Command> {
         let mut command = Command::new(name);

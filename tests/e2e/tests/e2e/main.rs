@@ -3,6 +3,7 @@
 mod control;
 mod faults;
 mod firmware;
+mod modules;
 mod mosquitto;
 mod power_cuts;
 mod supervision;
