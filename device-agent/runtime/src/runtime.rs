@@ -73,6 +73,13 @@ impl Runtime {
         Ok(Runtime { engine, class, meter, target })
     }
 
+    /// The engine as modules get it, for programs that check or measure the engine itself: what they run on
+    /// it is held to no module's contract and to no limit.
+    #[cfg(feature = "compile")]
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
     /// The class whose limits hold.
     pub fn class(&self) -> Class {
         self.class
