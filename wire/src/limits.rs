@@ -84,6 +84,8 @@ pub struct Limits {
     pub instances: u32,
     /// Functions a module may define.
     pub functions: u32,
+    /// Elements of an instance's tables; each takes one pointer.
+    pub table_elements: u32,
     /// Whether the module may use files.
     pub filesystem: bool,
     /// Whether the module may use network, cryptography and microROS.
@@ -99,6 +101,7 @@ const MPU: Limits = Limits {
     call_ms: 60_000,
     instances: 100,
     functions: 1000,
+    table_elements: 65_536,
     filesystem: true,
     network: true,
 };
@@ -109,6 +112,7 @@ const MCU: Limits = Limits {
     call_ms: 100,
     instances: 5,
     functions: 50,
+    table_elements: 1024,
     filesystem: false,
     network: false,
 };
@@ -119,6 +123,7 @@ const RISCV: Limits = Limits {
     call_ms: 500,
     instances: 20,
     functions: 200,
+    table_elements: 65_536,
     filesystem: false,
     network: true,
 };
@@ -164,7 +169,7 @@ mod tests {
         for (small, large) in [(&MCU, &RISCV), (&RISCV, &MPU)] {
             assert!(small.memory_bytes < large.memory_bytes && small.stack_bytes < large.stack_bytes);
             assert!(small.call_ms < large.call_ms && small.instances < large.instances);
-            assert!(small.functions < large.functions);
+            assert!(small.functions < large.functions && small.table_elements <= large.table_elements);
             assert!(small.filesystem <= large.filesystem && small.network <= large.network);
         }
     }

@@ -7,9 +7,6 @@ use wasmtime::{Memory, Store, TypedFunc};
 
 use crate::{Host, Module, Runtime, Stopped, limiter::Limiter, link::link, meter::Meter};
 
-/// Elements of all tables of an instance; each takes one pointer.
-const TABLE_ELEMENTS: [(u64, usize); 2] = [(64 * 1024, 1024), (u64::MAX, 65_536)];
-
 /// What one instance is granted.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Settings {
@@ -85,13 +82,8 @@ impl Runtime {
             return Err(StartError::Denied(*denied));
         }
         let limits = self.limits();
-        let tables = TABLE_ELEMENTS.iter().find(|(memory_bytes, _)| limits.memory_bytes <= *memory_bytes);
-        let guest = Guest {
-            host,
-            memory: None,
-            interval_ms: DEFAULT_INTERVAL_MS,
-            limiter: Limiter::new(limits.memory_bytes, tables.map_or(0, |(_, elements)| *elements)),
-        };
+        let guest =
+            Guest { host, memory: None, interval_ms: DEFAULT_INTERVAL_MS, limiter: Limiter::new(limits) };
         let control = Control {
             meter: Arc::clone(&self.meter),
             call_ms: limits.call_ms,

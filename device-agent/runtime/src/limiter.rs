@@ -1,5 +1,6 @@
 //! How much memory an instance may have.
 
+use wasmbed_wire::limits::Limits;
 use wasmtime::{ResourceLimiter, Result};
 
 /// Grants memory and tables up to a limit; what is beyond fails inside the module as `memory.grow` does.
@@ -9,8 +10,11 @@ pub(crate) struct Limiter {
 }
 
 impl Limiter {
-    pub(crate) fn new(memory_bytes: u64, table_elements: usize) -> Self {
-        Limiter { memory_bytes: usize::try_from(memory_bytes).unwrap_or(usize::MAX), table_elements }
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Limiter {
+            memory_bytes: usize::try_from(limits.memory_bytes).unwrap_or(usize::MAX),
+            table_elements: usize::try_from(limits.table_elements).unwrap_or(usize::MAX),
+        }
     }
 }
 

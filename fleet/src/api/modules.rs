@@ -148,13 +148,17 @@ pub struct ClassReport {
     /// Why not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub violations: Vec<Violation>,
+    /// What it may be slow or fail with there, admitted or not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Violation>,
 }
 
-/// One rule a module or firmware breaks.
+/// One rule a module or firmware breaks, or that a module is warned about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Violation {
-    /// Which rule. Of a module: `format`, `feature`, `memory`, `functions`, `import`, `export`, `size`,
-    /// `compile`; of a firmware: `format`, `name`, `version`, `board`, `class`, `memory`, `size`, `digest`,
+    /// Which rule. Of a module: `format`, `feature`, `memory`, `functions`, `tables`, `import`, `export`,
+    /// `stack`, `size`, `compile`, and for warnings `stack`, `start`, `alignment`, `branch-table`,
+    /// `optimization`, `debug`; of a firmware: `format`, `name`, `version`, `board`, `class`, `memory`, `size`, `digest`,
     /// `blocks`, `signature`, `key`, `role`, `expired`.
     pub rule: String,
     /// What was found.

@@ -1,182 +1,144 @@
 //! What each device class says to a WebAssembly file, before anything is compiled.
+//!
+//! The file is read once ([`Facts`]); each class then holds what was found against its limits. What breaks
+//! a rule is refused; what may only be slow, or fail only in some calls, is warned of ([`advice`]).
+
+mod advice;
+mod code;
+mod facts;
+mod names;
+mod stack;
 
 use wasmbed_abi::{Call, Export, ExportError, IMPORT_MODULE, ValueType};
 use wasmbed_wire::limits::Class;
-use wasmparser::{
-    Encoding, ExternalKind, FuncType, MemoryType, Parser, Payload, ValType, Validator, WasmFeatures,
-    types::{EntityType, Types},
-};
+use wasmparser::{ExternalKind, ValType, Validator};
 
+use self::{facts::Facts, stack::Stack};
 use super::violation;
 use crate::api::{ClassReport, Violation};
 
 /// Reports for every class, in the order of their numbers. The file's size is the caller's to check.
 pub fn check(wasm: &[u8]) -> Vec<ClassReport> {
-    let common = Facts::read(wasm);
+    let found = Facts::read(wasm).map(|facts| (Stack::of(&facts), facts));
     Class::ALL
         .into_iter()
         .map(|class| {
-            let violations = match &common {
-                Err(broken) => vec![broken.clone()],
-                Ok(facts) => facts.violations(class, wasm),
+            let (violations, warnings) = match &found {
+                Err(broken) => (vec![broken.clone()], Vec::new()),
+                Ok((stack, facts)) => {
+                    (violations(facts, stack, class, wasm), advice::of(facts, stack, class))
+                }
             };
-            ClassReport { class, admitted: violations.is_empty(), violations }
+            ClassReport { class, admitted: violations.is_empty(), violations, warnings }
         })
         .collect()
 }
 
-/// What a file contains, as far as limits are about it.
-struct Facts {
-    types: Types,
-    /// Module, name and, for functions, type.
-    imports: Vec<(String, String, Option<FuncType>)>,
-    exports: Vec<(String, ExternalKind, u32)>,
-    memories: Vec<MemoryType>,
-    functions: u32,
+fn violations(facts: &Facts, stack: &Stack, class: Class, wasm: &[u8]) -> Vec<Violation> {
+    let mut found = Vec::new();
+    let features = wasmbed_runtime::wasm_features(class);
+    if let Err(error) = Validator::new_with_features(features).validate_all(wasm) {
+        let limit = format!("only the features of class {class} are allowed");
+        found.push(violation("feature", format!("{} (at byte {})", error.message(), error.offset()), limit));
+    }
+    check_memory(facts, class, &mut found);
+    check_functions(facts, class, &mut found);
+    check_tables(facts, class, &mut found);
+    check_imports(facts, class, &mut found);
+    check_exports(facts, &mut found);
+    if let Some(cycle) = &stack.always {
+        let limit =
+            format!("a call ends within {} bytes of stack on class {class}", class.limits().stack_bytes);
+        found.push(violation("stack", format!("{cycle}, whatever happens: it never returns"), limit));
+    }
+    found
 }
 
-impl Facts {
-    /// Reads a file that is valid with every feature there is; anything else is broken for all classes.
-    fn read(wasm: &[u8]) -> Result<Self, Violation> {
-        let broken = |found: String| violation("format", found, "a complete WebAssembly module is expected");
-        if !wasm.starts_with(b"\0asm") {
-            return Err(broken("the file does not begin like a WebAssembly file".into()));
-        }
-        let read = |wasm| -> Result<Facts, wasmparser::BinaryReaderError> {
-            let mut facts = Facts {
-                types: Validator::new_with_features(WasmFeatures::all()).validate_all(wasm)?,
-                imports: Vec::new(),
-                exports: Vec::new(),
-                memories: Vec::new(),
-                functions: 0,
-            };
-            for payload in Parser::new(0).parse_all(wasm) {
-                facts.note(payload?)?;
-            }
-            Ok(facts)
+fn check_memory(facts: &Facts, class: Class, found: &mut Vec<Violation>) {
+    let limit = class.limits().memory_bytes;
+    let bytes = facts.memories.iter().fold(0u64, |sum, memory| {
+        let page = 1u64 << memory.page_size_log2.unwrap_or(16);
+        sum.saturating_add(memory.initial.saturating_mul(page))
+    });
+    if bytes > limit {
+        found.push(violation(
+            "memory",
+            format!("{bytes} bytes of memory at start"),
+            format!("at most {limit} on class {class}"),
+        ));
+    }
+    if facts.memories.iter().any(|memory| memory.shared) {
+        let limit = "a module runs on one thread only";
+        found.push(violation("memory", "a memory shared between threads", limit));
+    }
+}
+
+fn check_functions(facts: &Facts, class: Class, found: &mut Vec<Violation>) {
+    let limit = class.limits().functions;
+    let functions = facts.functions.len();
+    if functions > limit as usize {
+        found.push(violation(
+            "functions",
+            format!("{functions} functions"),
+            format!("at most {limit} on class {class}"),
+        ));
+    }
+}
+
+fn check_tables(facts: &Facts, class: Class, found: &mut Vec<Violation>) {
+    let limit = class.limits().table_elements;
+    let elements = facts.tables.iter().fold(0u64, |sum, table| sum.saturating_add(table.initial));
+    if elements > limit.into() {
+        found.push(violation(
+            "tables",
+            format!("{elements} elements in tables at start"),
+            format!("at most {limit} on class {class}"),
+        ));
+    }
+}
+
+fn check_imports(facts: &Facts, class: Class, found: &mut Vec<Violation>) {
+    for (module, name, ty) in &facts.imports {
+        // Names are the author's and may hold anything.
+        let import = format!("{}.{}", module.escape_debug(), name.escape_debug());
+        let Some(ty) = ty else {
+            let limit = format!("only functions of {IMPORT_MODULE:?} may be imported");
+            found.push(violation("import", format!("{import} is not a function"), limit));
+            continue;
         };
-        if let Some(Ok(Payload::Version { encoding: Encoding::Component, .. })) =
-            Parser::new(0).parse_all(wasm).next()
-        {
-            return Err(broken("the file is a component, not a core module".into()));
+        let params = ty.params().iter().map(value_type);
+        let results = ty.results().iter().map(value_type);
+        if let Err(error) = Call::import(class, module, name, params, results) {
+            found.push(violation("import", import, error.to_string()));
         }
-        read(wasm).map_err(|error| broken(error.to_string()))
     }
+}
 
-    fn note(&mut self, payload: Payload<'_>) -> Result<(), wasmparser::BinaryReaderError> {
-        match payload {
-            Payload::ImportSection(reader) => {
-                for import in reader.into_imports() {
-                    let import = import?;
-                    let ty = match self.types.as_ref().entity_type_from_import(&import) {
-                        Some(EntityType::Func(id) | EntityType::FuncExact(id)) => {
-                            Some(self.types[id].unwrap_func().clone())
-                        }
-                        _ => None,
-                    };
-                    self.imports.push((import.module.to_owned(), import.name.to_owned(), ty));
-                }
-            }
-            Payload::FunctionSection(reader) => self.functions = reader.count(),
-            Payload::MemorySection(reader) => {
-                for memory in reader {
-                    self.memories.push(memory?);
-                }
-            }
-            Payload::ExportSection(reader) => {
-                for export in reader {
-                    let export = export?;
-                    self.exports.push((export.name.to_owned(), export.kind, export.index));
-                }
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn violations(&self, class: Class, wasm: &[u8]) -> Vec<Violation> {
-        let mut found = Vec::new();
-        let features = wasmbed_runtime::wasm_features(class);
-        if let Err(error) = Validator::new_with_features(features).validate_all(wasm) {
-            let limit = format!("only the features of class {class} are allowed");
-            found.push(violation("feature", error.message(), limit));
-        }
-        self.check_memory(class, &mut found);
-        self.check_functions(class, &mut found);
-        self.check_imports(class, &mut found);
-        self.check_exports(&mut found);
-        found
-    }
-
-    fn check_memory(&self, class: Class, found: &mut Vec<Violation>) {
-        let limit = class.limits().memory_bytes;
-        let bytes: u64 = self.memories.iter().fold(0, |sum, memory| {
-            let page = 1u64 << memory.page_size_log2.unwrap_or(16);
-            sum.saturating_add(memory.initial.saturating_mul(page))
-        });
-        if bytes > limit {
+fn check_exports(facts: &Facts, found: &mut Vec<Violation>) {
+    for wanted in Export::ALL {
+        if let Err(error) = check_export(facts, wanted) {
             found.push(violation(
-                "memory",
-                format!("{bytes} bytes of memory at start"),
-                format!("at most {limit} on class {class}"),
+                "export",
+                error.to_string(),
+                "a module exports `memory`, `tick()`, and if it likes `init() -> i32` and `health() -> i32`",
             ));
         }
     }
+}
 
-    fn check_functions(&self, class: Class, found: &mut Vec<Violation>) {
-        let limit = class.limits().functions;
-        if self.functions > limit {
-            found.push(violation(
-                "functions",
-                format!("{} functions", self.functions),
-                format!("at most {limit} on class {class}"),
-            ));
-        }
+fn check_export(facts: &Facts, wanted: Export) -> Result<(), ExportError> {
+    let Some((kind, index)) = facts.export(wanted.name()) else {
+        return if wanted.required() { Err(ExportError::Missing(wanted)) } else { Ok(()) };
+    };
+    if wanted.signature().is_none() {
+        let is_memory = kind == ExternalKind::Memory;
+        return if is_memory { Ok(()) } else { Err(ExportError::WrongType(wanted)) };
     }
-
-    fn check_imports(&self, class: Class, found: &mut Vec<Violation>) {
-        for (module, name, ty) in &self.imports {
-            let Some(ty) = ty else {
-                let limit = format!("only functions of {IMPORT_MODULE:?} may be imported");
-                found.push(violation("import", format!("{module}.{name} is not a function"), limit));
-                continue;
-            };
-            let params = ty.params().iter().map(value_type);
-            let results = ty.results().iter().map(value_type);
-            if let Err(error) = Call::import(class, module, name, params, results) {
-                found.push(violation("import", format!("{module}.{name}"), error.to_string()));
-            }
-        }
+    if !matches!(kind, ExternalKind::Func | ExternalKind::FuncExact) {
+        return Err(ExportError::WrongType(wanted));
     }
-
-    fn check_exports(&self, found: &mut Vec<Violation>) {
-        for wanted in Export::ALL {
-            if let Err(error) = self.check_export(wanted) {
-                found.push(violation(
-                    "export",
-                    error.to_string(),
-                    "a module exports `memory`, `tick()`, and if it likes `init() -> i32` and `health() -> i32`",
-                ));
-            }
-        }
-    }
-
-    fn check_export(&self, wanted: Export) -> Result<(), ExportError> {
-        let export = self.exports.iter().find(|(name, ..)| name == wanted.name());
-        let Some((_, kind, index)) = export else {
-            return if wanted.required() { Err(ExportError::Missing(wanted)) } else { Ok(()) };
-        };
-        if wanted.signature().is_none() {
-            let is_memory = *kind == ExternalKind::Memory;
-            return if is_memory { Ok(()) } else { Err(ExportError::WrongType(wanted)) };
-        }
-        if !matches!(kind, ExternalKind::Func | ExternalKind::FuncExact) {
-            return Err(ExportError::WrongType(wanted));
-        }
-        let id = self.types.as_ref().core_function_at(*index);
-        let ty = self.types[id].unwrap_func();
-        wanted.check_function(ty.params().iter().map(value_type), ty.results().iter().map(value_type))
-    }
+    let ty = facts.function_type(index);
+    wanted.check_function(ty.params().iter().map(value_type), ty.results().iter().map(value_type))
 }
 
 /// The type as the guest ABI knows it.
@@ -187,3 +149,6 @@ fn value_type(ty: &ValType) -> Option<ValueType> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ use wasmbed_wire::{Digest, ModuleName, limits::MAX_MODULE_BYTES};
 
 use super::{Common, device::once, output, table::Table};
 use crate::{
-    api::{self, ClassReport, ModuleRemove},
+    api::{self, ClassReport, ModuleRemove, Violation},
     artifacts,
     client::Client,
 };
@@ -159,16 +159,27 @@ fn check(common: &Common, path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// What each class says; what all of them warn of is said once.
 fn reports(classes: &[ClassReport]) -> String {
     let mut table = Table::new(["CLASS", "VERDICT"]);
+    let text = |verdict: &str, Violation { rule, found, limit }: &Violation| {
+        format!("{verdict}: {rule}: {found}; {limit}")
+    };
+    let is_common = |warning: &Violation| classes.iter().all(|report| report.warnings.contains(warning));
     for report in classes {
         if report.admitted {
             table.row([report.class.to_string(), "admitted".into()]);
         }
         for violation in &report.violations {
-            let verdict = format!("refused: {}: {}; {}", violation.rule, violation.found, violation.limit);
-            table.row([report.class.to_string(), verdict]);
+            table.row([report.class.to_string(), text("refused", violation)]);
         }
+        for warning in report.warnings.iter().filter(|warning| !is_common(warning)) {
+            table.row([report.class.to_string(), text("warning", warning)]);
+        }
+    }
+    let common = classes.first().into_iter().flat_map(|report| &report.warnings);
+    for warning in common.filter(|warning| is_common(warning)) {
+        table.row(["all".into(), text("warning", warning)]);
     }
     table.to_string()
 }
@@ -209,4 +220,41 @@ async fn remove(common: &Common, module: Versioned) -> Result<()> {
     let fields = ModuleRemove { module: name, version: version.clone() };
     let removed: Value = client.request("module-remove", &once(fields)).await?;
     if common.json { output::json(&removed) } else { output::line(format_args!("{name} {version} removed")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wasmbed_wire::limits::Class;
+
+    #[test]
+    fn what_every_class_warns_of_is_said_once() {
+        let of = |rule: &str, limit: &str| Violation {
+            rule: rule.into(),
+            found: "9 of them".into(),
+            limit: limit.into(),
+        };
+        let report = |class, violations: Vec<Violation>, warnings| ClassReport {
+            class,
+            admitted: violations.is_empty(),
+            violations,
+            warnings,
+        };
+        let text = reports(&[
+            report(Class::Mpu, vec![], vec![of("debug", "none")]),
+            report(
+                Class::Mcu,
+                vec![of("memory", "at most 5")],
+                vec![of("stack", "8 bytes"), of("debug", "none")],
+            ),
+        ]);
+        assert_eq!(
+            text,
+            "CLASS  VERDICT\n\
+             mpu    admitted\n\
+             mcu    refused: memory: 9 of them; at most 5\n\
+             mcu    warning: stack: 9 of them; 8 bytes\n\
+             all    warning: debug: 9 of them; none\n"
+        );
+    }
 }
