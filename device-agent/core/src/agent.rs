@@ -34,7 +34,7 @@ use crate::{
 
 /// Commands whose answers can wait at the same time, and that are recognized when they come again.
 const ANSWERS: usize = 4;
-/// Bytes of a message for each slot; enough for every message, see the test of the largest ones.
+/// Bytes of a message for each slot; no less than [`largest_message_bytes`].
 const SCRATCH_BYTES: usize = 320;
 /// Time for the last words, in milliseconds.
 const GOODBYE_MS: u64 = 1_000;
@@ -42,6 +42,13 @@ const GOODBYE_MS: u64 = 1_000;
 const PROGRESS_MS: u64 = 1_000;
 /// Allowed time between heartbeats, in milliseconds.
 const HEARTBEATS_MS: core::ops::RangeInclusive<u32> = 250..=3_600_000;
+
+/// What the largest message of an agent with so many slots may have, in bytes of payload: a driver that has
+/// room for it loses none.
+pub const fn largest_message_bytes(slots: usize) -> usize {
+    // A slot's module and its successor, besides what everybody says; see the tests of the largest messages.
+    160 + 160 * slots
+}
 
 /// How an agent behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

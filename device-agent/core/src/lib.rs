@@ -31,7 +31,7 @@ mod time;
 mod trust;
 mod window;
 
-pub use agent::{Agent, Config};
+pub use agent::{Agent, Config, largest_message_bytes};
 pub use effect::{Effect, ModuleEvent, ModuleInfo, Rejected, Slot, Token};
 pub use platform::{Facts, Platform, Store, StoreError, Vitals};
 pub use time::Instant;

@@ -4,10 +4,10 @@ use alloc::{boxed::Box, rc::Rc};
 use core::{cell::RefCell, fmt};
 
 use heapless::Vec;
-use wasmbed_core::{Agent, Config, Effect, Flash, Instant, Rejected, Token};
+use wasmbed_core::{Agent, Config, Effect, Flash, Instant, Rejected, Token, largest_message_bytes};
 use wasmbed_wire::{
     BoardName,
-    bridge::{FromBoard, ToBoard},
+    bridge::{FromBoard, OVERHEAD_BYTES, ToBoard},
     link::Event,
     provision::{Provision, ProvisionError},
 };
@@ -17,13 +17,11 @@ use crate::{
     crash::Start,
     device::{Device, VERSION},
     modules::{self, Modules},
-    port::{BoardLink, Port},
+    port::{BoardLink, DATAGRAM_BYTES, Port},
     slots::Slots,
     variant,
 };
 
-/// Largest message of an agent, in bytes for each slot.
-const MESSAGE_BYTES: usize = 256;
 /// MQTT keep-alive: the bridge notices a silent board much earlier.
 const KEEP_ALIVE_S: u16 = 20;
 /// Bytes taken from the line at once.
@@ -53,7 +51,7 @@ pub struct Setup<F> {
 pub fn run<B: Board, F: Flash, const SLOTS: usize>(board: B, setup: Box<Setup<F>>) -> ! {
     let Setup { sheet, ref start, ref running, .. } = *setup;
     let session = (start.starts as u16).rotate_left(8) ^ board.now_us() as u16;
-    let port = open_port(board, sheet, session, SLOTS * MESSAGE_BYTES);
+    let port = open_port(board, sheet, session, const { message_bytes(SLOTS) });
     let what = if modules::ARE_RUN { "wasmbed" } else { "wasmbed recovery" };
     let version = running.as_ref().map_or(VERSION, |running| &running.version);
     port.say(format_args!("{what} {version} on {}: {start}", sheet.name));
@@ -95,6 +93,13 @@ struct Driver<B: Board, F: Flash, const SLOTS: usize> {
     modules: Modules<B, SLOTS>,
     /// What the agent wants to be opened as soon as the link is up.
     opening: Option<Opening>,
+}
+
+/// What an agent with so many slots may say at once. A larger message would never be sent.
+const fn message_bytes(slots: usize) -> usize {
+    let bytes = largest_message_bytes(slots);
+    assert!(bytes + OVERHEAD_BYTES <= DATAGRAM_BYTES, "the link's datagrams are too small for so many slots");
+    bytes
 }
 
 /// Makes the agent where it stays. Not inlined: see [`open_port`].

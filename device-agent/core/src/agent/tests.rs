@@ -19,6 +19,7 @@ use crate::{
 fn the_largest_messages_fit() {
     fits_with_slots::<1>();
     fits_with_slots::<2>();
+    fits_with_slots::<4>();
     fits_with_slots::<5>();
 }
 
@@ -33,6 +34,8 @@ fn fits_with_slots<const SLOTS: usize>() {
     fill_tables(&mut agent);
     agent.on_connected(Instant(1));
     let said = settle(&mut agent);
+    let longest = said.iter().map(|(_, payload)| payload.len()).max().expect("messages");
+    assert!(longest <= largest_message_bytes(SLOTS), "{longest} bytes with {SLOTS} slots");
     let find = |topic: &str| said.iter().find(|(said, _)| said == topic).map(|(_, payload)| &payload[..]);
 
     let info: Info<'_> = minicbor::decode(find("up/info").expect("an info")).expect("a whole one");

@@ -95,7 +95,7 @@ impl World {
 
     fn running(running: Option<Running>) -> Self {
         let line = Rc::new(RefCell::new(Line::default()));
-        let port = open_port(TestBoard(Rc::clone(&line)), &SHEET, 7, 2 * MESSAGE_BYTES);
+        let port = open_port(TestBoard(Rc::clone(&line)), &SHEET, 7, message_bytes(2));
         let keys: &'static [PublicKey] = &[];
         let device = "dut".parse().expect("a name");
         let provision = Provision { device, trusted: Seq::new(keys), boot_floor: 30 };

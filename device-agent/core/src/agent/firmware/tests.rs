@@ -13,7 +13,7 @@ use wasmbed_wire::{
 use super::*;
 use crate::{
     Config, Instant,
-    agent::tests::fill_tables,
+    agent::{largest_message_bytes, tests::fill_tables},
     testing::{BOARD, Bench, LAYOUT, Made, encoded, make, manifest, online, serve, settle},
 };
 
@@ -113,6 +113,7 @@ fn a_manifest_that_is_wrong_once_costs_nothing_of_what_is_there() {
 fn the_largest_messages_fit_also_with_firmware() {
     fits_with_slots::<1>();
     fits_with_slots::<2>();
+    fits_with_slots::<4>();
 }
 
 fn fits_with_slots<const SLOTS: usize>() {
@@ -145,6 +146,8 @@ fn fits_with_slots<const SLOTS: usize>() {
     fill_tables(&mut agent);
     agent.on_connected(Instant(1));
     let said = settle(&mut agent);
+    let longest = said.iter().map(|(_, payload)| payload.len()).max().expect("messages");
+    assert!(longest <= largest_message_bytes(SLOTS), "{longest} bytes with {SLOTS} slots");
     let find = |topic: &str| said.iter().find(|(said, _)| said == topic).map(|(_, payload)| &payload[..]);
     let info: Info<'_> = minicbor::decode(find("up/info").expect("an info")).expect("a whole one");
     assert!(info.firmware_slots.and_then(|slots| slots.other).is_some());
