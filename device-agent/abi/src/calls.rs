@@ -107,6 +107,19 @@ calls! {
     /// one of these bytes by this key.
     Ed25519Verify = "ed25519_verify" (public_ptr: I32, ptr: I32, len: I32, signature_ptr: I32) -> I32, Security;
 
+    /// Copies the value that the module stored under a key, UTF-8 text of 1 to [`MAX_KEY_BYTES`](crate::MAX_KEY_BYTES)
+    /// bytes, to `out_ptr`. Answers its length in bytes; `NotFound` if there is none, `NoSpace` if it is
+    /// longer than `out_cap`.
+    KvGet = "kv_get" (key_ptr: I32, key_len: I32, out_ptr: I32, out_cap: I32) -> I32, Store;
+
+    /// Stores a value of at most [`MAX_VALUE_BYTES`](crate::MAX_VALUE_BYTES) under a key; it replaces the one
+    /// before and survives restarts, updates and power cuts: afterwards the old or the new one is there.
+    /// Answers 0; `NoSpace` if the module has stored as much as it may.
+    KvSet = "kv_set" (key_ptr: I32, key_len: I32, ptr: I32, len: I32) -> I32, Store;
+
+    /// Forgets the value under a key. Answers 0; `NotFound` if there is none.
+    KvRemove = "kv_remove" (key_ptr: I32, key_len: I32) -> I32, Store;
+
     /// Fills bytes at random, fit for keys. Answers 0; `Unsupported` on devices that have no randomness.
     Random = "random" (ptr: I32, len: I32) -> I32, Security;
 }

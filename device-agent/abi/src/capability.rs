@@ -38,6 +38,8 @@ capabilities! {
     Gpio = 3, "gpio";
     /// Hash, authenticate, encrypt, sign, and draw random numbers.
     Security = 4, "security";
+    /// Keep values across restarts.
+    Store = 5, "store";
 }
 
 impl Capability {
@@ -46,7 +48,11 @@ impl Capability {
         // Exhaustive, so that a new capability has to say where it stands.
         match (self, class) {
             (
-                Capability::Base | Capability::Telemetry | Capability::Sensors | Capability::Gpio,
+                Capability::Base
+                | Capability::Telemetry
+                | Capability::Sensors
+                | Capability::Gpio
+                | Capability::Store,
                 Class::Mpu | Class::Mcu | Class::Riscv,
             ) => true,
             // What `Limits::network` is about.

@@ -41,8 +41,10 @@ pub use types::{Signature, ValueType};
 pub const MAX_LOG_BYTES: usize = 200;
 /// Longest payload `telemetry` takes, in bytes; a device may accept less.
 pub const MAX_TELEMETRY_BYTES: usize = 1024;
-/// Longest key `config_get` takes, in bytes.
+/// Longest key of settings and of stored values, in bytes.
 pub const MAX_KEY_BYTES: usize = 64;
+/// Longest value `kv_set` takes, in bytes; a device may accept less.
+pub const MAX_VALUE_BYTES: usize = 4096;
 /// Most bytes that calls for security take at once; a device may accept less.
 pub const MAX_SECURITY_BYTES: usize = 64 * 1024;
 /// Most bytes that are authenticated and not encrypted.

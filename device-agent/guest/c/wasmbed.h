@@ -82,6 +82,20 @@ int32_t wasmbed_config_get(const char *key, uint32_t key_len, char *out, uint32_
 /* Sets the time between the starts of two ticks: 10 ms to a day. */
 WASMBED_IMPORT("timer_set") int32_t wasmbed_timer_set(int32_t interval_ms);
 
+/* Values that survive restarts, updates and power cuts. A key is UTF-8 text of 1 to 64 bytes, a value has at
+ * most 4096. */
+
+/* Copies the value under a key to `out`; answers its length. */
+WASMBED_IMPORT("kv_get")
+int32_t wasmbed_kv_get(const char *key, uint32_t key_len, void *out, uint32_t out_cap);
+
+/* Stores a value; WASMBED_NO_SPACE if the module has stored as much as it may. */
+WASMBED_IMPORT("kv_set")
+int32_t wasmbed_kv_set(const char *key, uint32_t key_len, const void *bytes, uint32_t len);
+
+/* Forgets the value under a key. */
+WASMBED_IMPORT("kv_remove") int32_t wasmbed_kv_remove(const char *key, uint32_t key_len);
+
 /* Security, on Linux and RISC-V boards: at most 64 KiB at once. Keys are numbers 0 to 7: the device makes
  * them for each module and never shows them. */
 

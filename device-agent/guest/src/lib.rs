@@ -36,6 +36,7 @@ mod panic;
 pub mod raw;
 pub mod security;
 mod sensor;
+pub mod store;
 mod text;
 
 pub use calls::{

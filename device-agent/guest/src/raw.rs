@@ -49,6 +49,12 @@ unsafe extern "C" {
     /// Checks a signature.
     pub fn ed25519_verify(public_ptr: *const u8, ptr: *const u8, len: usize, signature_ptr: *const u8)
     -> i32;
+    /// Copies a stored value.
+    pub fn kv_get(key_ptr: *const u8, key_len: usize, out_ptr: *mut u8, out_cap: usize) -> i32;
+    /// Stores a value.
+    pub fn kv_set(key_ptr: *const u8, key_len: usize, ptr: *const u8, len: usize) -> i32;
+    /// Forgets a value.
+    pub fn kv_remove(key_ptr: *const u8, key_len: usize) -> i32;
     /// Fills bytes at random.
     pub fn random(ptr: *mut u8, len: usize) -> i32;
 }

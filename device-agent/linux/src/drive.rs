@@ -30,6 +30,7 @@ use crate::{
     sensors::Peripherals,
     settings::Settings,
     store::SlotStore,
+    values::Values,
     worker::{Message, News, OUTBOX, Surroundings, Worker},
 };
 
@@ -70,6 +71,7 @@ pub(crate) async fn run(
         online: Arc::new(AtomicBool::new(false)),
         peripherals: Peripherals::new(settings.sensors_dir.clone(), settings.simulate),
         secrets: Secrets::new(&settings.data_dir),
+        values: Values::new(&settings.data_dir),
         start,
     };
     let machine = Machine {

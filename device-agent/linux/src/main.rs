@@ -23,6 +23,7 @@ mod sensors;
 mod settings;
 mod slots;
 mod store;
+mod values;
 mod worker;
 
 use std::{

@@ -25,6 +25,7 @@ use crate::{
     device::CLASS,
     secrets::{self, Secrets},
     sensors::Peripherals,
+    values::Values,
 };
 
 /// Time between two questions for a module's health.
@@ -57,6 +58,7 @@ pub(crate) struct Surroundings {
     pub(crate) online: Arc<AtomicBool>,
     pub(crate) peripherals: Peripherals,
     pub(crate) secrets: Secrets,
+    pub(crate) values: Values,
     pub(crate) start: Instant,
 }
 
@@ -215,6 +217,18 @@ impl Host for ModuleHost {
 
     fn gpio_read(&mut self, pin: u32) -> Result<bool, Errno> {
         self.surroundings.peripherals.read_pin(pin)
+    }
+
+    fn kv_get(&mut self, key: &str, out: &mut [u8]) -> Result<usize, Errno> {
+        self.surroundings.values.get(&self.name, key, out)
+    }
+
+    fn kv_set(&mut self, key: &str, value: &[u8]) -> Result<(), Errno> {
+        self.surroundings.values.set(&self.name, key, value)
+    }
+
+    fn kv_remove(&mut self, key: &str) -> Result<(), Errno> {
+        self.surroundings.values.remove(&self.name, key)
     }
 
     fn secret(&mut self) -> Result<[u8; 32], Errno> {

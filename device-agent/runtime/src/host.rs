@@ -50,6 +50,36 @@ pub trait Host: 'static {
         Err(Errno::Unsupported)
     }
 
+    /// Copies the value that the module stored under `key`, 1 to [`wasmbed_abi::MAX_KEY_BYTES`] bytes, to the start
+    /// of `out` and returns its length.
+    ///
+    /// # Errors
+    /// [`Errno::NotFound`] if there is none, [`Errno::NoSpace`] if it does not fit, [`Errno::Io`] if it cannot
+    /// be read.
+    fn kv_get(&mut self, key: &str, out: &mut [u8]) -> Result<usize, Errno> {
+        let _ = (key, out);
+        Err(Errno::Unsupported)
+    }
+
+    /// Stores a value of at most [`wasmbed_abi::MAX_VALUE_BYTES`] bytes, durably: the old one or the new one is
+    /// found after a power cut.
+    ///
+    /// # Errors
+    /// [`Errno::NoSpace`] if the module has stored as much as it may, [`Errno::Io`] if it cannot be kept.
+    fn kv_set(&mut self, key: &str, value: &[u8]) -> Result<(), Errno> {
+        let _ = (key, value);
+        Err(Errno::Unsupported)
+    }
+
+    /// Forgets the value under a key.
+    ///
+    /// # Errors
+    /// [`Errno::NotFound`] if there is none.
+    fn kv_remove(&mut self, key: &str) -> Result<(), Errno> {
+        let _ = key;
+        Err(Errno::Unsupported)
+    }
+
     /// The secret from which the keys of this module are made: the same at each start and for each version
     /// of the module, another for every other module and device.
     ///

@@ -9,7 +9,8 @@ mod security;
 use alloc::vec::Vec;
 
 use wasmbed_abi::{
-    Call, Errno, Export, INTERVAL_MS, MAX_KEY_BYTES, MAX_LOG_BYTES, MAX_TELEMETRY_BYTES, Sensor, span,
+    Call, Errno, Export, INTERVAL_MS, MAX_KEY_BYTES, MAX_LOG_BYTES, MAX_TELEMETRY_BYTES, MAX_VALUE_BYTES,
+    Sensor, span,
 };
 use wasmbed_wire::{Channel, topic::Level};
 use wasmtime::{Caller, Extern, Func, Memory, Store, Val};
@@ -48,6 +49,9 @@ fn answer<H: Host>(call: Call, mut caller: Caller<'_, Guest<H>>, params: &[Val],
         Call::GpioRead => status(gpio_read(&mut caller, &mut args)),
         Call::ConfigGet => status(config_get(&mut caller, &mut args)),
         Call::TimerSet => status(timer_set(&mut caller, &mut args)),
+        Call::KvGet => status(kv_get(&mut caller, &mut args)),
+        Call::KvSet => status(kv_set(&mut caller, &mut args)),
+        Call::KvRemove => status(kv_remove(&mut caller, &mut args)),
         Call::Sha256
         | Call::HmacSha256
         | Call::Seal
@@ -109,15 +113,38 @@ fn gpio_read<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) ->
 
 fn config_get<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
     let (memory, guest) = memory(caller)?;
-    // Copied, because the module may ask for the value to be written over the key.
-    let mut key = [0; MAX_KEY_BYTES];
-    let given = bytes(memory, args, MAX_KEY_BYTES)?;
-    let key = key.get_mut(..given.len()).ok_or(Errno::TooLong)?;
-    key.copy_from_slice(given);
+    let key = Key::copy(memory, args)?;
     let out = span(memory.len(), args.i32(), args.i32(), usize::MAX)?;
     let out = memory.get_mut(out).ok_or(Errno::Fault)?;
-    let len = guest.host.config_get(text(key)?, out)?;
+    let len = guest.host.config_get(key.text()?, out)?;
     i32::try_from(len).map_err(|_| Errno::NoSpace)
+}
+
+fn kv_get<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
+    let (memory, guest) = memory(caller)?;
+    let key = Key::copy(memory, args)?;
+    let out = span(memory.len(), args.i32(), args.i32(), usize::MAX)?;
+    let out = memory.get_mut(out).ok_or(Errno::Fault)?;
+    let len = guest.host.kv_get(key.stored()?, out)?;
+    charge(caller, len as u64);
+    i32::try_from(len).map_err(|_| Errno::NoSpace)
+}
+
+fn kv_set<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
+    let (memory, guest) = memory(caller)?;
+    let key = Key::copy(memory, args)?;
+    let value = bytes(memory, args, MAX_VALUE_BYTES)?;
+    let len = value.len();
+    guest.host.kv_set(key.stored()?, value)?;
+    charge(caller, len as u64);
+    Ok(0)
+}
+
+fn kv_remove<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
+    let (memory, guest) = memory(caller)?;
+    let key = Key::copy(memory, args)?;
+    guest.host.kv_remove(key.stored()?)?;
+    Ok(0)
 }
 
 fn timer_set<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
@@ -141,6 +168,30 @@ fn bytes<'m>(memory: &'m [u8], args: &mut Args<'_>, max_bytes: usize) -> Result<
 
 fn text(bytes: &[u8]) -> Result<&str, Errno> {
     core::str::from_utf8(bytes).map_err(|_| Errno::Invalid)
+}
+
+/// A key that the module gave; a copy, because the module may ask for the value to be written over it.
+struct Key {
+    bytes: [u8; MAX_KEY_BYTES],
+    len: usize,
+}
+
+impl Key {
+    fn copy(memory: &[u8], args: &mut Args<'_>) -> Result<Self, Errno> {
+        let given = bytes(memory, args, MAX_KEY_BYTES)?;
+        let mut key = Key { bytes: [0; MAX_KEY_BYTES], len: given.len() };
+        key.bytes.get_mut(..given.len()).ok_or(Errno::TooLong)?.copy_from_slice(given);
+        Ok(key)
+    }
+
+    fn text(&self) -> Result<&str, Errno> {
+        text(self.bytes.get(..self.len).ok_or(Errno::TooLong)?)
+    }
+
+    /// As the key of a value, which has a name.
+    fn stored(&self) -> Result<&str, Errno> {
+        self.text().and_then(|key| if key.is_empty() { Err(Errno::Invalid) } else { Ok(key) })
+    }
 }
 
 /// The parameters, taken in order. Their types were checked when the module was loaded.

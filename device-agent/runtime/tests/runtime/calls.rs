@@ -136,6 +136,33 @@ fn settings_are_read_by_key_even_over_the_key() {
 }
 
 #[test]
+fn values_are_stored_found_and_forgotten() {
+    on_both(Class::Mcu, |world| {
+        assert_eq!(answer(&world, Call::KvGet, &[8, 4, 8, 64], "name").0, Errno::NotFound.code());
+        assert_eq!(answer(&world, Call::KvSet, &[8, 4, 12, 3], "name\\00\\ff\\80").0, 0);
+        assert_eq!(world.device.seen().values["name"], [0, 255, 128]);
+        assert_eq!(answer(&world, Call::KvGet, &[8, 4, 8, 64], "name").0, 3, "also over the key");
+        assert_eq!(answer(&world, Call::KvGet, &[8, 4, 8, 2], "name").0, Errno::NoSpace.code());
+        assert_eq!(answer(&world, Call::KvRemove, &[8, 4], "name").0, 0);
+        assert_eq!(answer(&world, Call::KvRemove, &[8, 4], "name").0, Errno::NotFound.code());
+    });
+}
+
+#[test]
+fn keys_and_values_have_their_bounds() {
+    on_both(Class::Mcu, |world| {
+        assert_eq!(answer(&world, Call::KvSet, &[8, 64, 8, 4096], "").0, 0);
+        assert_eq!(answer(&world, Call::KvSet, &[8, 65, 8, 1], "").0, Errno::TooLong.code());
+        assert_eq!(answer(&world, Call::KvSet, &[8, 4, 8, 4097], "name").0, Errno::TooLong.code());
+        for call in [Call::KvSet, Call::KvGet] {
+            assert_eq!(answer(&world, call, &[8, 0, 8, 1], "name").0, Errno::Invalid.code());
+            assert_eq!(answer(&world, call, &[8, 2, 8, 1], "\\ff\\fe").0, Errno::Invalid.code());
+        }
+        assert_eq!(answer(&world, Call::KvRemove, &[8, 0], "").0, Errno::Invalid.code());
+    });
+}
+
+#[test]
 fn the_interval_is_a_second_until_set_and_stays_in_range() {
     on_both(Class::Mcu, |world| {
         let (_, instance) = answer(&world, Call::GpioRead, &[0], "");
@@ -162,6 +189,11 @@ fn bad_pointers_are_faults_and_never_traps() {
             fault(Call::Log, &[0, ptr, len]);
             fault(Call::Telemetry, &[ptr, len, 8, 1]);
             fault(Call::Telemetry, &[8, 4, ptr, len]);
+            fault(Call::KvGet, &[ptr, len, 8, 8]);
+            fault(Call::KvGet, &[8, 4, ptr, len]);
+            fault(Call::KvSet, &[ptr, len, 8, 8]);
+            fault(Call::KvSet, &[8, 4, ptr, len]);
+            fault(Call::KvRemove, &[ptr, len]);
             fault(Call::ConfigGet, &[ptr, len, 8, 8]);
             fault(Call::ConfigGet, &[8, 4, ptr, len]);
         }

@@ -24,6 +24,7 @@ pub(crate) struct Seen {
     pub(crate) log: Vec<(Level, String)>,
     pub(crate) telemetry: Vec<(String, Vec<u8>)>,
     pub(crate) pins: BTreeMap<u32, bool>,
+    pub(crate) values: BTreeMap<String, Vec<u8>>,
     pub(crate) secret: Option<[u8; 32]>,
     /// Bytes drawn at random so far.
     pub(crate) drawn: u8,
@@ -68,6 +69,22 @@ impl Host for Device {
 
     fn gpio_read(&mut self, pin: u32) -> Result<bool, Errno> {
         self.seen().pins.get(&pin).copied().ok_or(Errno::NotFound)
+    }
+
+    fn kv_get(&mut self, key: &str, out: &mut [u8]) -> Result<usize, Errno> {
+        let seen = self.seen();
+        let value = seen.values.get(key).ok_or(Errno::NotFound)?;
+        out.get_mut(..value.len()).ok_or(Errno::NoSpace)?.copy_from_slice(value);
+        Ok(value.len())
+    }
+
+    fn kv_set(&mut self, key: &str, value: &[u8]) -> Result<(), Errno> {
+        self.seen().values.insert(key.to_owned(), value.to_vec());
+        Ok(())
+    }
+
+    fn kv_remove(&mut self, key: &str) -> Result<(), Errno> {
+        self.seen().values.remove(key).map(drop).ok_or(Errno::NotFound)
     }
 
     fn secret(&mut self) -> Result<[u8; 32], Errno> {
