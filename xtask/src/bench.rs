@@ -7,7 +7,11 @@ use clap::{Args, Subcommand};
 use wasmbed_boards::Boards;
 use wasmbed_wire::BoardName;
 
-use crate::{firmware, modules, paths, run::run, setup};
+use crate::{
+    firmware, modules, paths,
+    run::{run, step},
+    setup,
+};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -22,12 +26,15 @@ enum What {
     /// Firmware updates: goodput, time and bytes on boards, on Linux and on a hundred simulated boards, and what
     /// the updater takes.
     Ota,
+    /// The runtime on this machine, against native code and another interpreter: calls, work, limits, memory.
+    Runtime,
 }
 
 pub(crate) fn bench(options: &Options) -> Result<()> {
     match options.what {
         What::Device => device(),
         What::Ota => ota(),
+        What::Runtime => runtime(),
     }
 }
 
@@ -58,6 +65,17 @@ fn ota() -> Result<()> {
     firmware::build_all()?;
     firmware::build_all_variants()?;
     run(paths::tell(&mut Command::new(paths::bin("bench-ota"))))
+}
+
+/// Built for release, like nothing else here: an interpreter that is compiled to be debugged says nothing.
+fn runtime() -> Result<()> {
+    setup::ensure(setup::Need::BUILD)?;
+    let modules = modules::build_workloads()?;
+    step("the benchmark, for release (the first time takes some minutes)");
+    let mut cargo = Command::new("cargo");
+    cargo.args(["build", "--release", "--quiet", "--package", "wasmbed-speed"]).current_dir(paths::root());
+    run(&mut cargo)?;
+    run(Command::new(paths::release_bin("bench-runtime")).arg(modules))
 }
 
 /// What a board's stacks take, in bytes: the regions `…_STACK` of its `memory.x`.

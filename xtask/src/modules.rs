@@ -58,6 +58,25 @@ pub(crate) fn build() -> Result<PathBuf> {
     Ok(out)
 }
 
+/// Builds the workloads for speed, as modules that every device takes and as modules that only Linux devices
+/// take. Returns the directory that holds the target directories `boards` and `linux`.
+pub(crate) fn build_workloads() -> Result<PathBuf> {
+    step("workloads as modules");
+    let out = paths::target().join("workloads");
+    let build = |name: &str| {
+        let mut cargo = Command::new("cargo");
+        cargo.args(["build", "--release", "--quiet", "--package", "wasmbed-workloads", "--examples"]);
+        // Other modules are built to be small.
+        cargo.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "3");
+        cargo.arg("--target-dir").arg(out.join(name)).current_dir(paths::root().join("device-agent/guest"));
+        cargo
+    };
+    run(&mut build("boards"))?;
+    // In place of what the guest workspace has for the smallest devices.
+    run(build("linux").env("RUSTFLAGS", "-Ctarget-feature=+simd128"))?;
+    Ok(out)
+}
+
 fn build_rust(guest: &Path, out: &Path) -> Result<()> {
     let target_dir = paths::target().join("guest");
     let mut cargo = Command::new("cargo");

@@ -25,6 +25,11 @@ pub(crate) fn bin(name: &str) -> PathBuf {
     target().join("debug").join(name)
 }
 
+/// Those of them that are built for release, because their speed matters.
+pub(crate) fn release_bin(name: &str) -> PathBuf {
+    target().join("release").join(name)
+}
+
 /// Firmware, `<board>.elf`.
 pub(crate) fn images() -> PathBuf {
     target().join("images")

@@ -5,15 +5,12 @@
 //! must be the same on every device. It is not CoreMark, and its numbers cannot be compared with it.
 #![no_std]
 
-mod crc;
-mod list;
-mod matrix;
-mod state;
-
 use wasmbed_guest::{Module, Result, Text, module, telemetry, timer_set};
+use wasmbed_workloads::iteration;
 
 /// Ticks between two publications.
 const PUBLISH_EVERY: u32 = 10;
+const SEED: u16 = 0x3415;
 
 struct Bench {
     ticks: u32,
@@ -26,7 +23,8 @@ impl Module for Bench {
     }
 
     fn tick(&mut self) {
-        let checksum = run();
+        // Hidden from the compiler, which would do the work itself otherwise.
+        let checksum = iteration(core::hint::black_box(SEED));
         self.ticks += 1;
         if self.ticks.is_multiple_of(PUBLISH_EVERY) {
             let mut text = Text::<8>::new();
@@ -38,11 +36,3 @@ impl Module for Bench {
 }
 
 module!(Bench);
-
-/// One iteration. The seed is hidden from the compiler, which would do the work itself otherwise.
-fn run() -> u16 {
-    let seed = core::hint::black_box(0x3415);
-    let checksum = list::run(seed, 0);
-    let checksum = matrix::run(seed, checksum);
-    state::run(seed, checksum)
-}

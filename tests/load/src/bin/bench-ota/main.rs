@@ -5,7 +5,7 @@
 //!
 //! The names of parts on the command line run these alone.
 
-mod figure;
+mod goodput;
 mod link;
 mod sizes;
 mod swarm;

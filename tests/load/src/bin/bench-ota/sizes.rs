@@ -6,9 +6,8 @@ use anyhow::{Context, Result, ensure};
 use object::{Object as _, ObjectSymbol as _, SymbolKind};
 use wasmbed_boards::{Board, Boards, Image};
 use wasmbed_e2e::images;
+use wasmbed_figures::line;
 use wasmbed_load::UPDATE_BYTES;
-
-use crate::figure::line;
 
 /// What mangled names of the updater have in them: its two crates, its part of the agent, and the drivers of its
 /// flash. Code of it that was inlined elsewhere is not seen; what was inlined into it is, also if modules use the

@@ -9,14 +9,12 @@ use anyhow::{Context, Result};
 use serde_json::json;
 use wasmbed_boards::{Boards, Image};
 use wasmbed_e2e::{BrokerKind, FACTORY_VERSION, Fleet, Limit, images, password};
+use wasmbed_figures::{Aim, line, ratio};
 use wasmbed_fleet::artifacts::FirmwareFile;
 use wasmbed_load::{Broker, Factory, Kind, Member, Plan, Report, Swarm};
 use wasmbed_wire::{Digest, PublicKey, message::FirmwareState};
 
-use crate::{
-    figure::{Aim, line, ratio},
-    update::push,
-};
+use crate::update::push;
 
 /// What the simulated devices are.
 const BOARD: &str = "netduino2";

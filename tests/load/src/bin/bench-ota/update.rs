@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use wasmbed_boards::{Board, Boards, Image};
 use wasmbed_e2e::{BrokerKind, Fleet, Limit, images, password};
+use wasmbed_figures::{Aim, line, median, ratio};
 use wasmbed_load::{Broker, Observer};
 use wasmbed_wire::{
     Digest,
@@ -18,7 +19,7 @@ use wasmbed_wire::{
 };
 
 use crate::{
-    figure::{Aim, Round, goodput, is_enough, line, median, ratio},
+    goodput::{Round, goodput, is_enough},
     link::raw_speed,
 };
 

@@ -15,12 +15,13 @@ use rumqttc::v5::{AsyncClient, mqttbytes::QoS};
 use tokio::{runtime::Builder, sync::Notify, time::timeout};
 use wasmbed_boards::Boards;
 use wasmbed_e2e::{BrokerKind, Fleet, password};
+use wasmbed_figures::{line, median};
 use wasmbed_load::{Broker, Kind, Observer};
 use wasmbed_update::Layout;
 use wasmbed_wire::topic::DEFAULT_PREFIX;
 
 use crate::{
-    figure::{Round, goodput, line, median},
+    goodput::{Round, goodput},
     swarm,
     update::{observe, push, update},
 };
