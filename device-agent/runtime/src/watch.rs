@@ -28,6 +28,8 @@ struct Shared {
 #[derive(Default)]
 struct State {
     running: u32,
+    /// Whether the thread waits for a call, and not for the end of an epoch.
+    sleeps: bool,
     done: bool,
 }
 
@@ -49,8 +51,12 @@ impl Watch {
     pub(crate) fn start<T: 'static>(&self, store: &mut Store<T>, limit_ms: u32) -> Watched<'_> {
         // The epoch that is current may end at once: one more makes the limit a lower bound.
         store.set_epoch_deadline(u64::from(limit_ms.div_ceil(EPOCH_MS)) + 1);
-        self.shared.lock().running += 1;
-        self.shared.changed.notify_all();
+        let mut state = self.shared.lock();
+        state.running += 1;
+        // Waking the thread costs more than a short call: between calls that follow each other it is awake.
+        if state.sleeps {
+            self.shared.changed.notify_all();
+        }
         Watched(&self.shared)
     }
 }
@@ -81,7 +87,9 @@ impl Shared {
         let mut state = self.lock();
         while !state.done {
             if state.running == 0 {
+                state.sleeps = true;
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state.sleeps = false;
                 continue;
             }
             drop(state);
