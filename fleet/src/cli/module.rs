@@ -1,5 +1,7 @@
 //! `wasmbed module …`.
 
+mod run;
+
 use std::{
     fs::File,
     io::Read,
@@ -31,6 +33,8 @@ pub(super) enum Module {
         /// The file
         file: PathBuf,
     },
+    /// Run a WebAssembly file on this machine within the limits of a device class, without a fleet
+    Run(run::Run),
     /// List modules and their versions
     List,
     /// Forget a version that no device should run
@@ -74,6 +78,7 @@ impl Module {
         match self {
             Module::Push(push) => push.run(common).await,
             Module::Check { file } => check(common, &file),
+            Module::Run(run) => run.run(common),
             Module::List => list(common).await,
             Module::Remove { module } => remove(common, module).await,
         }
