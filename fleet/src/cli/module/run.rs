@@ -181,4 +181,4 @@ fn check(call: &str, answer: Result<i32, Stopped>) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

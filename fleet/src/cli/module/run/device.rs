@@ -12,7 +12,7 @@ use wasmbed_wire::{Channel, topic::Level};
 
 use super::{
     report::{Event, Line, Sink},
-    script::Script,
+    script::{self, Script},
 };
 
 /// Time as the device counts it, in milliseconds.
@@ -82,9 +82,10 @@ impl Device {
         self.broken.take().map_or(Ok(()), Err)
     }
 
+    /// Says once what there is not.
     fn found<T>(&mut self, what: impl FnOnce() -> String, answer: Result<T, Errno>) -> Result<T, Errno> {
-        if let Err(error @ (Errno::NotFound | Errno::Io)) = answer {
-            let what = format!("{}: {error}", what());
+        if answer.as_ref().is_err_and(|error| *error == Errno::NotFound) {
+            let what = what();
             if self.missing.insert(what.clone()) {
                 self.say(Event::Missing { what });
             }
@@ -110,7 +111,7 @@ impl Host for Device {
 
     fn sensor_read(&mut self, sensor: Sensor) -> Result<i64, Errno> {
         let reading = self.script.sensor(sensor, self.now_ms());
-        self.found(|| format!("sensor {sensor:?}").to_lowercase(), reading)
+        self.found(|| format!("sensor {}", script::name(sensor)), reading)
     }
 
     fn gpio_write(&mut self, pin: u32, high: bool) -> Result<(), Errno> {

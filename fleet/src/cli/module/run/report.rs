@@ -92,7 +92,7 @@ impl fmt::Display for Event {
             Event::Gpio { pin, high } => {
                 write!(f, "gpio       pin {pin} {}", if *high { "high" } else { "low" })
             }
-            Event::Missing { what } => write!(f, "missing    {what}"),
+            Event::Missing { what } => write!(f, "missing    {what}; --peripherals can say what it is"),
             Event::Failed { reason } => write!(f, "failed     {reason}"),
             Event::Ended { ticks, memory_bytes, most_fuel } => {
                 write!(

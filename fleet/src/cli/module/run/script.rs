@@ -120,20 +120,21 @@ impl<T: Copy> Course<T> {
     }
 }
 
-/// A sensor as files name it, also those with the readings of a Linux device.
-fn sensor(name: &str) -> Result<Sensor> {
-    let adc = |input: u8| (input < ADC_INPUTS).then_some(Sensor::Adc(input));
-    let found = match name {
-        "temperature" => Some(Sensor::Temperature),
-        "humidity" => Some(Sensor::Humidity),
-        "pressure" => Some(Sensor::Pressure),
-        "light" => Some(Sensor::Light),
-        "supply" => Some(Sensor::Supply),
-        _ => name.strip_prefix("adc").and_then(|input| input.parse().ok()).and_then(adc),
-    };
-    let last = ADC_INPUTS - 1;
-    found.with_context(|| {
-        format!("there is no sensor {name:?}; there are temperature, humidity, pressure, light, supply, adc0 to adc{last}")
+/// What files call a sensor.
+pub(super) fn name(sensor: Sensor) -> String {
+    match sensor {
+        Sensor::Adc(input) => format!("adc{input}"),
+        named => format!("{named:?}").to_lowercase(),
+    }
+}
+
+fn sensor(wanted: &str) -> Result<Sensor> {
+    let mut known = (0..=Sensor::Adc(ADC_INPUTS - 1).id()).filter_map(Sensor::from_id);
+    known.find(|sensor| name(*sensor) == wanted).with_context(|| {
+        format!(
+            "there is no sensor {wanted:?}; there are temperature, humidity, pressure, light, supply, adc0 to adc{}",
+            ADC_INPUTS - 1
+        )
     })
 }
 

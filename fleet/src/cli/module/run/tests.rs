@@ -5,11 +5,24 @@ use crate::api::Violation;
 
 /// Runs a module with these arguments and returns what was said, and how it ended.
 fn run(text: &str, arguments: &[&str]) -> (Vec<String>, Result<(), String>) {
-    let (lines, ended) = lines(text, arguments, None);
+    run_file(&wat::parse_str(text).expect("a module"), arguments, None)
+}
+
+/// The same with a file, and a script of peripherals.
+pub(in crate::cli::module) fn run_file(
+    wasm: &[u8],
+    arguments: &[&str],
+    script: Option<&str>,
+) -> (Vec<String>, Result<(), String>) {
+    let (lines, ended) = file_lines(wasm, arguments, script);
     (lines.iter().map(|line| line.to_string().trim_start().to_owned()).collect(), ended)
 }
 
 fn lines(text: &str, arguments: &[&str], script: Option<&str>) -> (Vec<Line>, Result<(), String>) {
+    file_lines(&wat::parse_str(text).expect("a module"), arguments, script)
+}
+
+fn file_lines(wasm: &[u8], arguments: &[&str], script: Option<&str>) -> (Vec<Line>, Result<(), String>) {
     #[derive(clap::Parser)]
     struct Cli {
         #[command(flatten)]
@@ -17,7 +30,7 @@ fn lines(text: &str, arguments: &[&str], script: Option<&str>) -> (Vec<Line>, Re
     }
     let dir = tempfile::tempdir().expect("a folder");
     let file = dir.path().join("module.wasm");
-    fs::write(&file, wat::parse_str(text).expect("a module")).expect("a file");
+    fs::write(&file, wasm).expect("a file");
     let peripherals = dir.path().join("peripherals.toml");
     let mut all = vec!["run".into(), file.into_os_string()];
     all.extend(arguments.iter().map(Into::into));
@@ -198,7 +211,7 @@ fn peripherals_follow_their_script_and_what_is_missing_is_said_once() {
         told[1..told.len() - 1],
         [
             at(0, gpio(true)),
-            at(0, Event::Missing { what: "sensor temperature: no such key, pin or sensor".into() }),
+            at(0, Event::Missing { what: "sensor temperature".into() }),
             at(0, telemetry("\u{1}\u{2}")),
             at(2500, telemetry("\u{2}\u{1}")),
             at(5000, gpio(false)),
