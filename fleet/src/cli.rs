@@ -3,6 +3,7 @@
 //! Commands about devices, modules, firmware, keys and events only speak to the service over MQTT ([`crate::client`]).
 //! `serve`, `host` and `up` run roles in this process.
 
+mod checkout;
 mod context;
 mod deploy;
 mod device;

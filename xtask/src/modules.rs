@@ -13,28 +13,6 @@ use crate::{
     run::{host_target, output, run, step},
 };
 
-/// What the smallest class accepts; `.cargo/config.toml` of the guest workspace says the same for Rust.
-const C_FLAGS: [&str; 8] = [
-    "--target=wasm32",
-    "-mcpu=mvp",
-    "-msign-ext",
-    "-mbulk-memory",
-    "-Os",
-    "-ffreestanding",
-    "-nostdlib",
-    "-Werror",
-];
-const LINK_FLAGS: [&str; 8] = [
-    "-flavor",
-    "wasm",
-    "--no-entry",
-    "--strip-all",
-    "--page-size=1",
-    "--no-growable-memory",
-    "-z",
-    "stack-size=1024",
-];
-
 /// Builds every example and returns the directory that holds them as `<name>.wasm`.
 pub(crate) fn build() -> Result<PathBuf> {
     step("example modules");
@@ -94,11 +72,14 @@ fn build_rust(guest: &Path, out: &Path) -> Result<()> {
 
 fn build_c(guest: &Path, source: &Path, wasm: &Path) -> Result<()> {
     let object = paths::target().join("guest/module.o");
+    // What the smallest class accepts; `.cargo/config.toml` of the guest workspace says the same for Rust.
+    let flags = |name: &str| format!("@{}", guest.join("c").join(name).display());
     let mut clang = Command::new("clang");
-    clang.args(C_FLAGS).arg("-I").arg(guest.join("c")).arg("-c").arg(source).arg("-o").arg(&object);
-    run(&mut clang)?;
+    clang.arg(flags("compile.flags")).arg("-I").arg(guest.join("c"));
+    run(clang.arg("-c").arg(source).arg("-o").arg(&object))?;
     // Debian's wasm-ld knows pages of 64 KiB only, which is more memory than a small board has.
-    run(Command::new(rust_lld()?).args(LINK_FLAGS).arg(&object).arg("-o").arg(wasm))
+    let mut lld = Command::new(rust_lld()?);
+    run(lld.args(["-flavor", "wasm"]).arg(flags("link.flags")).arg(&object).arg("-o").arg(wasm))
 }
 
 /// The linker that comes with Rust.

@@ -53,7 +53,8 @@ struct Wait {
     timeout: u64,
 }
 
-fn setting(text: &str) -> Result<(String, String), String> {
+/// `KEY=VALUE`.
+pub(super) fn setting(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("a setting is KEY=VALUE")?;
     Ok((key.to_owned(), value.to_owned()))
 }

@@ -1,5 +1,8 @@
 //! `wasmbed module …`.
 
+mod new;
+mod run;
+
 use std::{
     fs::File,
     io::Read,
@@ -24,6 +27,8 @@ pub(super) const FIRST_VERSION: &str = "0.1.0";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Module {
+    /// Write a project of your own that builds a module, in Rust, C or AssemblyScript
+    New(new::New),
     /// Upload a WebAssembly file; it is checked, compiled and signed
     Push(Push),
     /// Say which device classes admit a WebAssembly file, without uploading it
@@ -31,6 +36,8 @@ pub(super) enum Module {
         /// The file
         file: PathBuf,
     },
+    /// Run a WebAssembly file on this machine within the limits of a device class, without a fleet
+    Run(run::Run),
     /// List modules and their versions
     List,
     /// Forget a version that no device should run
@@ -72,8 +79,10 @@ impl std::str::FromStr for Versioned {
 impl Module {
     pub(super) async fn run(self, common: &Common) -> Result<()> {
         match self {
+            Module::New(new) => new.run(common),
             Module::Push(push) => push.run(common).await,
             Module::Check { file } => check(common, &file),
+            Module::Run(run) => run.run(common),
             Module::List => list(common).await,
             Module::Remove { module } => remove(common, module).await,
         }

@@ -1,6 +1,6 @@
 //! How much stack a module's calls may take, from who calls whom.
 //!
-//! An estimate from above: every value of a function counts as if it were on the stack, and every call as if
+//! An estimate from above, which a test holds against bytecode: every value of a function counts as if it were on the stack, and every call as if
 //! it were made. The compiler keeps most values in registers, so that a module over the limit may well run;
 //! that alone is no reason to refuse it. What is certain is a function that calls itself whatever happens.
 
@@ -14,6 +14,8 @@ use wasmparser::types::CoreTypeId;
 
 use super::{code::Callee, facts::Facts};
 
+/// Bytes of stack that the way into the module and that out to the host take.
+const ENTRY_BYTES: u64 = 192;
 /// Functions of a chain of calls that are named.
 const NAMED: usize = 6;
 
@@ -147,11 +149,11 @@ fn deepest(facts: &Facts, called: Vec<Node>, callees: impl Fn(Node) -> Vec<Node>
             }
         }
         if let Some(depth) = known.get(&first)
-            && depth.bytes > result.bytes
+            && depth.bytes.saturating_add(ENTRY_BYTES) > result.bytes
         {
             let callee_of = |node: &Node| known.get(node).and_then(|depth| depth.callee);
             let chain = Chain::of(facts, std::iter::successors(Some(first), callee_of));
-            result = Deepest { bytes: depth.bytes, chain };
+            result = Deepest { bytes: depth.bytes.saturating_add(ENTRY_BYTES), chain };
         }
     }
     Ok(result)

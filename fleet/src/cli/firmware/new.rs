@@ -13,18 +13,18 @@ mod project;
 mod sdk;
 
 use std::{
-    env, fs, io,
-    path::{Path, PathBuf, absolute},
+    env,
+    path::{PathBuf, absolute},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
 use serde_json::json;
 use wasmbed_boards::{Board, Boards, Firmware};
 use wasmbed_wire::{BoardName, ModuleName};
 
 use self::{project::Project, sdk::Sdk};
-use crate::cli::{Common, output};
+use crate::cli::{Common, checkout, output};
 
 /// Crates that every Rust program may name already.
 const BUILT_IN: [&str; 5] = ["alloc", "core", "proc-macro", "std", "test"];
@@ -47,7 +47,7 @@ pub(in crate::cli) struct New {
 impl New {
     pub(super) fn run(self, common: &Common) -> Result<()> {
         let dir = absolute(&self.dir)?;
-        check_empty(&dir)?;
+        checkout::check_empty(&dir)?;
         let sdk = match &self.sdk {
             Some(path) => Sdk::at(path)?,
             None => Sdk::above(&[&env::current_dir()?, &dir])?,
@@ -56,7 +56,7 @@ impl New {
         let (board, firmware) = find(&boards, &self.board)?;
         let name = match self.name {
             Some(name) => name,
-            None => name_of(&dir)?,
+            None => checkout::name_of(&dir, "firmware")?,
         };
         let project = Project::new(&sdk, board, firmware, name.as_str())?;
         check_name(name, &project)?;
@@ -95,12 +95,6 @@ fn find<'b>(boards: &'b Boards, name: &BoardName) -> Result<(&'b Board, &'b Firm
     Ok((board, firmware))
 }
 
-fn name_of(dir: &Path) -> Result<ModuleName> {
-    let last = dir.file_name().map(|name| name.to_string_lossy().to_lowercase().replace('_', "-"));
-    let last = last.unwrap_or_default();
-    last.parse().with_context(|| format!("{last:?} cannot be a firmware's name; use --name NAME"))
-}
-
 /// Checks what Cargo or the compiler would stumble over.
 fn check_name(name: ModuleName, project: &Project) -> Result<()> {
     let name = name.as_str();
@@ -111,19 +105,6 @@ fn check_name(name: ModuleName, project: &Project) -> Result<()> {
         bail!("{name} is the name of a crate that the firmware uses; use another --name");
     }
     Ok(())
-}
-
-fn check_empty(dir: &Path) -> Result<()> {
-    let unreadable = || format!("cannot read {}", dir.display());
-    match fs::read_dir(dir) {
-        Ok(mut entries) => match entries.next() {
-            None => Ok(()),
-            Some(Ok(_)) => bail!("{} is not empty; name a new folder", dir.display()),
-            Some(Err(error)) => Err(error).with_context(unreadable),
-        },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error).with_context(unreadable),
-    }
 }
 
 #[cfg(test)]

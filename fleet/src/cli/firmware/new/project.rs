@@ -1,12 +1,13 @@
 //! The files of a project.
 
-use std::{fmt::Write as _, fs, path::Path};
+use std::{fmt::Write as _, path::Path};
 
 use anyhow::{Context, Result};
 use toml::{Table, Value};
 use wasmbed_boards::{Board, Firmware, memory_map};
 
 use super::sdk::Sdk;
+use crate::cli::checkout;
 
 /// The loop that boards time at their start.
 const MEASURING_LOOP: &str = "measuring-loop.pulley32";
@@ -40,7 +41,7 @@ impl Project {
             // The same versions that the SDK is tested with; Cargo drops what is not used.
             ("Cargo.lock", sdk.read("firmware/Cargo.lock")?.into()),
             (".cargo/config.toml", config(sdk, firmware)?.into()),
-            ("rust-toolchain.toml", toolchain(sdk, firmware)?.into()),
+            ("rust-toolchain.toml", sdk.checkout().toolchain(&firmware.target)?.into()),
             ("build.rs", build_script(board, firmware).into()),
             ("memory.x", memory_map(firmware.memory.flash, &shared).into()),
             (MEASURING_LOOP, measuring_loop),
@@ -57,13 +58,7 @@ impl Project {
     }
 
     pub(super) fn write(&self, dir: &Path) -> Result<()> {
-        for (name, contents) in &self.files {
-            let path = dir.join(name);
-            let unwritable = || format!("cannot write {}", path.display());
-            fs::create_dir_all(path.parent().unwrap_or(dir)).with_context(unwritable)?;
-            fs::write(&path, contents).with_context(unwritable)?;
-        }
-        Ok(())
+        checkout::write(dir, self.files.iter().map(|(name, contents)| (*name, contents.as_slice())))
     }
 }
 
@@ -108,14 +103,6 @@ fn config(sdk: &Sdk, firmware: &Firmware) -> Result<String> {
     Ok(format!(
         "# The compiler's switches, and the loop that the firmware times to learn how fast its machine is.\n{config}"
     ))
-}
-
-fn toolchain(sdk: &Sdk, firmware: &Firmware) -> Result<String> {
-    let mut file = sdk.table("rust-toolchain.toml")?;
-    let toolchain = file.get_mut("toolchain").and_then(Value::as_table_mut);
-    let toolchain = toolchain.context("rust-toolchain.toml of the SDK names no toolchain")?;
-    toolchain.insert("targets".into(), Value::Array(vec![firmware.target.as_str().into()]));
-    Ok(file.to_string())
 }
 
 fn build_script(board: &Board, firmware: &Firmware) -> String {

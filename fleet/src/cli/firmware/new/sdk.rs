@@ -1,19 +1,15 @@
-//! A checkout of this repository, as projects use it.
+//! The firmware crates of a checkout, as projects use them.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use toml::{Table, Value};
 use wasmbed_boards::Boards;
 
-/// A file that only a checkout has.
-const MARK: &str = "firmware/common/Cargo.toml";
+use crate::cli::checkout::Checkout;
 
 pub(super) struct Sdk {
-    root: PathBuf,
+    checkout: Checkout,
     /// `firmware/Cargo.toml`.
     workspace: Table,
 }
@@ -27,44 +23,38 @@ pub(super) struct Package {
 
 impl Sdk {
     pub(super) fn at(path: &Path) -> Result<Self> {
-        if !path.join(MARK).is_file() {
-            bail!("{} is not a checkout of wasmbed: it has no {MARK}", path.display());
-        }
-        let root = path.canonicalize()?;
-        let text = read(&root.join("firmware/Cargo.toml"))?;
-        let workspace =
-            text.parse().with_context(|| format!("in firmware/Cargo.toml of {}", root.display()))?;
-        Ok(Sdk { root, workspace })
+        Sdk::of(Checkout::at(path)?)
     }
 
     /// The nearest one that holds one of these folders, which need not exist.
     pub(super) fn above(dirs: &[&Path]) -> Result<Self> {
-        let mut above = dirs.iter().flat_map(|dir| dir.ancestors());
-        match above.find(|dir| dir.join(MARK).is_file()) {
-            Some(root) => Sdk::at(root),
-            None => {
-                bail!("no checkout of wasmbed is at or above this folder; say where one is with --sdk PATH")
-            }
-        }
+        Sdk::of(Checkout::above(dirs)?)
+    }
+
+    fn of(checkout: Checkout) -> Result<Self> {
+        Ok(Sdk { workspace: checkout.table("firmware/Cargo.toml")?, checkout })
+    }
+
+    pub(super) fn checkout(&self) -> &Checkout {
+        &self.checkout
     }
 
     pub(super) fn root(&self) -> &Path {
-        &self.root
+        self.checkout.root()
     }
 
     pub(super) fn boards(&self) -> Result<Boards> {
-        Ok(Boards::with_overrides(&self.root.join("boards"))?)
+        Ok(Boards::with_overrides(&self.root().join("boards"))?)
     }
 
     /// Reads a file of the checkout.
     pub(super) fn read(&self, path: impl AsRef<Path>) -> Result<String> {
-        read(&self.root.join(path))
+        self.checkout.read(path)
     }
 
     /// Reads a TOML file of the checkout.
     pub(super) fn table(&self, path: impl AsRef<Path>) -> Result<Table> {
-        let path = path.as_ref();
-        self.read(path)?.parse().with_context(|| format!("in {}", self.root.join(path).display()))
+        self.checkout.table(path)
     }
 
     /// A table of `firmware/Cargo.toml`, empty if there is none.
@@ -85,7 +75,7 @@ impl Sdk {
                 return Ok(Package { folder, manifest });
             }
         }
-        bail!("the firmware workspace of {} has no package {name}", self.root.display())
+        bail!("the firmware workspace of {} has no package {name}", self.root().display())
     }
 
     /// What `package` depends on, as a manifest outside the workspace says it.
@@ -102,7 +92,7 @@ impl Sdk {
                     let base = inherited.get(name).with_context(|| {
                         format!(
                             "{} has no dependency {name}",
-                            self.root.join("firmware/Cargo.toml").display()
+                            self.root().join("firmware/Cargo.toml").display()
                         )
                     })?;
                     self.located(merged(full(base), &spec), Path::new("firmware"))?
@@ -122,10 +112,7 @@ impl Sdk {
     /// The dependency with its path, which starts at `folder` of the checkout, made absolute.
     fn located(&self, mut spec: Table, folder: &Path) -> Result<Table> {
         if let Some(Value::String(path)) = spec.get_mut("path") {
-            let found = self.root.join(folder).join(&*path);
-            let found = found.canonicalize().with_context(|| format!("cannot find {}", found.display()))?;
-            let text = found.to_str().with_context(|| format!("{} is not UTF-8", found.display()))?;
-            *path = text.to_owned();
+            *path = self.checkout.located(folder.join(&*path))?;
         }
         Ok(spec)
     }
@@ -147,8 +134,4 @@ fn merged(mut base: Table, member: &Table) -> Table {
         _ => drop(base.insert("features".to_owned(), Value::Array(more.clone()))),
     }
     base
-}
-
-fn read(path: &Path) -> Result<String> {
-    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }

@@ -1,3 +1,5 @@
+use std::{fs, path::Path};
+
 use super::*;
 
 /// This repository.
@@ -132,6 +134,11 @@ fn names_that_cargo_or_the_compiler_would_stumble_over_are_refused() {
         assert!(check(name).is_err(), "{name}");
     }
     assert!(check("pump-2").is_ok());
-    assert_eq!(name_of(Path::new("/a/My_Pump")).expect("a name").as_str(), "my-pump");
-    assert!(name_of(Path::new("/a/pump.fw")).expect_err("a dot").to_string().contains("use --name"));
+    assert_eq!(checkout::name_of(Path::new("/a/My_Pump"), "firmware").expect("a name").as_str(), "my-pump");
+    assert!(
+        checkout::name_of(Path::new("/a/pump.fw"), "firmware")
+            .expect_err("a dot")
+            .to_string()
+            .contains("use --name")
+    );
 }

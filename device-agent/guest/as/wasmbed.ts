@@ -1,0 +1,201 @@
+// What a module for Wasmbed devices is written with in AssemblyScript.
+//
+// A module exports `tick(): void`, and if it wants to `init(): i32` and `health(): i32`. `init` is called once
+// and answers 0 if the module is ready. `tick` is called at every interval, each second unless `timerSet` says
+// otherwise. `health` answers 0 if all is well.
+//
+// Nothing here allocates: texts are put together in `text`, so that a module needs no heap. Answers below zero
+// are errors.
+
+// An argument is outside its range.
+export const INVALID: i32 = -1;
+// A pointer is outside the module's memory.
+export const FAULT: i32 = -2;
+// This device cannot do that.
+export const UNSUPPORTED: i32 = -3;
+// The module has no permission.
+export const DENIED: i32 = -4;
+// Too many bytes.
+export const TOO_LONG: i32 = -5;
+// Not now; the same call may succeed later.
+export const BUSY: i32 = -6;
+// No such key, pin or sensor.
+export const NOT_FOUND: i32 = -7;
+// The answer does not fit.
+export const NO_SPACE: i32 = -8;
+// The hardware failed.
+export const IO: i32 = -9;
+
+// Levels of the log.
+export const ERROR: i32 = 0;
+export const WARN: i32 = 1;
+export const INFO: i32 = 2;
+export const DEBUG: i32 = 3;
+
+// Sensors; readings are in thousandths of the unit.
+export const TEMPERATURE: i32 = 0; // degrees Celsius
+export const HUMIDITY: i32 = 1; // percent
+export const PRESSURE: i32 = 2; // pascal
+export const LIGHT: i32 = 3; // lux
+export const SUPPLY: i32 = 4; // volt
+export const ADC: i32 = 16; // volt; add the number of the analogue input, 0 to 15
+
+@external("wasmbed", "log")
+declare function raw_log(level: i32, ptr: usize, len: u32): i32;
+@external("wasmbed", "telemetry")
+declare function raw_telemetry(channel: usize, channelLen: u32, ptr: usize, len: u32): i32;
+@external("wasmbed", "uptime_ms")
+declare function raw_uptime_ms(): i64;
+@external("wasmbed", "sensor_read")
+declare function raw_sensor_read(sensor: i32, out: usize): i32;
+@external("wasmbed", "gpio_write")
+declare function raw_gpio_write(pin: i32, level: i32): i32;
+@external("wasmbed", "gpio_read")
+declare function raw_gpio_read(pin: i32): i32;
+@external("wasmbed", "config_get")
+declare function raw_config_get(key: usize, keyLen: u32, out: usize, outCap: u32): i32;
+@external("wasmbed", "timer_set")
+declare function raw_timer_set(intervalMs: i32): i32;
+
+// Bytes of the longest name of a channel or setting, each character taking up to three.
+const NAME_BYTES: u32 = 192;
+// Bytes of the longest text.
+const TEXT_BYTES: u32 = 200;
+// Digits of the longest number, with point and sign.
+const DIGITS: u32 = 21;
+
+const nameAt: usize = memory.data(NAME_BYTES);
+const textAt: usize = memory.data(TEXT_BYTES);
+const digitsAt: usize = memory.data(DIGITS);
+const readingAt: usize = memory.data(8);
+let textLen: u32 = 0;
+
+// Writes UTF-8 to `to`; answers its length, or nothing where it may not fit.
+function encode(value: string, to: usize, room: u32): u32 {
+  if (<u32>value.length * 3 > room) return 0;
+  return <u32>String.UTF8.encodeUnsafe(changetype<usize>(value), value.length, to);
+}
+
+// A text of at most 200 bytes, put together piece by piece; what may not fit is left out.
+export namespace text {
+  export function clear(): void {
+    textLen = 0;
+  }
+
+  export function push(value: string): void {
+    textLen += encode(value, textAt + textLen, TEXT_BYTES - textLen);
+  }
+
+  // Appends a number in decimal.
+  export function pushInt(value: i64): void {
+    pushDecimal(value, 0);
+  }
+
+  // Appends thousandths as a decimal number, as JSON writes it: 23500 becomes 23.5.
+  export function pushThousandths(value: i64): void {
+    pushDecimal(value, 3);
+  }
+
+  // Writes it to the device's log.
+  export function log(level: i32): i32 {
+    return raw_log(level, textAt, textLen);
+  }
+
+  // Publishes it on a channel, a name of a-z, 0-9 and -.
+  export function publish(channel: string): i32 {
+    return raw_telemetry(nameAt, encode(channel, nameAt, NAME_BYTES), textAt, textLen);
+  }
+}
+
+function pushDecimal(value: i64, decimals: u32): void {
+  let rest: u64 = value < 0 ? 0 - <u64>value : <u64>value;
+  while (decimals > 0 && rest % 10 == 0) {
+    rest /= 10;
+    decimals--;
+  }
+  let at = digitsAt + DIGITS;
+  let digits: u32 = 0;
+  while (digits <= decimals || rest > 0) {
+    if (digits == decimals && decimals > 0) store<u8>(--at, 0x2e);
+    store<u8>(--at, 0x30 + <u8>(rest % 10));
+    rest /= 10;
+    digits++;
+  }
+  if (value < 0) store<u8>(--at, 0x2d);
+  const len = <u32>(digitsAt + DIGITS - at);
+  if (textLen + len > TEXT_BYTES) return;
+  memory.copy(textAt + textLen, at, len);
+  textLen += len;
+}
+
+// Writes a line to the device's log.
+export function log(level: i32, line: string): i32 {
+  text.clear();
+  text.push(line);
+  return text.log(level);
+}
+
+// Publishes bytes at an address as they are.
+export function telemetry(channel: string, ptr: usize, len: u32): i32 {
+  return raw_telemetry(nameAt, encode(channel, nameAt, NAME_BYTES), ptr, len);
+}
+
+// Milliseconds since the device started.
+export function uptimeMs(): i64 {
+  return raw_uptime_ms();
+}
+
+// Measures; if it answers 0, `reading` has thousandths of the sensor's unit.
+export function sensorRead(sensor: i32): i32 {
+  return raw_sensor_read(sensor, readingAt);
+}
+
+// What `sensorRead` measured last.
+export function reading(): i64 {
+  return load<i64>(readingAt);
+}
+
+// Drives a pin.
+export function gpioWrite(pin: i32, high: bool): i32 {
+  return raw_gpio_write(pin, high ? 1 : 0);
+}
+
+// Reads a pin: 0 or 1.
+export function gpioRead(pin: i32): i32 {
+  return raw_gpio_read(pin);
+}
+
+// Copies the value of one of the module's settings, UTF-8, to an address; answers its length.
+export function configGet(key: string, out: usize, outCap: u32): i32 {
+  return raw_config_get(nameAt, encode(key, nameAt, NAME_BYTES), out, outCap);
+}
+
+// The value of a setting that is a whole number, or `otherwise` if it is not set or no such number.
+export function configNumber(key: string, otherwise: i32): i32 {
+  const len = configGet(key, digitsAt, 9);
+  if (len <= 0) return otherwise;
+  let number = 0;
+  for (let at = digitsAt; at < digitsAt + len; at++) {
+    const digit = <i32>load<u8>(at) - 0x30;
+    if (digit < 0 || digit > 9) return otherwise;
+    number = number * 10 + digit;
+  }
+  return number;
+}
+
+// Sets the time between the starts of two ticks: 10 ms to a day.
+export function timerSet(intervalMs: i32): i32 {
+  return raw_timer_set(intervalMs);
+}
+
+// What a failed assertion or an error that is thrown comes to: one line of the log and a trap. The compiler is
+// told so in asconfig.json.
+function abort(message: string | null, file: string | null, line: u32, column: u32): void {
+  text.clear();
+  text.push("abort at ");
+  if (file) text.push(file);
+  text.push(":");
+  text.pushInt(line);
+  text.log(ERROR);
+  unreachable();
+}
