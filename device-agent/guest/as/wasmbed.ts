@@ -25,6 +25,8 @@ export const NOT_FOUND: i32 = -7;
 export const NO_SPACE: i32 = -8;
 // The hardware failed.
 export const IO: i32 = -9;
+// A signature or tag does not belong to the bytes.
+export const FORGED: i32 = -10;
 
 // Levels of the log.
 export const ERROR: i32 = 0;
@@ -56,6 +58,28 @@ declare function raw_gpio_read(pin: i32): i32;
 declare function raw_config_get(key: usize, keyLen: u32, out: usize, outCap: u32): i32;
 @external("wasmbed", "timer_set")
 declare function raw_timer_set(intervalMs: i32): i32;
+@external("wasmbed", "kv_get")
+declare function raw_kv_get(key: usize, keyLen: u32, out: usize, outCap: u32): i32;
+@external("wasmbed", "kv_set")
+declare function raw_kv_set(key: usize, keyLen: u32, ptr: usize, len: u32): i32;
+@external("wasmbed", "kv_remove")
+declare function raw_kv_remove(key: usize, keyLen: u32): i32;
+@external("wasmbed", "sha256")
+declare function raw_sha256(ptr: usize, len: u32, out: usize): i32;
+@external("wasmbed", "hmac_sha256")
+declare function raw_hmac_sha256(key: i32, ptr: usize, len: u32, out: usize): i32;
+@external("wasmbed", "seal")
+declare function raw_seal(key: i32, aad: usize, aadLen: u32, ptr: usize, len: u32, out: usize, outCap: u32): i32;
+@external("wasmbed", "open")
+declare function raw_open(key: i32, aad: usize, aadLen: u32, ptr: usize, len: u32, out: usize, outCap: u32): i32;
+@external("wasmbed", "ed25519_public")
+declare function raw_ed25519_public(key: i32, out: usize): i32;
+@external("wasmbed", "ed25519_sign")
+declare function raw_ed25519_sign(key: i32, ptr: usize, len: u32, out: usize): i32;
+@external("wasmbed", "ed25519_verify")
+declare function raw_ed25519_verify(publicKey: usize, ptr: usize, len: u32, signature: usize): i32;
+@external("wasmbed", "random")
+declare function raw_random(ptr: usize, len: u32): i32;
 
 // Bytes of the longest name of a channel or setting, each character taking up to three.
 const NAME_BYTES: u32 = 192;
@@ -186,6 +210,66 @@ export function configNumber(key: string, otherwise: i32): i32 {
 // Sets the time between the starts of two ticks: 10 ms to a day.
 export function timerSet(intervalMs: i32): i32 {
   return raw_timer_set(intervalMs);
+}
+
+// Copies the value that was stored under a key to an address; answers its length.
+export function kvGet(key: string, out: usize, outCap: u32): i32 {
+  return raw_kv_get(nameAt, encode(key, nameAt, NAME_BYTES), out, outCap);
+}
+
+// Stores at most 4096 bytes under a key; they survive restarts, updates and power cuts.
+export function kvSet(key: string, ptr: usize, len: u32): i32 {
+  return raw_kv_set(nameAt, encode(key, nameAt, NAME_BYTES), ptr, len);
+}
+
+// Forgets the value under a key.
+export function kvRemove(key: string): i32 {
+  return raw_kv_remove(nameAt, encode(key, nameAt, NAME_BYTES));
+}
+
+// Security, on Linux and RISC-V devices: at most 64 KiB at once. Keys are numbers 0 to 7: the device makes them
+// for each module and never shows them.
+export namespace security {
+  // Writes the SHA-256 of bytes, 32 of its own.
+  export function sha256(ptr: usize, len: u32, out: usize): i32 {
+    return raw_sha256(ptr, len, out);
+  }
+
+  // Writes the HMAC-SHA-256 of bytes, 32 of its own.
+  export function hmacSha256(key: i32, ptr: usize, len: u32, out: usize): i32 {
+    return raw_hmac_sha256(key, ptr, len, out);
+  }
+
+  // Encrypts and authenticates; answers what it wrote, 28 bytes more than `len`. At most 64 bytes of `aad` are
+  // authenticated as well.
+  export function seal(key: i32, aad: usize, aadLen: u32, ptr: usize, len: u32, out: usize, outCap: u32): i32 {
+    return raw_seal(key, aad, aadLen, ptr, len, out, outCap);
+  }
+
+  // Decrypts what `seal` wrote; FORGED if it is not authentic.
+  export function open(key: i32, aad: usize, aadLen: u32, ptr: usize, len: u32, out: usize, outCap: u32): i32 {
+    return raw_open(key, aad, aadLen, ptr, len, out, outCap);
+  }
+
+  // Writes the Ed25519 public key of a key, 32 bytes.
+  export function publicKey(key: i32, out: usize): i32 {
+    return raw_ed25519_public(key, out);
+  }
+
+  // Signs bytes with Ed25519 and writes the signature, 64 bytes.
+  export function sign(key: i32, ptr: usize, len: u32, out: usize): i32 {
+    return raw_ed25519_sign(key, ptr, len, out);
+  }
+
+  // Checks a signature of 64 bytes under a public key of 32: 0, or FORGED.
+  export function verify(publicKey: usize, ptr: usize, len: u32, signature: usize): i32 {
+    return raw_ed25519_verify(publicKey, ptr, len, signature);
+  }
+
+  // Fills bytes at random, fit for keys.
+  export function random(ptr: usize, len: u32): i32 {
+    return raw_random(ptr, len);
+  }
 }
 
 // What a failed assertion or an error that is thrown comes to: one line of the log and a trap. The compiler is

@@ -21,7 +21,7 @@ fn what_was_answered_is_desired_again_after_a_death() {
 #[test]
 fn a_power_cycle_survives_a_death_and_is_not_asked_for_again() {
     let mut world = World::with_devices();
-    world.beat_for(&["hub"], 6_000);
+    world.beat_for(&["hub"], 12_000);
     assert_eq!(world.host_desired().unwrap().devices[0].cycle, 1);
     world.die_and_start();
     world.host_online();

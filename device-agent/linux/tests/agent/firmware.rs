@@ -203,7 +203,7 @@ fn what_is_not_for_this_device_is_refused_before_the_flash_is_touched() {
 fn a_download_that_is_killed_again_and_again_goes_on_where_it_was() {
     const KILLS: u32 = 30;
     /// More than are ever on their way, more than the journal is late by, and the manifest once more.
-    const LOST_PER_KILL: usize = 8 + 8 + 1;
+    const LOST_PER_KILL: usize = 32 + 8 + 1;
     let mut fleet = Fleet::start();
     let image = images::agent("killed");
     let blocks = 1 + image.len().div_ceil(BLOCK_BYTES.into());
