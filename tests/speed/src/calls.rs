@@ -26,16 +26,21 @@ pub(crate) fn print() -> Result<()> {
     out_of("call out, slices", "checks", telemetry, call)
 }
 
+/// The ticks of a module on all engines, with the checks of ours and without.
+fn on_every_engine(wasm: &[u8]) -> Result<Times<'_>> {
+    Times::of_ticks(vec![
+        ("linux", Box::new(Ours::linux(wasm)?)),
+        ("pulley", Box::new(Ours::pulley(wasm)?)),
+        ("wasmi", Box::new(Wasmi::new(wasm)?)),
+        ("linux engine", Box::new(Bare::linux(wasm)?)),
+        ("pulley engine", Box::new(Bare::pulley(wasm)?)),
+    ])
+}
+
 /// A tick that does nothing.
 fn into() -> Result<()> {
     let wasm = assemble(EMPTY)?;
-    let times = Times::of_ticks(vec![
-        ("linux", Box::new(Ours::linux(&wasm)?)),
-        ("pulley", Box::new(Ours::pulley(&wasm)?)),
-        ("wasmi", Box::new(Wasmi::new(&wasm)?)),
-        ("linux engine", Box::new(Bare::linux(&wasm)?)),
-        ("pulley engine", Box::new(Bare::pulley(&wasm)?)),
-    ])?;
+    let times = on_every_engine(&wasm)?;
     for subject in ["linux", "pulley", "wasmi"] {
         line(subject, "call into a module", times.median(subject), "ns");
     }
@@ -60,13 +65,7 @@ fn out_of(what: &str, part: &str, import: &str, call: &str) -> Result<()> {
                     (br_if $again (local.tee $left (i32.sub (local.get $left) (i32.const 1))))))
             (func (export "health") (result i32) (i32.const 0)))"#
     ))?;
-    let times = Times::of_ticks(vec![
-        ("linux", Box::new(Ours::linux(&wasm)?)),
-        ("pulley", Box::new(Ours::pulley(&wasm)?)),
-        ("wasmi", Box::new(Wasmi::new(&wasm)?)),
-        ("linux engine", Box::new(Bare::linux(&wasm)?)),
-        ("pulley engine", Box::new(Bare::pulley(&wasm)?)),
-    ])?;
+    let times = on_every_engine(&wasm)?;
     let each = f64::from(CALLS);
     for subject in ["linux", "pulley", "wasmi"] {
         line(subject, what, times.median(subject) / each, "ns");
