@@ -113,7 +113,7 @@ fn gpio_read<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) ->
 
 fn config_get<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
     let (memory, guest) = memory(caller)?;
-    let key = Key::copy(memory, args)?;
+    let key = Key::take(memory, args)?;
     let out = span(memory.len(), args.i32(), args.i32(), usize::MAX)?;
     let out = memory.get_mut(out).ok_or(Errno::Fault)?;
     let len = guest.host.config_get(key.text()?, out)?;
@@ -122,7 +122,7 @@ fn config_get<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -
 
 fn kv_get<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
     let (memory, guest) = memory(caller)?;
-    let key = Key::copy(memory, args)?;
+    let key = Key::take(memory, args)?;
     let out = span(memory.len(), args.i32(), args.i32(), usize::MAX)?;
     let out = memory.get_mut(out).ok_or(Errno::Fault)?;
     let len = guest.host.kv_get(key.stored()?, out)?;
@@ -132,7 +132,7 @@ fn kv_get<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Re
 
 fn kv_set<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
     let (memory, guest) = memory(caller)?;
-    let key = Key::copy(memory, args)?;
+    let key = Key::take(memory, args)?;
     let value = bytes(memory, args, MAX_VALUE_BYTES)?;
     let len = value.len();
     guest.host.kv_set(key.stored()?, value)?;
@@ -142,7 +142,7 @@ fn kv_set<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Re
 
 fn kv_remove<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
     let (memory, guest) = memory(caller)?;
-    let key = Key::copy(memory, args)?;
+    let key = Key::take(memory, args)?;
     guest.host.kv_remove(key.stored()?)?;
     Ok(0)
 }
@@ -170,22 +170,30 @@ fn text(bytes: &[u8]) -> Result<&str, Errno> {
     core::str::from_utf8(bytes).map_err(|_| Errno::Invalid)
 }
 
-/// A key that the module gave; a copy, because the module may ask for the value to be written over it.
-struct Key {
-    bytes: [u8; MAX_KEY_BYTES],
+/// Bytes that the module gave; a copy, because the answer may be written over them.
+struct Copied<const MAX: usize> {
+    bytes: [u8; MAX],
     len: usize,
 }
 
-impl Key {
-    fn copy(memory: &[u8], args: &mut Args<'_>) -> Result<Self, Errno> {
-        let given = bytes(memory, args, MAX_KEY_BYTES)?;
-        let mut key = Key { bytes: [0; MAX_KEY_BYTES], len: given.len() };
-        key.bytes.get_mut(..given.len()).ok_or(Errno::TooLong)?.copy_from_slice(given);
-        Ok(key)
+impl<const MAX: usize> Copied<MAX> {
+    fn take(memory: &[u8], args: &mut Args<'_>) -> Result<Self, Errno> {
+        let given = bytes(memory, args, MAX)?;
+        let mut copy = Copied { bytes: [0; MAX], len: given.len() };
+        copy.bytes.get_mut(..given.len()).ok_or(Errno::TooLong)?.copy_from_slice(given);
+        Ok(copy)
     }
 
+    fn get(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
+type Key = Copied<MAX_KEY_BYTES>;
+
+impl Key {
     fn text(&self) -> Result<&str, Errno> {
-        text(self.bytes.get(..self.len).ok_or(Errno::TooLong)?)
+        text(self.get())
     }
 
     /// As the key of a value, which has a name.

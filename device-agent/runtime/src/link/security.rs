@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use wasmbed_abi::{Call, Errno, KEYS, MAX_AAD_BYTES, MAX_SECURITY_BYTES, SEAL_BYTES, span};
 use wasmtime::Caller;
 
-use super::{Args, bytes, charge, memory};
+use super::{Args, Copied, bytes, charge, memory};
 use crate::{Host, instance::Guest};
 
 /// Fuel of one operation on the curve, about what boards need for it.
@@ -64,7 +64,7 @@ fn hmac_sha256<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) 
 fn seal<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
     let cipher = cipher(caller, args)?;
     let (memory, guest) = memory(caller)?;
-    let aad = Aad::copy(memory, args)?;
+    let aad = Aad::take(memory, args)?;
     let given = span(memory.len(), args.i32(), args.i32(), MAX_SECURITY_BYTES)?;
     let len = given.len();
     let out = place(memory, args, len + SEAL_BYTES)?;
@@ -86,7 +86,7 @@ fn seal<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Resu
 fn open<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
     let cipher = cipher(caller, args)?;
     let (memory, _) = memory(caller)?;
-    let aad = Aad::copy(memory, args)?;
+    let aad = Aad::take(memory, args)?;
     let given = span(memory.len(), args.i32(), args.i32(), MAX_SECURITY_BYTES + SEAL_BYTES)?;
     let len = given.len().checked_sub(SEAL_BYTES).ok_or(Errno::Forged)?;
     let out = place(memory, args, len)?;
@@ -168,24 +168,8 @@ fn mac(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
     mac.finalize().into_bytes().into()
 }
 
-/// Data that is authenticated and not encrypted; a copy, because the answer may be written over it.
-struct Aad {
-    bytes: [u8; MAX_AAD_BYTES],
-    len: usize,
-}
-
-impl Aad {
-    fn copy(memory: &[u8], args: &mut Args<'_>) -> Result<Self, Errno> {
-        let given = bytes(memory, args, MAX_AAD_BYTES)?;
-        let mut copy = Aad { bytes: [0; MAX_AAD_BYTES], len: given.len() };
-        copy.bytes.get_mut(..given.len()).ok_or(Errno::TooLong)?.copy_from_slice(given);
-        Ok(copy)
-    }
-
-    fn get(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or_default()
-    }
-}
+/// Data that is authenticated and not encrypted.
+type Aad = Copied<MAX_AAD_BYTES>;
 
 /// Where the module wants `len` bytes to be written: the next two arguments are a pointer and its room.
 fn place(memory: &[u8], args: &mut Args<'_>, len: usize) -> Result<core::ops::Range<usize>, Errno> {
