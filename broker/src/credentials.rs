@@ -9,7 +9,7 @@
 //! | device | `{id}` | `{p}/v1/{id}/up/...` | `{p}/v1/{id}/dn/...` |
 //! | host | `_host.{id}` | `{p}/v1/_host/{id}/up/...` | `{p}/v1/_host/{id}/dn/...` |
 //! | service | `_service` | `{p}/...` | `{p}/...` |
-//! | operator | `_operator` | `{p}/v1/_fleet/cmd/{verb}`, `{p}/v1/_fleet/put/...` | `{p}/v1/...` |
+//! | operator | `_operator` | `{p}/v1/_fleet/cmd/{verb}`, `{p}/v1/_fleet/put/...`, `{p}/v1/{id}/dn/msg/...` | `{p}/v1/...` |
 //!
 //! Wildcards are fine below the given front, never inside it. A will is a publication.
 
@@ -70,12 +70,16 @@ impl Role {
         match self {
             Role::Device(_) | Role::Host(_) => self.own(topic).and_then(|own| below("up", own)).is_some(),
             Role::Service => true,
-            Role::Operator => {
-                below(VERSION, topic).and_then(|topic| below("_fleet", topic)).is_some_and(|fleet| {
+            Role::Operator => below(VERSION, topic).is_some_and(|topic| match below("_fleet", topic) {
+                Some(fleet) => {
                     below("cmd", fleet).is_some_and(|verb| !verb.contains('/'))
                         || below("put", fleet).is_some()
-                })
-            }
+                }
+                None => {
+                    let to_device = topic.split_once('/').filter(|(device, _)| !device.starts_with('_'));
+                    to_device.and_then(|(_, rest)| below("dn/msg", rest)).is_some()
+                }
+            }),
         }
     }
 
@@ -350,6 +354,9 @@ mod tests {
             ("p/v1/_fleet/put/module/thermo/1.0.0", true),
             ("p/v1/_fleet/state", false),
             ("p/v1/pump-7/dn/desired", false),
+            ("p/v1/pump-7/dn/msg/valve/set", true),
+            ("p/v1/_host/dn/msg/valve/set", false),
+            ("p/v1/pump-7/up/msg/valve/set", false),
         ] {
             assert_eq!(operator.may_publish("p", topic), allowed, "{topic}");
         }

@@ -9,6 +9,7 @@
 
 mod devices;
 mod firmware;
+mod grants;
 mod keys;
 mod modules;
 mod rollout;
@@ -21,6 +22,7 @@ use wasmbed_wire::{CommandId, DeviceId};
 pub use crate::store::{Event, EventFilter, Severity};
 pub use devices::*;
 pub use firmware::*;
+pub use grants::*;
 pub use keys::*;
 pub use modules::*;
 pub use rollout::*;
@@ -126,6 +128,12 @@ pub enum Request {
     ModuleList,
     /// `module-remove`: forgets a version no device should run.
     ModuleRemove(ModuleRemove),
+    /// `module-grant`: answers a [`Granted`], as the next one does.
+    ModuleGrant(GrantChange),
+    /// `module-revoke`: takes grants from a module.
+    ModuleRevoke(GrantChange),
+    /// `grant-list`: answers a [`GrantList`].
+    GrantList,
     /// `deploy`: answers a [`Deployed`].
     Deploy(Deploy),
     /// `undeploy`: answers a [`Deployed`].
@@ -175,7 +183,7 @@ pub enum Request {
 }
 
 /// Every verb.
-pub const VERBS: [&str; 34] = [
+pub const VERBS: [&str; 37] = [
     "device-list",
     "device-show",
     "device-add",
@@ -187,6 +195,9 @@ pub const VERBS: [&str; 34] = [
     "device-logs",
     "module-list",
     "module-remove",
+    "module-grant",
+    "module-revoke",
+    "grant-list",
     "deploy",
     "undeploy",
     "firmware-list",
@@ -232,6 +243,9 @@ impl Request {
             "device-logs" => Request::DeviceLogs(read(verb, fields)?),
             "module-list" => read::<Nothing>(verb, fields).map(|Nothing {}| Request::ModuleList)?,
             "module-remove" => Request::ModuleRemove(read(verb, fields)?),
+            "module-grant" => Request::ModuleGrant(read(verb, fields)?),
+            "module-revoke" => Request::ModuleRevoke(read(verb, fields)?),
+            "grant-list" => read::<Nothing>(verb, fields).map(|Nothing {}| Request::GrantList)?,
             "deploy" => Request::Deploy(read(verb, fields)?),
             "undeploy" => Request::Undeploy(read(verb, fields)?),
             "firmware-list" => read::<Nothing>(verb, fields).map(|Nothing {}| Request::FirmwareList)?,

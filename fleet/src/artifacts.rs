@@ -15,6 +15,7 @@ mod validate;
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
+use wasmbed_abi::Capabilities;
 use wasmbed_boards::Boards;
 use wasmbed_runtime::Target;
 use wasmbed_wire::{
@@ -32,7 +33,7 @@ pub use firmware::{FlatError, Release, flat_image, largest_image, sign_firmware}
 pub use firmware_file::{FirmwareFile, FirmwareFileError, MAGIC, MAX_METADATA_BYTES, Metadata};
 pub use sign::{KeyError, Signer};
 pub use trust::{Trust, Untrusted};
-pub use validate::check;
+pub use validate::{Checked, check, function_names};
 pub use wasmbed_update::key_id;
 
 /// Longest version text, in bytes.
@@ -50,10 +51,10 @@ pub fn build(
 ) -> Result<NewModule, Problem> {
     check_version(version)?;
     check_size(wasm.len() as u64)?;
-    let mut report = check(&wasm);
+    let Checked { classes: mut report, needs, uses } = check(&wasm);
     let mut artifacts = Vec::new();
     for (target, classes) in targets(&report) {
-        match make(signer, boards, name, version, &wasm, target, classes) {
+        match make(signer, boards, name, version, &wasm, target, (classes, uses)) {
             Ok(artifact) => artifacts.push(artifact),
             Err(violation) => withdraw(&mut report, classes, &violation),
         }
@@ -67,6 +68,8 @@ pub fn build(
         digest: Digest(Sha256::digest(&wasm).into()),
         wasm,
         report,
+        needs,
+        uses,
         artifacts,
     })
 }
@@ -138,7 +141,7 @@ fn make(
     version: &str,
     wasm: &Bytes,
     target: Target,
-    classes: Classes,
+    (classes, uses): (Classes, Capabilities),
 ) -> Result<StoredArtifact, Violation> {
     // Compiled with the features of the smallest class, it loads on the larger ones too.
     let smallest = classes.iter().min_by_key(|class| class.limits().memory_bytes).unwrap_or(Class::Mcu);
@@ -168,6 +171,7 @@ fn make(
         counter: 0,
         patch: None,
         trial: None,
+        capabilities: uses.bits(),
     };
     let (id, manifest) = signer
         .sign(&manifest)

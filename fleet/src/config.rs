@@ -12,6 +12,7 @@ use wasmbed_plan::Policy;
 use wasmbed_wire::{HostId, limits::HEARTBEAT_MS, topic::DEFAULT_PREFIX};
 
 use crate::{
+    api::Grants,
     connection::{Address, Connection},
     host_api::HostConfig,
     service::ServiceConfig,
@@ -64,6 +65,8 @@ pub struct ServiceSection {
     pub auto_register: bool,
     /// A folder of further boards, `NAME/board.toml` each.
     pub boards_dir: Option<PathBuf>,
+    /// What modules are granted that have no grants of their own, see [`Grants`].
+    pub grants: Grants,
     /// How large the data base may become, in bytes; as large as the disk allows if absent.
     pub max_store_bytes: Option<u64>,
 }
@@ -201,6 +204,7 @@ impl Config {
             policy: self.health,
             heartbeat_ms: self.service.heartbeat_ms.unwrap_or(HEARTBEAT_MS),
             auto_register: self.service.auto_register,
+            grants: self.service.grants.clone(),
             max_store_bytes: self.service.max_store_bytes,
         })
     }
@@ -276,6 +280,7 @@ mod tests {
             ("[broker]\nurl = \"http://x\"", "http://x"),
             ("prefix = \"a//b\"", "a//b"),
             ("[service]\nheartbeat_ms = 1", "heartbeat_ms"),
+            ("[service]\ngrants = [\"gpoi\"]", "gpoi"),
         ] {
             let error = format!("{:#}", load(text).expect_err(text));
             assert!(error.contains(named), "{error}");

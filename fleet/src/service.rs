@@ -25,6 +25,7 @@ mod patches;
 mod publish;
 mod rollouts;
 mod run;
+mod traps;
 mod uploads;
 mod worker;
 

@@ -10,6 +10,7 @@
 mod devices;
 mod events;
 mod firmware;
+mod grants;
 mod keys;
 mod modules;
 mod payloads;

@@ -24,12 +24,12 @@ fn module(fields: &str) -> Vec<u8> {
 
 /// Classes that admit a file.
 fn admitted(wasm: &[u8]) -> Vec<Class> {
-    check(wasm).into_iter().filter(|report| report.admitted).map(|report| report.class).collect()
+    check(wasm).classes.into_iter().filter(|report| report.admitted).map(|report| report.class).collect()
 }
 
 /// The rules a class says are broken, with what was found.
 fn broken(wasm: &[u8], class: Class) -> Vec<(String, String)> {
-    let report = check(wasm).into_iter().find(|report| report.class == class).unwrap();
+    let report = check(wasm).classes.into_iter().find(|report| report.class == class).unwrap();
     report.violations.into_iter().map(|violation| (violation.rule, violation.found)).collect()
 }
 

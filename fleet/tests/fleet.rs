@@ -8,6 +8,8 @@ mod control;
 mod devices;
 #[path = "fleet/firmware.rs"]
 mod firmware;
+#[path = "fleet/grants.rs"]
+mod grants;
 #[path = "fleet/keys.rs"]
 mod keys;
 #[path = "fleet/park.rs"]

@@ -13,6 +13,7 @@
 #[cfg(test)]
 extern crate std;
 
+mod backtrace;
 pub mod bridge;
 mod crc32;
 pub mod id;
@@ -27,6 +28,7 @@ pub mod seq;
 pub mod sign1;
 pub mod topic;
 
+pub use backtrace::Backtrace;
 pub use crc32::crc32;
 pub use id::{
     ArtifactId, BoardName, Channel, CommandId, DeviceId, Digest, HostId, KeyId, ModuleName, PublicKey,

@@ -48,6 +48,11 @@ pub struct Manifest<'a> {
     /// How a firmware proves itself; a device has defaults.
     #[n(11)]
     pub trial: Option<Trial>,
+    /// What a module asks to be granted, bit `n` for the capability with number `n` in the guest ABI; it gets
+    /// nothing else, whatever it is granted. 0 for firmware.
+    #[n(12)]
+    #[cbor(default, skip_if = "crate::manifest::is_zero")]
+    pub capabilities: u32,
 }
 
 /// From which firmware image to which, each named by its SHA-256.
@@ -93,6 +98,11 @@ impl Trial {
         };
         Trial { tries, confirm_s }
     }
+}
+
+/// Whether a number says the same as its absence.
+pub(crate) const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl Manifest<'_> {

@@ -205,11 +205,11 @@ pub enum FirmwareState {
     Refused,
 }
 
-/// One module on a device.
+/// One instance of a module on a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct ModuleReport {
-    /// Its name.
+    /// Its name, as in [`DesiredModule::name`].
     #[n(0)]
     pub name: ModuleName,
     /// Which artifact.
@@ -342,12 +342,15 @@ pub enum Reason {
     /// It did not prove itself before: a higher generation tries it again.
     #[n(26)]
     Blocked,
+    /// It needs a capability that it was not granted.
+    #[n(27)]
+    Denied,
 }
 
 /// `up/hb`: the heartbeat.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Encode, Decode)]
 #[cbor(map)]
-pub struct Heartbeat {
+pub struct Heartbeat<'a> {
     /// The connect this was sent on.
     #[n(0)]
     pub boot: u32,
@@ -375,6 +378,38 @@ pub struct Heartbeat {
     /// Time the slowest module call took since the last heartbeat, in microseconds.
     #[n(8)]
     pub slowest_call_us: u32,
+    /// What each instance of a module used.
+    #[b(9)]
+    #[cbor(default, skip_if = "Seq::is_empty")]
+    pub modules: Seq<'a, ModuleUse>,
+}
+
+/// What one instance of a module used since the device started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cbor(map)]
+pub struct ModuleUse {
+    /// Its name, as in [`DesiredModule::name`].
+    #[n(0)]
+    pub name: ModuleName,
+    /// Calls into it.
+    #[n(1)]
+    pub calls: u32,
+    /// Time these calls took, in milliseconds.
+    #[n(2)]
+    pub busy_ms: u32,
+    /// Time the slowest took, in microseconds.
+    #[n(3)]
+    pub slowest_us: u32,
+    /// Instructions these calls were charged for, in thousands; 0 where a clock limits calls.
+    #[n(4)]
+    pub kilo_fuel: u32,
+    /// Its memory at its largest, in bytes.
+    #[n(5)]
+    pub memory_bytes: u64,
+    /// How often it stopped by itself.
+    #[n(6)]
+    pub stops: u32,
 }
 
 /// What a serial link went through since the device started.
@@ -413,6 +448,45 @@ pub struct Crash<'a> {
     #[n(3)]
     pub uptime_ms: u64,
 }
+
+/// `up/trap`: why and where an instance of a module stopped by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct Trap<'a> {
+    /// The connect this was sent on.
+    #[n(0)]
+    pub boot: u32,
+    /// Its name, as in [`DesiredModule::name`].
+    #[n(1)]
+    pub name: ModuleName,
+    /// Which artifact.
+    #[n(2)]
+    pub artifact: ArtifactId,
+    /// Why.
+    #[n(3)]
+    pub reason: Reason,
+    /// How often it has stopped by itself since the device started, with this time.
+    #[n(4)]
+    pub stops: u32,
+    /// Where, innermost first; empty where that is not known.
+    #[b(5)]
+    pub frames: Seq<'a, Frame>,
+}
+
+/// A function that was being executed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Frame {
+    /// Its index in the module's WebAssembly file.
+    #[n(0)]
+    pub function: u32,
+    /// Where in the file, in bytes from its start; 0 where that is not kept.
+    #[n(1)]
+    pub offset: u32,
+}
+
+/// Most frames of a [`Trap`].
+pub const MAX_FRAMES: usize = 6;
 
 /// `up/get`: asks for blocks. Each request is the credit for the blocks it names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
@@ -529,11 +603,11 @@ pub struct DesiredFirmware {
     pub confirm: Option<u32>,
 }
 
-/// One module a device should run.
+/// One instance of a module that a device should run.
 #[derive(Debug, Clone, Copy, PartialEq, Encode, Decode)]
 #[cbor(map)]
 pub struct DesiredModule<'a> {
-    /// Its name.
+    /// Its name: the module's own unless several run side by side.
     #[n(0)]
     pub name: ModuleName,
     /// Which artifact.
@@ -545,6 +619,10 @@ pub struct DesiredModule<'a> {
     /// A higher number than before starts the module afresh, also one that failed.
     #[n(3)]
     pub generation: u32,
+    /// What the operator grants it, as in [`Manifest::capabilities`](crate::manifest::Manifest::capabilities).
+    #[n(4)]
+    #[cbor(default, skip_if = "crate::manifest::is_zero")]
+    pub grants: u32,
 }
 
 /// One setting of a module.

@@ -5,14 +5,14 @@
 
 use core::fmt;
 
-use crate::{ArtifactId, Channel, CommandId};
+use crate::{ArtifactId, Channel, CommandId, ModuleName};
 
 /// Default first level of every topic.
 pub const DEFAULT_PREFIX: &str = "wasmbed";
 /// Second level: the version of the contract.
 pub const VERSION: &str = "v1";
 /// Longest [`Up`] or [`Down`] topic, in bytes.
-pub const MAX_BYTES: usize = 48;
+pub const MAX_BYTES: usize = 72;
 
 /// How a message travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,10 +40,14 @@ pub enum Up {
     Heartbeat,
     /// `up/tm/{channel}`: telemetry, the module's own bytes.
     Telemetry(Channel),
+    /// `up/msg/{instance}/{channel}`: a message of a module, its own bytes.
+    Message(ModuleName, Channel),
     /// `up/log/{level}`: one line of text.
     Log(Level),
     /// `up/crash`: [`crate::message::Crash`].
     Crash,
+    /// `up/trap`: [`crate::message::Trap`].
+    Trap,
     /// `up/get`: [`crate::message::Get`].
     Get,
     /// `up/res/{id}`: [`crate::message::CommandResult`].
@@ -55,8 +59,8 @@ impl Up {
     pub const fn delivery(&self) -> Delivery {
         match self {
             Up::State | Up::Info | Up::Reported => delivery(1, true),
-            Up::Crash | Up::Result(_) => delivery(1, false),
-            Up::Heartbeat | Up::Telemetry(_) | Up::Log(_) | Up::Get => delivery(0, false),
+            Up::Crash | Up::Trap | Up::Result(_) => delivery(1, false),
+            Up::Heartbeat | Up::Telemetry(_) | Up::Message(..) | Up::Log(_) | Up::Get => delivery(0, false),
         }
     }
 
@@ -70,10 +74,15 @@ impl Up {
                 "reported" => Up::Reported,
                 "hb" => Up::Heartbeat,
                 "crash" => Up::Crash,
+                "trap" => Up::Trap,
                 "get" => Up::Get,
                 _ => return None,
             },
             Some(("tm", channel)) => Up::Telemetry(channel.parse().ok()?),
+            Some(("msg", rest)) => {
+                let (instance, channel) = recipient(rest)?;
+                Up::Message(instance, channel)
+            }
             Some(("log", level)) => Up::Log(Level::parse(level)?),
             Some(("res", id)) => Up::Result(id.parse().ok()?),
             Some(_) => return None,
@@ -89,8 +98,10 @@ impl fmt::Display for Up {
             Up::Reported => f.write_str("up/reported"),
             Up::Heartbeat => f.write_str("up/hb"),
             Up::Telemetry(channel) => write!(f, "up/tm/{channel}"),
+            Up::Message(instance, channel) => write!(f, "up/msg/{instance}/{channel}"),
             Up::Log(level) => write!(f, "up/log/{}", level.name()),
             Up::Crash => f.write_str("up/crash"),
+            Up::Trap => f.write_str("up/trap"),
             Up::Get => f.write_str("up/get"),
             Up::Result(id) => write!(f, "up/res/{id}"),
         }
@@ -106,6 +117,8 @@ pub enum Down {
     Block(ArtifactId),
     /// `dn/cmd/{id}`: [`crate::message::Command`].
     Command(CommandId),
+    /// `dn/msg/{instance}/{channel}`: a message for a module, whatever bytes it understands.
+    Message(ModuleName, Channel),
     /// `dn/keys`: a signed [`crate::keyring::Keyring`].
     Keys,
 }
@@ -118,7 +131,7 @@ impl Down {
     pub const fn delivery(&self) -> Delivery {
         match self {
             Down::Desired | Down::Keys => delivery(1, true),
-            Down::Block(_) => delivery(0, false),
+            Down::Block(_) | Down::Message(..) => delivery(0, false),
             Down::Command(_) => delivery(1, false),
         }
     }
@@ -131,6 +144,10 @@ impl Down {
             None if rest == "keys" => Down::Keys,
             Some(("blk", artifact)) => Down::Block(artifact.parse().ok()?),
             Some(("cmd", id)) => Down::Command(id.parse().ok()?),
+            Some(("msg", rest)) => {
+                let (instance, channel) = recipient(rest)?;
+                Down::Message(instance, channel)
+            }
             _ => return None,
         })
     }
@@ -142,9 +159,16 @@ impl fmt::Display for Down {
             Down::Desired => f.write_str("dn/desired"),
             Down::Block(artifact) => write!(f, "dn/blk/{artifact}"),
             Down::Command(id) => write!(f, "dn/cmd/{id}"),
+            Down::Message(instance, channel) => write!(f, "dn/msg/{instance}/{channel}"),
             Down::Keys => f.write_str("dn/keys"),
         }
     }
+}
+
+/// `{instance}/{channel}`.
+fn recipient(rest: &str) -> Option<(ModuleName, Channel)> {
+    let (instance, channel) = rest.split_once('/')?;
+    Some((instance.parse().ok()?, channel.parse().ok()?))
 }
 
 /// How much a log line matters; the numbers are those of the guest ABI.

@@ -1,13 +1,6 @@
 //! The calls a module may import.
 
-use core::fmt;
-
-use wasmbed_wire::limits::Class;
-
 use crate::{Capability, Signature, ValueType};
-
-/// The module name all imports carry.
-pub const IMPORT_MODULE: &str = "wasmbed";
 
 macro_rules! calls {
     ($($(#[doc = $doc:literal])* $call:ident = $name:literal ($($param:ident: $ty:ident),*) -> $result:ident, $capability:ident;)*) => {
@@ -35,6 +28,13 @@ macro_rules! calls {
                         params: &[$(ValueType::$ty),*],
                         results: &[ValueType::$result],
                     },)*
+                }
+            }
+
+            /// What its parameters are called.
+            pub const fn params(self) -> &'static [&'static str] {
+                match self {
+                    $(Call::$call => &[$(stringify!($param)),*],)*
                 }
             }
 
@@ -120,6 +120,26 @@ calls! {
     /// Forgets the value under a key. Answers 0; `NotFound` if there is none.
     KvRemove = "kv_remove" (key_ptr: I32, key_len: I32) -> I32, Store;
 
+    /// Publishes a message on a channel of the instance's own, `up/msg/{instance}/{channel}` below the device's
+    /// topics. At most [`MAX_MESSAGE_BYTES`](crate::MAX_MESSAGE_BYTES). Answers 0; `Busy` while the link is behind.
+    Publish = "publish" (channel_ptr: I32, channel_len: I32, ptr: I32, len: I32) -> I32, Messages;
+
+    /// Has messages on `dn/msg/{instance}/{channel}` delivered to the export `message`. Answers the
+    /// subscription's number, from 0; that of an earlier call for this channel if there is one. `NoSpace` if
+    /// there are [`MAX_SUBSCRIPTIONS`](crate::MAX_SUBSCRIPTIONS) already.
+    Subscribe = "subscribe" (channel_ptr: I32, channel_len: I32) -> I32, Messages;
+
+    /// Ends a subscription. Answers 0; `NotFound` if there is none with this number.
+    Unsubscribe = "unsubscribe" (subscription: I32) -> I32, Messages;
+
+    /// Copies the message that is being delivered to `out_ptr`; only from within `message`. Answers its length
+    /// in bytes; `NotFound` if none is being delivered, `NoSpace` if it is longer than `out_cap`.
+    MessageRead = "message_read" (out_ptr: I32, out_cap: I32) -> I32, Messages;
+
+    /// Has changes of a pin delivered to the export `gpio_edge`: 1 when it rises, 2 when it falls, 3 both, 0 no
+    /// more. Answers 0.
+    GpioWatch = "gpio_watch" (pin: I32, edges: I32) -> I32, Gpio;
+
     /// Fills bytes at random, fit for keys. Answers 0; `Unsupported` on devices that have no randomness.
     Random = "random" (ptr: I32, len: I32) -> I32, Security;
 }
@@ -129,104 +149,11 @@ impl Call {
     pub fn by_name(name: &str) -> Option<Call> {
         Call::ALL.iter().copied().find(|call| call.name() == name)
     }
-
-    /// The call an import of a function means on a device of this class.
-    ///
-    /// # Errors
-    /// If there is no such function, it has another type, or the class does not have it.
-    pub fn import(
-        class: Class,
-        module: &str,
-        name: &str,
-        params: impl IntoIterator<Item = Option<ValueType>>,
-        results: impl IntoIterator<Item = Option<ValueType>>,
-    ) -> Result<Call, ImportError> {
-        if module != IMPORT_MODULE {
-            return Err(ImportError::UnknownModule);
-        }
-        let call = Call::by_name(name).ok_or(ImportError::UnknownFunction)?;
-        if !call.signature().matches(params, results) {
-            return Err(ImportError::WrongType(call));
-        }
-        if !call.capability().allowed_on(class) {
-            return Err(ImportError::NotOnClass(call, class));
-        }
-        Ok(call)
-    }
 }
-
-/// Why an import cannot be satisfied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ImportError {
-    /// Not from [`IMPORT_MODULE`].
-    UnknownModule,
-    /// No call has this name.
-    UnknownFunction,
-    /// The call has another type.
-    WrongType(Call),
-    /// Devices of this class do not have the call.
-    NotOnClass(Call, Class),
-}
-
-impl fmt::Display for ImportError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ImportError::UnknownModule => write!(f, "modules may import from `{IMPORT_MODULE}` only"),
-            ImportError::UnknownFunction => {
-                f.write_str("there is no such function; there are:")?;
-                Call::ALL.iter().try_for_each(|call| write!(f, " {}", call.name()))
-            }
-            ImportError::WrongType(call) => {
-                write!(f, "`{}` has the type {}", call.name(), call.signature())
-            }
-            ImportError::NotOnClass(call, class) => {
-                write!(
-                    f,
-                    "`{}` needs {}, which devices of class {class} lack",
-                    call.name(),
-                    call.capability()
-                )
-            }
-        }
-    }
-}
-
-impl core::error::Error for ImportError {}
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::string::ToString;
-
-    const I32: Option<ValueType> = Some(ValueType::I32);
-    const I64: Option<ValueType> = Some(ValueType::I64);
-
-    #[test]
-    fn an_import_is_known_by_module_name_and_type() {
-        let import = |module, name| Call::import(Class::Mcu, module, name, [I32; 2], [I32]);
-        assert_eq!(import("wasmbed", "gpio_write"), Ok(Call::GpioWrite));
-        assert_eq!(import("env", "gpio_write"), Err(ImportError::UnknownModule));
-        assert_eq!(import("wasmbed", "gpio_wriggle"), Err(ImportError::UnknownFunction));
-        assert_eq!(import("wasmbed", "gpio_read"), Err(ImportError::WrongType(Call::GpioRead)));
-    }
-
-    #[test]
-    fn results_and_unknown_types_count_too() {
-        let import =
-            |results: Option<ValueType>| Call::import(Class::Mpu, "wasmbed", "uptime_ms", [], [results]);
-        assert_eq!(import(I64), Ok(Call::UptimeMs));
-        assert_eq!(import(I32), Err(ImportError::WrongType(Call::UptimeMs)));
-        assert_eq!(import(None), Err(ImportError::WrongType(Call::UptimeMs)));
-    }
-
-    #[test]
-    fn a_refusal_says_what_would_be_right() {
-        assert_eq!(
-            ImportError::WrongType(Call::GpioWrite).to_string(),
-            "`gpio_write` has the type (i32, i32) -> i32"
-        );
-        assert!(ImportError::UnknownFunction.to_string().contains("sensor_read"));
-    }
 
     #[test]
     fn names_are_unique() {

@@ -7,7 +7,7 @@ use wasmbed_wire::limits::Class;
 macro_rules! capabilities {
     ($($(#[doc = $doc:literal])* $name:ident = $bit:literal, $text:literal;)*) => {
         /// A group of calls that is granted or withheld as one.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u8)]
         pub enum Capability {
             $($(#[doc = $doc])* $name = $bit,)*
@@ -40,6 +40,14 @@ capabilities! {
     Security = 4, "security";
     /// Keep values across restarts.
     Store = 5, "store";
+    /// Transactions on I2C and SPI buses.
+    Bus = 6, "bus";
+    /// Send and receive messages within the instance's own topics.
+    Messages = 7, "messages";
+    /// Keep files in a folder of its own.
+    Files = 8, "files";
+    /// Connect to what is allowed.
+    Network = 9, "network";
 }
 
 impl Capability {
@@ -52,11 +60,22 @@ impl Capability {
                 | Capability::Telemetry
                 | Capability::Sensors
                 | Capability::Gpio
-                | Capability::Store,
+                | Capability::Store
+                | Capability::Bus
+                | Capability::Messages,
                 Class::Mpu | Class::Mcu | Class::Riscv,
             ) => true,
             // What `Limits::network` is about.
-            (Capability::Security, class) => class.limits().network,
+            (Capability::Security | Capability::Network, class) => class.limits().network,
+            (Capability::Files, class) => class.limits().filesystem,
+        }
+    }
+
+    /// What follows the name of a capability that is granted for something only, as an example.
+    pub const fn pattern(self) -> Option<&'static str> {
+        match self {
+            Capability::Network => Some("network:tcp:HOST:PORT, network:udp:HOST:PORT"),
+            _ => None,
         }
     }
 }
@@ -120,6 +139,18 @@ impl Capabilities {
     /// Whether the capability is in the set.
     pub const fn contains(self, capability: Capability) -> bool {
         self.0 & 1 << capability as u8 != 0
+    }
+
+    /// What is in both sets.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Capabilities(self.0 & other.0)
+    }
+
+    /// What is in this set and not in the other.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Capabilities(self.0 & !other.0 | Self::BASE.0)
     }
 
     /// The capabilities in the set, by number.

@@ -15,14 +15,20 @@ pub enum Export {
     Tick,
     /// `health() -> i32`: asked by the agent; 0 means healthy.
     Health,
+    /// `message(subscription: i32, len: i32)`: a message of so many bytes has arrived, see `message_read`.
+    Message,
+    /// `gpio_edge(pin: i32, level: i32)`: a watched pin has changed to this level.
+    GpioEdge,
 }
 
 const STATUS: Signature = Signature { params: &[], results: &[ValueType::I32] };
 const ACTION: Signature = Signature { params: &[], results: &[] };
+const EVENT: Signature = Signature { params: &[ValueType::I32, ValueType::I32], results: &[] };
 
 impl Export {
     /// Everything the host looks for.
-    pub const ALL: [Export; 4] = [Export::Memory, Export::Init, Export::Tick, Export::Health];
+    pub const ALL: [Export; 6] =
+        [Export::Memory, Export::Init, Export::Tick, Export::Health, Export::Message, Export::GpioEdge];
 
     /// Its name in the module.
     pub const fn name(self) -> &'static str {
@@ -31,6 +37,8 @@ impl Export {
             Export::Init => "init",
             Export::Tick => "tick",
             Export::Health => "health",
+            Export::Message => "message",
+            Export::GpioEdge => "gpio_edge",
         }
     }
 
@@ -45,6 +53,7 @@ impl Export {
             Export::Memory => None,
             Export::Init | Export::Health => Some(STATUS),
             Export::Tick => Some(ACTION),
+            Export::Message | Export::GpioEdge => Some(EVENT),
         }
     }
 

@@ -21,18 +21,22 @@ extern crate std;
 
 mod calls;
 mod capability;
+mod edges;
 mod errno;
 mod exports;
 mod features;
+mod import;
 mod sensor;
 mod span;
 mod types;
 
-pub use calls::{Call, IMPORT_MODULE, ImportError};
+pub use calls::Call;
 pub use capability::{Capabilities, Capability, UnknownCapability};
+pub use edges::Edges;
 pub use errno::Errno;
 pub use exports::{Export, ExportError};
 pub use features::Features;
+pub use import::{IMPORT_MODULE, Import, ImportError, OPTIONAL_IMPORT_MODULE};
 pub use sensor::{ADC_INPUTS, Sensor, Unit};
 pub use span::span;
 pub use types::{Signature, ValueType};
@@ -41,6 +45,10 @@ pub use types::{Signature, ValueType};
 pub const MAX_LOG_BYTES: usize = 200;
 /// Longest payload `telemetry` takes, in bytes; a device may accept less.
 pub const MAX_TELEMETRY_BYTES: usize = 1024;
+/// Longest message `publish` takes and `message_read` gives, in bytes; a device may accept less.
+pub const MAX_MESSAGE_BYTES: usize = 1024;
+/// Most subscriptions of an instance.
+pub const MAX_SUBSCRIPTIONS: usize = 16;
 /// Longest key of settings and of stored values, in bytes.
 pub const MAX_KEY_BYTES: usize = 64;
 /// Longest value `kv_set` takes, in bytes; a device may accept less.

@@ -18,12 +18,13 @@ mod supervise;
 mod tests;
 
 use wasmbed_update::{BootKeys, Keyring};
-use wasmbed_wire::{Seq, limits::HEARTBEAT_MS, message::Setting, topic::Down};
+use wasmbed_wire::{ModuleName, Seq, limits::HEARTBEAT_MS, message::Setting, topic::Down};
 
 use self::{
     command::Answer,
     fetch::Fetch,
     firmware::{Found, Update},
+    supervise::Trapped,
 };
 use crate::{
     Effect, Instant, ModuleEvent, Platform, Rejected, Slot, Token,
@@ -80,6 +81,8 @@ pub struct Agent<P, const SLOTS: usize, const SETTINGS: usize = 256> {
     state: Letter,
     reported: Letter,
     crash: Letter,
+    trap: Letter,
+    trapped: Option<Trapped>,
     answers: [Option<Answer>; ANSWERS],
     next_heartbeat: Instant,
     next_progress: Instant,
@@ -140,6 +143,8 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
             state: Letter::default(),
             reported: Letter::default(),
             crash: Letter::default(),
+            trap: Letter::default(),
+            trapped: None,
             answers: [const { None }; ANSWERS],
             next_heartbeat: Instant(0),
             next_progress: Instant(0),
@@ -189,7 +194,15 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
 
     /// What the module in this slot was last started with; empty if there is none.
     pub fn settings(&self, slot: Slot) -> Seq<'_, Setting<'_>> {
-        self.tables.held(slot).map(|held| held.settings.get()).unwrap_or_default()
+        self.tables.held(slot).map(|held| held.terms.settings.get()).unwrap_or_default()
+    }
+
+    /// Where the instance runs that messages under this name are for.
+    pub fn recipient(&self, instance: &ModuleName) -> Option<Slot> {
+        self.tables.slots().find(|slot| {
+            let held = self.tables.held(*slot).filter(|held| held.instance == *instance);
+            held.is_some_and(|held| matches!(held.run, Run::Running { .. }))
+        })
     }
 
     /// The MQTT session is up and subscribed.
@@ -228,6 +241,8 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
             Down::Block(artifact) => self.on_block(artifact, payload),
             Down::Command(id) => self.on_command(id, payload),
             Down::Keys => self.on_keys(payload),
+            // The driver's to deliver, see `recipient`.
+            Down::Message(..) => Ok(()),
         };
         self.reconcile();
         result
@@ -290,7 +305,7 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
     }
 
     fn connected_deadline(&self) -> Option<Instant> {
-        let letters = [&self.info, &self.state, &self.reported, &self.crash].into_iter();
+        let letters = [&self.info, &self.state, &self.reported, &self.crash, &self.trap].into_iter();
         let answers = self.answers.iter().flatten().map(|answer| &answer.letter);
         let acks = letters.chain(answers).filter_map(Letter::deadline);
         let fetch = self.fetch.as_ref().and_then(Fetch::deadline);
@@ -306,7 +321,7 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
     }
 
     fn letters(&mut self) -> impl Iterator<Item = &mut Letter> {
-        let letters = [&mut self.info, &mut self.state, &mut self.reported, &mut self.crash];
+        let letters = [&mut self.info, &mut self.state, &mut self.reported, &mut self.crash, &mut self.trap];
         letters.into_iter().chain(self.answers.iter_mut().flatten().map(|answer| &mut answer.letter))
     }
 

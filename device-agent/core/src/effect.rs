@@ -3,7 +3,7 @@
 use core::fmt;
 
 use wasmbed_wire::{
-    ArtifactId, ModuleName, Seq,
+    ArtifactId, Backtrace, ModuleName, Seq,
     message::{Reason, Setting},
     topic::Up,
 };
@@ -37,8 +37,8 @@ pub enum Effect<'a> {
     Start {
         /// Where it lies in the store.
         slot: Slot,
-        /// What it is.
-        module: ModuleInfo,
+        /// What to run.
+        assignment: Assignment,
         /// What it reads with `config_get`; also [`settings`](crate::Agent::settings).
         settings: Seq<'a, Setting<'a>>,
     },
@@ -86,6 +86,51 @@ pub struct ModuleInfo {
     pub artifact: ArtifactId,
     /// Size of its payload, in bytes.
     pub size: u32,
+    /// What it asks for, bit `n` for the capability with number `n` in the guest ABI.
+    pub capabilities: u32,
+}
+
+/// An instance of a module, as it is to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Assignment {
+    /// The name it runs under: the module's own unless several run side by side.
+    pub instance: ModuleName,
+    /// What it is.
+    pub module: ModuleInfo,
+    /// What it asked for and was granted, as in [`ModuleInfo::capabilities`].
+    pub grants: u32,
+}
+
+impl Assignment {
+    /// Whose its stored values, files and keys are.
+    pub const fn owner(&self) -> Owner {
+        Owner { module: self.module.name, instance: self.instance }
+    }
+}
+
+/// Whom something belongs to that outlives a start: an instance of a module, in all versions.
+///
+/// As text it is the module's name, or `module@instance` under another: no two owners have the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owner {
+    /// The module, as its signed manifest names it.
+    pub module: ModuleName,
+    /// The name it runs under.
+    pub instance: ModuleName,
+}
+
+impl From<ModuleName> for Owner {
+    /// The instance under the module's own name.
+    fn from(module: ModuleName) -> Self {
+        Owner { module, instance: module }
+    }
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.module.as_str())?;
+        if self.instance != self.module { write!(f, "@{}", self.instance) } else { Ok(()) }
+    }
 }
 
 /// What happened to a module.
@@ -95,23 +140,43 @@ pub enum ModuleEvent {
     Started {
         /// When to call it next, in milliseconds from now; 0 for never.
         period_ms: u32,
+        /// What the start used.
+        used: Used,
     },
     /// A tick is over.
     Ran {
         /// When to call it next, in milliseconds after this tick was due; 0 for never again.
         period_ms: u32,
-        /// How long the call took, in microseconds.
-        took_us: u32,
+        /// What the call used.
+        used: Used,
+    },
+    /// A call is over that the driver made by itself, with a message or the like.
+    Handled {
+        /// What the call used.
+        used: Used,
     },
     /// It ended without being told to, and nothing of it is left in memory.
     Stopped {
         /// Why.
         reason: Reason,
-        /// How long the call took that it ended in, in microseconds; 0 where that is not measured.
-        took_us: u32,
+        /// What the call used that it ended in.
+        used: Used,
+        /// Where it was.
+        backtrace: Backtrace,
     },
     /// The answer to [`Effect::Stop`], one for each, also if nothing was running.
     Halted,
+}
+
+/// What calls into a module used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Used {
+    /// How long they took, in microseconds; 0 where that is not measured.
+    pub took_us: u32,
+    /// Instructions they were charged for; 0 where a clock limits calls.
+    pub fuel: u64,
+    /// Memory the module has now, in bytes.
+    pub memory_bytes: u64,
 }
 
 /// Why a message changed nothing.

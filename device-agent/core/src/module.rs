@@ -2,10 +2,10 @@
 
 use wasmbed_wire::{
     ArtifactId, ModuleName,
-    message::{ModuleState, Reason},
+    message::{DesiredModule, ModuleState, ModuleUse, Reason},
 };
 
-use crate::{Instant, ModuleInfo, settings::Settings};
+use crate::{Instant, ModuleInfo, Used, settings::Settings};
 
 /// First and longest wait before a module is started again, in milliseconds.
 const BACKOFF_MS: core::ops::RangeInclusive<u64> = 1_000..=60_000;
@@ -14,25 +14,30 @@ const MAX_STRIKES: u8 = 5;
 /// How long a module must run for its stops to be forgiven, in milliseconds.
 const STABLE_MS: u64 = 60_000;
 
-/// Which module: both must match, for only the manifest ties a name to an artifact.
+/// Which instance of which module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) name: ModuleName,
     pub(crate) artifact: ArtifactId,
 }
 
-impl ModuleInfo {
-    pub(crate) fn identity(&self) -> Identity {
-        Identity { name: self.name, artifact: self.artifact }
-    }
+/// What an instance is started with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Terms<const SETTINGS: usize> {
+    pub(crate) generation: u32,
+    pub(crate) grants: u32,
+    pub(crate) settings: Settings<SETTINGS>,
+}
+
+impl<const SETTINGS: usize> Terms<SETTINGS> {
+    pub(crate) const NONE: Self = Terms { generation: 0, grants: 0, settings: Settings::EMPTY };
 }
 
 /// One module of the desired state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Wanted<const SETTINGS: usize> {
     pub(crate) identity: Identity,
-    pub(crate) generation: u32,
-    pub(crate) settings: Settings<SETTINGS>,
+    pub(crate) terms: Terms<SETTINGS>,
     pub(crate) life: Life,
     /// Started again after a stop of its own, since it was last changed.
     pub(crate) restarts: u32,
@@ -54,12 +59,16 @@ pub(crate) enum Life {
 }
 
 impl<const SETTINGS: usize> Wanted<SETTINGS> {
-    pub(crate) fn new(identity: Identity, generation: u32, settings: Option<Settings<SETTINGS>>) -> Self {
+    pub(crate) fn new(module: &DesiredModule<'_>) -> Self {
+        let settings = Settings::keep(&module.settings);
         let fits = settings.is_some();
         Wanted {
-            identity,
-            generation,
-            settings: settings.unwrap_or(Settings::EMPTY),
+            identity: Identity { name: module.name, artifact: module.artifact },
+            terms: Terms {
+                generation: module.generation,
+                grants: module.grants,
+                settings: settings.unwrap_or(Settings::EMPTY),
+            },
             life: if fits { Life::Fetching } else { Life::Refused },
             restarts: 0,
             reason: (!fits).then_some(Reason::OutOfMemory),
@@ -70,8 +79,7 @@ impl<const SETTINGS: usize> Wanted<SETTINGS> {
 
     /// Whether this asks for the same as `other`.
     pub(crate) fn same_as(&self, other: &Self) -> bool {
-        (self.identity, self.generation) == (other.identity, other.generation)
-            && self.settings == other.settings
+        self.identity == other.identity && self.terms == other.terms
     }
 
     pub(crate) fn refuse(&mut self, reason: Reason) {
@@ -81,8 +89,8 @@ impl<const SETTINGS: usize> Wanted<SETTINGS> {
 
     /// Takes note that it stopped by itself, after having run since `since`.
     pub(crate) fn stopped(&mut self, now: Instant, since: Option<Instant>, reason: Reason, random: u32) {
-        // What cannot be loaded now cannot be loaded later either.
-        if reason == Reason::LoadFailed {
+        // What cannot be loaded now, or is not allowed, will not be later either.
+        if matches!(reason, Reason::LoadFailed | Reason::Denied) {
             return self.refuse(reason);
         }
         if since.is_some_and(|since| now.since(since) >= STABLE_MS) {
@@ -132,12 +140,53 @@ pub(crate) enum Place<const SETTINGS: usize> {
 /// A verified module, running or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Held<const SETTINGS: usize> {
+    /// The instance it is for.
+    pub(crate) instance: ModuleName,
     pub(crate) module: ModuleInfo,
     pub(crate) run: Run,
     /// What it was last started with.
-    pub(crate) generation: u32,
-    /// What it was last started with.
-    pub(crate) settings: Settings<SETTINGS>,
+    pub(crate) terms: Terms<SETTINGS>,
+    pub(crate) tally: Tally,
+}
+
+/// What an instance used since the device started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    calls: u32,
+    busy_us: u64,
+    slowest_us: u32,
+    fuel: u64,
+    memory_bytes: u64,
+    stops: u32,
+}
+
+impl Tally {
+    pub(crate) fn add(&mut self, used: Used) {
+        self.calls = self.calls.saturating_add(1);
+        self.busy_us = self.busy_us.saturating_add(used.took_us.into());
+        self.slowest_us = self.slowest_us.max(used.took_us);
+        self.fuel = self.fuel.saturating_add(used.fuel);
+        self.memory_bytes = self.memory_bytes.max(used.memory_bytes);
+    }
+
+    /// Counts a stop; how many there are now.
+    pub(crate) fn stopped(&mut self) -> u32 {
+        self.stops = self.stops.saturating_add(1);
+        self.stops
+    }
+
+    fn report(&self, name: ModuleName) -> ModuleUse {
+        let thousands = |number: u64| u32::try_from(number / 1000).unwrap_or(u32::MAX);
+        ModuleUse {
+            name,
+            calls: self.calls,
+            busy_ms: thousands(self.busy_us),
+            slowest_us: self.slowest_us,
+            kilo_fuel: thousands(self.fuel),
+            memory_bytes: self.memory_bytes,
+            stops: self.stops,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,8 +220,17 @@ impl Tick {
 }
 
 impl<const SETTINGS: usize> Held<SETTINGS> {
-    pub(crate) fn new(module: ModuleInfo) -> Self {
-        Held { module, run: Run::Idle, generation: 0, settings: Settings::EMPTY }
+    pub(crate) fn new(instance: ModuleName, module: ModuleInfo) -> Self {
+        Held { instance, module, run: Run::Idle, terms: Terms::NONE, tally: Tally::default() }
+    }
+
+    /// What it used, once it was called.
+    pub(crate) fn used(&self) -> Option<ModuleUse> {
+        (self.tally.calls > 0).then(|| self.tally.report(self.instance))
+    }
+
+    pub(crate) fn identity(&self) -> Identity {
+        Identity { name: self.instance, artifact: self.module.artifact }
     }
 
     /// Ends it, however far its start is.
@@ -186,8 +244,7 @@ impl<const SETTINGS: usize> Held<SETTINGS> {
 
     /// Whether it runs, or is about to, with something else than is wanted.
     pub(crate) fn is_outdated(&self, wanted: &Wanted<SETTINGS>) -> bool {
-        matches!(self.run, Run::Starting | Run::Running { .. })
-            && (self.generation != wanted.generation || self.settings != wanted.settings)
+        matches!(self.run, Run::Starting | Run::Running { .. }) && self.terms != wanted.terms
     }
 }
 

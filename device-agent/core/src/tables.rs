@@ -1,11 +1,13 @@
 //! What is wanted and what is where, side by side.
 
-use wasmbed_wire::message::{Desired, DesiredModule, ModuleReport, ModuleState, Reason};
+use wasmbed_wire::{
+    ArtifactId,
+    message::{Desired, DesiredModule, ModuleReport, ModuleState, ModuleUse, Reason},
+};
 
 use crate::{
-    ModuleInfo, Slot,
+    Slot,
     module::{Held, Identity, Life, Place, Run, Wanted},
-    settings::Settings,
 };
 
 /// Modules beyond the last slot that are reported.
@@ -41,12 +43,12 @@ impl<const SLOTS: usize, const SETTINGS: usize> Tables<SLOTS, SETTINGS> {
         for module in desired.modules.iter() {
             self.want(&module);
         }
+        self.share_out();
     }
 
     fn want(&mut self, module: &DesiredModule<'_>) {
-        let settings = Settings::keep(&module.settings);
-        let identity = Identity { name: module.name, artifact: module.artifact };
-        let mut new = Wanted::new(identity, module.generation, settings);
+        let mut new = Wanted::new(module);
+        let identity = new.identity;
         if new.life == Life::Fetching && self.slot_of(identity).is_some() {
             new.life = Life::Ready;
         }
@@ -62,6 +64,38 @@ impl<const SLOTS: usize, const SETTINGS: usize> Tables<SLOTS, SETTINGS> {
                 }
             }
         }
+    }
+
+    /// Gives artifacts that lie idle, for whichever instance they came, to instances that would fetch them.
+    fn share_out(&mut self) {
+        for nth in 0..SLOTS {
+            let Some(Some(wanted)) = self.wanted.get(nth) else { continue };
+            let identity = wanted.identity;
+            if wanted.life != Life::Fetching {
+                continue;
+            }
+            let Some(spare) = self.slots().find(|slot| self.is_spare(*slot, identity.artifact)) else {
+                continue;
+            };
+            if let Some(held) = self.held_mut(spare) {
+                held.instance = identity.name;
+            }
+            if let Some(Some(wanted)) = self.wanted.get_mut(nth) {
+                wanted.life = Life::Ready;
+            }
+        }
+    }
+
+    fn is_spare(&self, slot: Slot, artifact: ArtifactId) -> bool {
+        let idle = |held: &Held<SETTINGS>| held.run == Run::Idle && held.module.artifact == artifact;
+        self.held(slot).is_some_and(idle) && self.wanted_in(slot).is_none()
+    }
+
+    /// Which wanted instance this slot is for.
+    pub(crate) fn wanted_in(&self, slot: Slot) -> Option<&Wanted<SETTINGS>> {
+        let identity = self.held(slot)?.identity();
+        // Two slots may hold the same after a restart; the first is the one that counts.
+        self.find_wanted(identity).filter(|_| self.slot_of(identity) == Some(slot))
     }
 
     pub(crate) fn slots(&self) -> impl Iterator<Item = Slot> + use<SLOTS, SETTINGS> {
@@ -87,7 +121,7 @@ impl<const SLOTS: usize, const SETTINGS: usize> Tables<SLOTS, SETTINGS> {
     }
 
     pub(crate) fn slot_of(&self, identity: Identity) -> Option<Slot> {
-        self.slots().find(|slot| self.held(*slot).is_some_and(|held| held.module.identity() == identity))
+        self.slots().find(|slot| self.held(*slot).is_some_and(|held| held.identity() == identity))
     }
 
     pub(crate) fn run_of(&self, identity: Identity) -> Option<Run> {
@@ -105,13 +139,13 @@ impl<const SLOTS: usize, const SETTINGS: usize> Tables<SLOTS, SETTINGS> {
     /// Whether the module held here is the one that runs until its successor has arrived.
     pub(crate) fn is_predecessor(&self, held: &Held<SETTINGS>) -> bool {
         let mut wanted = self.wanted.iter().flatten();
-        wanted.any(|w| w.identity.name == held.module.name && self.slot_of(w.identity).is_none())
+        wanted.any(|w| w.identity.name == held.instance && self.slot_of(w.identity).is_none())
     }
 
-    /// Whether another version of this module is still there.
-    pub(crate) fn has_other_version(&self, module: &ModuleInfo) -> bool {
+    /// Whether another version of this instance is still there.
+    pub(crate) fn has_other_version(&self, identity: Identity) -> bool {
         let mut held = self.places.iter().filter_map(Place::held);
-        held.any(|held| held.module.name == module.name && held.module.artifact != module.artifact)
+        held.any(|held| held.instance == identity.name && held.module.artifact != identity.artifact)
     }
 
     /// Calls `read` with a report of every module: first what is wanted, then what still runs until its
@@ -144,6 +178,19 @@ impl<const SLOTS: usize, const SETTINGS: usize> Tables<SLOTS, SETTINGS> {
         read(list.get(..len).unwrap_or_default())
     }
 
+    /// Calls `read` with what each instance used that was ever called.
+    pub(crate) fn with_uses<R>(&self, read: impl FnOnce(&[ModuleUse]) -> R) -> R {
+        let mut uses = self.places.iter().filter_map(|place| place.held()?.used());
+        let Some(first) = uses.next() else { return read(&[]) };
+        let mut list = [first; SLOTS];
+        let mut len = 1;
+        for (place, used) in list.iter_mut().skip(1).zip(uses) {
+            *place = used;
+            len += 1;
+        }
+        read(list.get(..len).unwrap_or_default())
+    }
+
     fn report(&self, wanted: &Wanted<SETTINGS>, fetched: Option<(Identity, u8)>) -> ModuleReport {
         let run = self.run_of(wanted.identity);
         let fetched = fetched.filter(|(identity, _)| *identity == wanted.identity);
@@ -159,9 +206,9 @@ impl<const SLOTS: usize, const SETTINGS: usize> Tables<SLOTS, SETTINGS> {
 
     fn report_predecessor(&self, held: &Held<SETTINGS>) -> Option<ModuleReport> {
         let runs = matches!(held.run, Run::Running { .. });
-        let wanted = self.find_wanted(held.module.identity()).is_some();
+        let wanted = self.find_wanted(held.identity()).is_some();
         (runs && !wanted).then_some(ModuleReport {
-            name: held.module.name,
+            name: held.instance,
             artifact: held.module.artifact,
             state: ModuleState::Running,
             progress: 100,

@@ -152,6 +152,7 @@ pub(crate) fn manifest(payload: &[u8]) -> Manifest<'static> {
         counter: 0,
         patch: None,
         trial: None,
+        capabilities: 0,
     }
 }
 
@@ -189,7 +190,7 @@ pub(crate) fn encoded(message: &impl minicbor::Encode<()>) -> Vec<u8> {
 /// A desired state with one module, `flow`.
 pub(crate) fn desired(revision: u64, artifact: ArtifactId) -> Vec<u8> {
     let name = "flow".parse().expect("a name");
-    let modules = [DesiredModule { name, artifact, settings: Seq::default(), generation: 0 }];
+    let modules = [DesiredModule { name, artifact, settings: Seq::default(), generation: 0, grants: 0 }];
     encoded(&Desired { revision, modules: Seq::new(&modules), heartbeat_ms: None, firmware: None })
 }
 

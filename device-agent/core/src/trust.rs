@@ -31,7 +31,12 @@ pub(crate) fn accept<P: Platform>(platform: &P, ring: &Keyring, signed: &[u8]) -
     let manifest: Manifest<'_> = minicbor::decode(payload).map_err(|_| Reason::BadManifest)?;
     check_manifest(platform, &manifest)?;
     Ok(Accepted {
-        module: ModuleInfo { name: manifest.name, artifact: artifact_id(payload), size: manifest.size },
+        module: ModuleInfo {
+            name: manifest.name,
+            artifact: artifact_id(payload),
+            size: manifest.size,
+            capabilities: manifest.capabilities,
+        },
         digest: manifest.digest,
         block_bytes: manifest.block_bytes,
     })

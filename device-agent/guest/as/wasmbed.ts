@@ -54,6 +54,16 @@ declare function raw_sensor_read(sensor: i32, out: usize): i32;
 declare function raw_gpio_write(pin: i32, level: i32): i32;
 @external("wasmbed", "gpio_read")
 declare function raw_gpio_read(pin: i32): i32;
+@external("wasmbed", "gpio_watch")
+declare function raw_gpio_watch(pin: i32, edges: i32): i32;
+@external("wasmbed", "publish")
+declare function raw_publish(channel: usize, channelLen: u32, ptr: usize, len: u32): i32;
+@external("wasmbed", "subscribe")
+declare function raw_subscribe(channel: usize, channelLen: u32): i32;
+@external("wasmbed", "unsubscribe")
+declare function raw_unsubscribe(subscription: i32): i32;
+@external("wasmbed", "message_read")
+declare function raw_message_read(out: usize, outCap: u32): i32;
 @external("wasmbed", "config_get")
 declare function raw_config_get(key: usize, keyLen: u32, out: usize, outCap: u32): i32;
 @external("wasmbed", "timer_set")
@@ -187,6 +197,36 @@ export function gpioWrite(pin: i32, high: bool): i32 {
 // Reads a pin: 0 or 1.
 export function gpioRead(pin: i32): i32 {
   return raw_gpio_read(pin);
+}
+
+// Has changes of a pin told to the export `gpio_edge(pin: i32, level: i32): void`: 1 when it rises, 2 when it falls,
+// 3 both, 0 no more.
+export function gpioWatch(pin: i32, edges: i32): i32 {
+  return raw_gpio_watch(pin, edges);
+}
+
+// Messages within the instance's own topics, up/msg/{instance}/… and dn/msg/{instance}/… below the device's.
+export namespace messages {
+  // Publishes at most 1024 bytes at an address.
+  export function publish(channel: string, ptr: usize, len: u32): i32 {
+    return raw_publish(nameAt, encode(channel, nameAt, NAME_BYTES), ptr, len);
+  }
+
+  // Has messages on a channel told to the export `message(subscription: i32, len: i32): void`; answers the number
+  // of the subscription. At most 16.
+  export function subscribe(channel: string): i32 {
+    return raw_subscribe(nameAt, encode(channel, nameAt, NAME_BYTES));
+  }
+
+  // Ends a subscription.
+  export function unsubscribe(subscription: i32): i32 {
+    return raw_unsubscribe(subscription);
+  }
+
+  // Copies the message that is being told to an address; answers its length. Only from within `message`.
+  export function read(out: usize, outCap: u32): i32 {
+    return raw_message_read(out, outCap);
+  }
 }
 
 // Copies the value of one of the module's settings, UTF-8, to an address; answers its length.

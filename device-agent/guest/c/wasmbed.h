@@ -22,7 +22,13 @@
 
 /* Gives a function its name for the device. */
 #define WASMBED_EXPORT(name) __attribute__((export_name(name)))
+/* A module that defines WASMBED_OPTIONAL can do without every call: what it was not granted, or what its class
+ * lacks, answers WASMBED_UNSUPPORTED instead of keeping it from being pushed or deployed. */
+#ifdef WASMBED_OPTIONAL
+#define WASMBED_IMPORT(name) __attribute__((import_module("wasmbed-optional"), import_name(name))) WASMBED_EXTERN
+#else
 #define WASMBED_IMPORT(name) __attribute__((import_module("wasmbed"), import_name(name))) WASMBED_EXTERN
+#endif
 
 /* Answers below zero. */
 enum wasmbed_errno {
@@ -74,6 +80,26 @@ WASMBED_IMPORT("gpio_write") int32_t wasmbed_gpio_write(int32_t pin, int32_t lev
 
 /* Reads a pin: 0 or 1. */
 WASMBED_IMPORT("gpio_read") int32_t wasmbed_gpio_read(int32_t pin);
+
+/* Has changes of a pin told to the export `gpio_edge(int32_t pin, int32_t level)`: 1 when it rises, 2 when it
+ * falls, 3 both, 0 no more. */
+WASMBED_IMPORT("gpio_watch") int32_t wasmbed_gpio_watch(int32_t pin, int32_t edges);
+
+/* Messages within the instance's own topics, up/msg/{instance}/... and dn/msg/{instance}/... below the device's. */
+
+/* Publishes at most 1024 bytes on a channel named with 1 to 32 of a-z, 0-9 and -. */
+WASMBED_IMPORT("publish")
+int32_t wasmbed_publish(const char *channel, uint32_t channel_len, const void *bytes, uint32_t len);
+
+/* Has messages on a channel told to the export `message(int32_t subscription, int32_t len)`; answers the number of
+ * the subscription. At most 16. */
+WASMBED_IMPORT("subscribe") int32_t wasmbed_subscribe(const char *channel, uint32_t channel_len);
+
+/* Ends a subscription. */
+WASMBED_IMPORT("unsubscribe") int32_t wasmbed_unsubscribe(int32_t subscription);
+
+/* Copies the message that is being told to `out`; answers its length. Only from within `message`. */
+WASMBED_IMPORT("message_read") int32_t wasmbed_message_read(void *out, uint32_t out_cap);
 
 /* Copies the value of one of the module's settings to `out`; answers its length. No zero follows it. */
 WASMBED_IMPORT("config_get")

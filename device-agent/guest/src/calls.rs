@@ -68,6 +68,28 @@ pub fn gpio_read(pin: u32) -> Result<bool> {
     check(raw::gpio_read(pin.cast_signed())).map(|level| level != 0)
 }
 
+/// Which changes of a pin are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(i32)]
+pub enum Edges {
+    /// None any more.
+    None = 0,
+    /// From low to high.
+    Rising = 1,
+    /// From high to low.
+    Falling = 2,
+    /// Both.
+    Both = 3,
+}
+
+/// Has changes of a pin told with [`Module::gpio_edge`](crate::Module::gpio_edge).
+///
+/// # Errors
+/// As for [`gpio_write`].
+pub fn gpio_watch(pin: u32, edges: Edges) -> Result<()> {
+    check(raw::gpio_watch(pin.cast_signed(), edges as i32)).map(drop)
+}
+
 /// The value of one of the module's settings, in UTF-8, kept in `buffer`.
 ///
 /// # Errors

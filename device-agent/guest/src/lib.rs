@@ -24,12 +24,16 @@
 //! Build it as a `cdylib` with the settings in this folder's `.cargo/config.toml`. There is no heap;
 //! [`Text`] holds short texts. A panic is logged and stops the module; the device starts it again.
 //!
+//! With the feature `optional` a module can do without every call: what it was not granted, or what its class lacks,
+//! answers [`Errno::Unsupported`] instead of keeping it from being pushed or deployed.
+//!
 //! The calls themselves are in [`raw`]; what they mean is the device's `wasmbed-abi` crate, which tests
 //! that both agree.
 #![cfg_attr(not(test), no_std)]
 
 mod calls;
 mod errno;
+pub mod messages;
 mod module;
 #[cfg(target_arch = "wasm32")]
 mod panic;
@@ -40,7 +44,7 @@ pub mod store;
 mod text;
 
 pub use calls::{
-    Level, config_get, config_number, gpio_read, gpio_write, log, sensor_read, telemetry, timer_set,
+    Edges, Level, config_get, config_number, gpio_read, gpio_watch, gpio_write, log, sensor_read, telemetry, timer_set,
     uptime_ms,
 };
 pub use errno::{Errno, Result};

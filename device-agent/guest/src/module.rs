@@ -2,7 +2,7 @@
 
 use core::cell::RefCell;
 
-use crate::{Errno, Result};
+use crate::{Errno, Result, messages::Message};
 
 /// A module. The device starts it once, then ticks it at its interval: each second unless
 /// [`timer_set`](crate::timer_set) says otherwise.
@@ -20,12 +20,37 @@ pub trait Module: Sized {
     fn healthy(&mut self) -> bool {
         true
     }
+
+    /// Called with a message on a channel that the module [subscribed](crate::messages::subscribe) to; see
+    /// [`module!`].
+    fn message(&mut self, message: Message) {
+        let _ = message;
+    }
+
+    /// Called with the level a [watched](crate::gpio_watch) pin has changed to; see [`module!`].
+    fn gpio_edge(&mut self, pin: u32, high: bool) {
+        let _ = (pin, high);
+    }
 }
 
-/// Exports a [`Module`] to the device.
+/// Exports a [`Module`] to the device, with the events it listens to: `module!(Valve, message, gpio_edge)`.
 #[macro_export]
 macro_rules! module {
-    ($module:ty) => {
+    (@event message) => {
+        #[unsafe(no_mangle)]
+        extern "C" fn message(subscription: i32, len: i32) {
+            MODULE.message(subscription, len)
+        }
+    };
+    (@event gpio_edge) => {
+        #[unsafe(no_mangle)]
+        extern "C" fn gpio_edge(pin: i32, level: i32) {
+            MODULE.gpio_edge(pin, level)
+        }
+    };
+    ($module:ty $(, $event:ident)*) => {
+        $($crate::module!(@event $event);)*
+
         static MODULE: $crate::Slot<$module> = $crate::Slot::empty();
 
         #[unsafe(no_mangle)]
@@ -72,6 +97,16 @@ impl<M: Module> Slot<M> {
     #[doc(hidden)]
     pub fn tick(&self) {
         self.with(Module::tick);
+    }
+
+    #[doc(hidden)]
+    pub fn message(&self, subscription: i32, len: i32) {
+        self.with(|module| module.message(Message::new(subscription, len)));
+    }
+
+    #[doc(hidden)]
+    pub fn gpio_edge(&self, pin: i32, level: i32) {
+        self.with(|module| module.gpio_edge(pin.cast_unsigned(), level != 0));
     }
 
     #[doc(hidden)]

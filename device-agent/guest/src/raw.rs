@@ -1,6 +1,7 @@
 //! The device's functions as they are imported. [The crate's root](crate) has safe ones.
 
-#[link(wasm_import_module = "wasmbed")]
+#[cfg_attr(not(feature = "optional"), link(wasm_import_module = "wasmbed"))]
+#[cfg_attr(feature = "optional", link(wasm_import_module = "wasmbed-optional"))]
 unsafe extern "C" {
     /// Writes a line of text to the log.
     pub fn log(level: i32, ptr: *const u8, len: usize) -> i32;
@@ -55,6 +56,16 @@ unsafe extern "C" {
     pub fn kv_set(key_ptr: *const u8, key_len: usize, ptr: *const u8, len: usize) -> i32;
     /// Forgets a value.
     pub fn kv_remove(key_ptr: *const u8, key_len: usize) -> i32;
+    /// Publishes a message.
+    pub fn publish(channel_ptr: *const u8, channel_len: usize, ptr: *const u8, len: usize) -> i32;
+    /// Listens to a channel.
+    pub fn subscribe(channel_ptr: *const u8, channel_len: usize) -> i32;
+    /// Listens no longer.
+    pub safe fn unsubscribe(subscription: i32) -> i32;
+    /// Copies the message that is being delivered.
+    pub fn message_read(out_ptr: *mut u8, out_cap: usize) -> i32;
+    /// Watches a pin.
+    pub safe fn gpio_watch(pin: i32, edges: i32) -> i32;
     /// Fills bytes at random.
     pub fn random(ptr: *mut u8, len: usize) -> i32;
 }

@@ -15,11 +15,13 @@ use tokio::{
     task::yield_now,
     time::{Instant as Deadline, sleep_until},
 };
-use wasmbed_core::{Agent, Config, Effect, Instant, ModuleEvent, ModuleInfo, Slot};
+use wasmbed_abi::MAX_MESSAGE_BYTES;
+use wasmbed_core::{Agent, Assignment, Config, Effect, Instant, ModuleEvent, Slot};
 use wasmbed_runtime::Runtime;
 use wasmbed_wire::{
-    Seq,
+    Channel, Seq,
     message::{Reason, Setting},
+    topic::Down,
 };
 
 use crate::{
@@ -31,7 +33,7 @@ use crate::{
     settings::Settings,
     store::SlotStore,
     values::Values,
-    worker::{Message, News, OUTBOX, Surroundings, Worker},
+    worker::{Ended, Message, News, OUTBOX, Surroundings, Worker},
 };
 
 /// Time without traffic after which the broker is asked for a sign of life, in seconds.
@@ -162,8 +164,8 @@ impl Driver {
         match input {
             Input::Session(event) => self.take_session_event(now, event),
             Input::News(News::Event(slot, event)) => self.agent.on_module(now, slot, event),
-            Input::News(News::Over(slot, reason)) => {
-                let event = self.machine.over(slot, reason);
+            Input::News(News::Over(slot, ended)) => {
+                let event = self.machine.over(slot, ended);
                 self.agent.on_module(now, slot, event);
             }
             Input::Message(message) => self.machine.forward(&message),
@@ -181,7 +183,12 @@ impl Driver {
             }
             Event::Acked(token) => self.agent.on_acked(now, token),
             Event::Message(topic, payload) => {
-                if let Err(rejected) = self.agent.on_message(now, &topic, &payload) {
+                if let Some(Down::Message(instance, channel)) = Down::parse(&topic) {
+                    match self.agent.recipient(&instance) {
+                        Some(slot) => self.machine.deliver(slot, channel, &payload),
+                        None => tracing::debug!("{topic} was ignored: {instance} does not run"),
+                    }
+                } else if let Err(rejected) = self.agent.on_message(now, &topic, &payload) {
                     tracing::debug!("{topic} was ignored: {rejected}");
                 }
             }
@@ -250,7 +257,7 @@ impl Machine {
                     session.publish(topic, payload, token);
                 }
             }
-            Effect::Start { slot, module, settings } => self.start(slot, &module, settings),
+            Effect::Start { slot, assignment, settings } => self.start(slot, &assignment, settings),
             Effect::Tick { slot } => {
                 if let Some(Some(worker)) = self.workers.get(&slot) {
                     worker.tick();
@@ -267,27 +274,40 @@ impl Machine {
         None
     }
 
-    fn start(&mut self, slot: Slot, module: &ModuleInfo, settings: Seq<'_, Setting<'_>>) {
-        tracing::info!(module = %module.name, artifact = %module.artifact, "starting");
+    fn start(&mut self, slot: Slot, assignment: &Assignment, settings: Seq<'_, Setting<'_>>) {
+        let Assignment { instance, module, .. } = assignment;
+        tracing::info!(module = %instance, artifact = %module.artifact, "starting");
         let settings =
             settings.iter().map(|setting| (setting.key.to_owned(), setting.value.to_owned())).collect();
         let payload = SlotStore::payload(&modules_dir(&self.settings.data_dir), slot);
-        match Worker::start(&self.surroundings, slot, module, settings, payload) {
+        match Worker::start(&self.surroundings, slot, assignment, settings, payload) {
             Ok(worker) => {
                 self.workers.insert(slot, Some(worker));
             }
             Err(error) => {
-                tracing::error!(module = %module.name, "no thread: {error}");
-                self.halted = Some((slot, ModuleEvent::Stopped { reason: Reason::OutOfMemory, took_us: 0 }));
+                tracing::error!(module = %instance, "no thread: {error}");
+                self.halted = Some((slot, stopped(Reason::OutOfMemory.into())));
             }
         }
     }
 
     /// What it means that the thread of this slot is over.
-    fn over(&mut self, slot: Slot, reason: Option<Reason>) -> ModuleEvent {
-        match (self.workers.remove(&slot), reason) {
-            (Some(Some(_)), Some(reason)) => ModuleEvent::Stopped { reason, took_us: 0 },
+    fn over(&mut self, slot: Slot, ended: Option<Ended>) -> ModuleEvent {
+        match (self.workers.remove(&slot), ended) {
+            (Some(Some(_)), Some(ended)) => stopped(ended),
             _ => ModuleEvent::Halted,
+        }
+    }
+
+    /// Gives a module a message.
+    fn deliver(&self, slot: Slot, channel: Channel, payload: &[u8]) {
+        if payload.len() > MAX_MESSAGE_BYTES {
+            tracing::warn!(
+                "a message of {} bytes on {channel} was dropped: modules take {MAX_MESSAGE_BYTES}",
+                payload.len()
+            );
+        } else if let Some(Some(worker)) = self.workers.get(&slot) {
+            worker.message(channel, payload.to_vec());
         }
     }
 
@@ -302,4 +322,9 @@ impl Machine {
     fn set_online(&self, online: bool) {
         self.surroundings.online.store(online, Ordering::Relaxed);
     }
+}
+
+fn stopped(ended: Ended) -> ModuleEvent {
+    let Ended { reason, used, backtrace } = ended;
+    ModuleEvent::Stopped { reason, used, backtrace }
 }

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use wasmbed_abi::Errno;
-use wasmbed_wire::ModuleName;
+use wasmbed_core::Owner;
 
 use crate::files;
 
@@ -27,8 +27,8 @@ impl Secrets {
     /// # Errors
     /// [`Errno::Io`] if it cannot be read or made. A damaged one stays as it is: a new one would lose
     /// everything that was sealed with it.
-    pub(crate) fn of(&self, module: &ModuleName) -> Result<[u8; 32], Errno> {
-        let path = self.dir.join(module.as_str());
+    pub(crate) fn of(&self, owner: &Owner) -> Result<[u8; 32], Errno> {
+        let path = self.dir.join(owner.to_string());
         let found = files::read(&path).map_err(|error| failed(&path, &error))?;
         match found {
             Some(found) => found.try_into().map_err(|_| failed(&path, &"it is not 32 bytes long")),
@@ -67,10 +67,14 @@ mod tests {
 
     use super::*;
 
+    fn owner(name: &str) -> Owner {
+        Owner::from(name.parse::<wasmbed_wire::ModuleName>().expect("a name"))
+    }
+
     #[test]
     fn each_module_has_a_secret_of_its_own_that_stays() {
         let dir = tempfile::tempdir().expect("a folder");
-        let (pump, fan) = ("pump".parse().expect("a name"), "fan".parse().expect("a name"));
+        let (pump, fan) = (owner("pump"), owner("fan"));
         let secret = Secrets::new(dir.path()).of(&pump);
         assert!(secret.is_ok_and(|secret| secret != [0; 32]));
         assert_eq!(Secrets::new(dir.path()).of(&pump), secret);
@@ -84,7 +88,7 @@ mod tests {
     #[test]
     fn a_damaged_secret_is_not_replaced() {
         let dir = tempfile::tempdir().expect("a folder");
-        let (secrets, pump) = (Secrets::new(dir.path()), "pump".parse().expect("a name"));
+        let (secrets, pump) = (Secrets::new(dir.path()), owner("pump"));
         secrets.of(&pump).expect("a secret");
         let path = dir.path().join("secrets/pump");
         fs::write(&path, [1; 31]).expect("a file");

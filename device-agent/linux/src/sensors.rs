@@ -3,13 +3,12 @@
 use std::{
     fs,
     path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
-use wasmbed_abi::{Errno, Sensor};
+use wasmbed_abi::{Edges, Errno, Sensor};
+
+use crate::worker::Line;
 
 /// Where Linux shows the temperatures it knows, in thousandths of a degree Celsius.
 const THERMAL: &str = "/sys/class/thermal";
@@ -21,7 +20,22 @@ const PINS: usize = 32;
 pub(crate) struct Peripherals {
     dir: Option<PathBuf>,
     simulate: bool,
-    pins: Arc<[AtomicBool; PINS]>,
+    pins: Arc<Pins>,
+}
+
+/// Pins that only modules drive.
+#[derive(Debug, Default)]
+struct Pins {
+    levels: Mutex<[bool; PINS]>,
+    watchers: Mutex<Vec<Watcher>>,
+}
+
+/// A module that is told when a pin changes.
+#[derive(Debug)]
+struct Watcher {
+    pin: u32,
+    edges: Edges,
+    line: Weak<Line>,
 }
 
 impl Peripherals {
@@ -49,20 +63,50 @@ impl Peripherals {
     }
 
     pub(crate) fn write_pin(&self, pin: u32, high: bool) -> Result<(), Errno> {
-        self.pin(pin)?.store(high, Ordering::Relaxed);
+        let nth = self.pin(pin)?;
+        let before = std::mem::replace(&mut lock(&self.pins.levels)[nth], high);
+        if before != high {
+            self.tell(pin, high);
+        }
         Ok(())
     }
 
     pub(crate) fn read_pin(&self, pin: u32) -> Result<bool, Errno> {
-        self.pin(pin).map(|pin| pin.load(Ordering::Relaxed))
+        self.pin(pin).map(|nth| lock(&self.pins.levels)[nth])
     }
 
-    fn pin(&self, pin: u32) -> Result<&AtomicBool, Errno> {
+    /// Has changes of a pin told to a module from now on.
+    pub(crate) fn watch_pin(&self, pin: u32, edges: Edges, line: &Weak<Line>) -> Result<(), Errno> {
+        self.pin(pin)?;
+        let mut watchers = lock(&self.pins.watchers);
+        watchers.retain(|watcher| !(watcher.pin == pin && watcher.line.ptr_eq(line)));
+        if edges != Edges::default() {
+            watchers.push(Watcher { pin, edges, line: Weak::clone(line) });
+        }
+        Ok(())
+    }
+
+    fn tell(&self, pin: u32, high: bool) {
+        lock(&self.pins.watchers).retain(|watcher| {
+            let Some(line) = watcher.line.upgrade() else { return false };
+            if watcher.pin == pin && watcher.edges.watch(high) {
+                line.gpio_edge(pin, high);
+            }
+            true
+        });
+    }
+
+    /// Its place among the pins there are.
+    fn pin(&self, pin: u32) -> Result<usize, Errno> {
         if !self.simulate {
             return Err(Errno::Unsupported);
         }
-        self.pins.get(pin as usize).ok_or(Errno::NotFound)
+        usize::try_from(pin).ok().filter(|nth| *nth < PINS).ok_or(Errno::NotFound)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn name(sensor: Sensor) -> String {

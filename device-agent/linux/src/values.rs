@@ -9,7 +9,7 @@ use std::{
 };
 
 use wasmbed_abi::Errno;
-use wasmbed_wire::ModuleName;
+use wasmbed_core::Owner;
 
 use crate::files;
 
@@ -34,8 +34,8 @@ impl Values {
     ///
     /// # Errors
     /// [`Errno::NotFound`], [`Errno::NoSpace`] if it does not fit, [`Errno::Io`].
-    pub(crate) fn get(&self, module: &ModuleName, key: &str, out: &mut [u8]) -> Result<usize, Errno> {
-        let path = self.path(module, key);
+    pub(crate) fn get(&self, owner: &Owner, key: &str, out: &mut [u8]) -> Result<usize, Errno> {
+        let path = self.path(owner, key);
         let value = files::read(&path).map_err(|error| failed(&path, &error))?.ok_or(Errno::NotFound)?;
         out.get_mut(..value.len()).ok_or(Errno::NoSpace)?.copy_from_slice(&value);
         Ok(value.len())
@@ -45,8 +45,8 @@ impl Values {
     ///
     /// # Errors
     /// [`Errno::NoSpace`] if it is too much together with the others, [`Errno::Io`].
-    pub(crate) fn set(&self, module: &ModuleName, key: &str, value: &[u8]) -> Result<(), Errno> {
-        let (path, dir) = (self.path(module, key), self.dir.join(module.as_str()));
+    pub(crate) fn set(&self, owner: &Owner, key: &str, value: &[u8]) -> Result<(), Errno> {
+        let (path, dir) = (self.path(owner, key), self.dir.join(owner.to_string()));
         files::private_dir(&dir).map_err(|error| failed(&dir, &error))?;
         let (others, bytes) = usage(&dir, &path).map_err(|error| failed(&dir, &error))?;
         if others >= MOST_VALUES || bytes + (key.len() + value.len()) as u64 > QUOTA_BYTES {
@@ -62,17 +62,17 @@ impl Values {
     ///
     /// # Errors
     /// [`Errno::NotFound`], [`Errno::Io`].
-    pub(crate) fn remove(&self, module: &ModuleName, key: &str) -> Result<(), Errno> {
-        let path = self.path(module, key);
+    pub(crate) fn remove(&self, owner: &Owner, key: &str) -> Result<(), Errno> {
+        let path = self.path(owner, key);
         if !path.exists() {
             return Err(Errno::NotFound);
         }
         files::remove(&path).map_err(|error| failed(&path, &error))
     }
 
-    fn path(&self, module: &ModuleName, key: &str) -> PathBuf {
+    fn path(&self, owner: &Owner, key: &str) -> PathBuf {
         let digits: String = key.bytes().map(|byte| format!("{byte:02x}")).collect();
-        self.dir.join(module.as_str()).join(digits)
+        self.dir.join(owner.to_string()).join(digits)
     }
 }
 
@@ -99,13 +99,13 @@ fn failed(path: &Path, why: &dyn std::fmt::Display) -> Errno {
 mod tests {
     use super::*;
 
-    fn module(name: &str) -> ModuleName {
-        name.parse().expect("a name")
+    fn module(name: &str) -> Owner {
+        Owner::from(name.parse::<wasmbed_wire::ModuleName>().expect("a name"))
     }
 
-    fn get(values: &Values, module: &ModuleName, key: &str) -> Result<Vec<u8>, Errno> {
+    fn get(values: &Values, owner: &Owner, key: &str) -> Result<Vec<u8>, Errno> {
         let mut out = [0; 16];
-        values.get(module, key, &mut out).map(|len| out[..len].to_vec())
+        values.get(owner, key, &mut out).map(|len| out[..len].to_vec())
     }
 
     #[test]

@@ -4,19 +4,19 @@ use std::{
     fs, io,
     path::PathBuf,
     sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
+        Arc, Weak,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc as std_mpsc,
     },
     time::{Duration, Instant},
 };
 
 use tokio::sync::mpsc;
-use wasmbed_abi::{Capabilities, Errno, Sensor};
-use wasmbed_core::{ModuleEvent, ModuleInfo, Slot};
+use wasmbed_abi::{Capabilities, Edges, Errno, Sensor};
+use wasmbed_core::{Assignment, ModuleEvent, Owner, Slot, Used};
 use wasmbed_runtime::{Host, Instance, Runtime, Settings, StartError, Stopped};
 use wasmbed_wire::{
-    Channel, ModuleName,
+    Backtrace, Channel, ModuleName,
     message::Reason,
     topic::{Level, Up},
 };
@@ -33,12 +33,30 @@ const HEALTH_EVERY: Duration = Duration::from_secs(10);
 /// Messages of all modules on their way to the broker.
 pub(crate) const OUTBOX: usize = 128;
 
+/// Calls that may wait for a module, besides the tick; more of them are dropped.
+const MAX_WAITING: usize = 32;
+
 /// What a module's thread says.
 #[derive(Debug)]
 pub(crate) enum News {
     Event(Slot, ModuleEvent),
     /// The thread is over and holds nothing any more; with the reason, if the module stopped by itself.
-    Over(Slot, Option<Reason>),
+    Over(Slot, Option<Ended>),
+}
+
+/// How a module stopped by itself.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ended {
+    pub(crate) reason: Reason,
+    pub(crate) used: Used,
+    pub(crate) backtrace: Backtrace,
+}
+
+impl From<Reason> for Ended {
+    /// Before it was called.
+    fn from(reason: Reason) -> Self {
+        Ended { reason, used: Used::default(), backtrace: Backtrace::default() }
+    }
 }
 
 /// A message of a module.
@@ -62,9 +80,58 @@ pub(crate) struct Surroundings {
     pub(crate) start: Instant,
 }
 
+/// A call that a module's thread is to make.
+#[derive(Debug)]
+enum Call {
+    Tick,
+    Message(Channel, Vec<u8>),
+    GpioEdge { pin: u32, high: bool },
+}
+
+/// The way to a module's thread.
+#[derive(Debug)]
+pub(crate) struct Line {
+    name: ModuleName,
+    calls: std_mpsc::Sender<Call>,
+    queue: Arc<Queue>,
+}
+
+/// What both ends of a line know.
+#[derive(Debug, Default)]
+struct Queue {
+    /// Calls besides the tick that were not made yet.
+    waiting: AtomicUsize,
+    /// Nobody is interested any more in calls that wait.
+    over: AtomicBool,
+}
+
+impl Line {
+    /// Tells the module that a pin has changed.
+    pub(crate) fn gpio_edge(&self, pin: u32, high: bool) {
+        self.call(Call::GpioEdge { pin, high });
+    }
+
+    fn call(&self, call: Call) {
+        if self.queue.waiting.fetch_add(1, Ordering::Relaxed) >= MAX_WAITING {
+            self.queue.waiting.fetch_sub(1, Ordering::Relaxed);
+            tracing::warn!(module = %self.name, "{MAX_WAITING} calls wait already; one more was dropped");
+            return;
+        }
+        // A thread that is over says so itself.
+        let _ = self.calls.send(call);
+    }
+}
+
 /// The thread of one module. Dropping it ends the thread after the call that is going on.
 pub(crate) struct Worker {
-    ticks: std_mpsc::Sender<()>,
+    /// The only lasting reference: with it goes the sender, and the thread ends.
+    line: Arc<Line>,
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.line.queue.over.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Worker {
@@ -72,73 +139,118 @@ impl Worker {
     pub(crate) fn start(
         surroundings: &Surroundings,
         slot: Slot,
-        module: &ModuleInfo,
+        assignment: &Assignment,
         settings: Vec<(String, String)>,
         payload: PathBuf,
     ) -> io::Result<Self> {
-        let (ticks, due) = std_mpsc::channel();
-        let job = Job { slot, name: module.name, due, news: surroundings.news.clone() };
-        let host =
-            ModuleHost { name: module.name, settings, secret: None, surroundings: surroundings.clone() };
+        let (calls, due) = std_mpsc::channel();
+        let Assignment { instance: name, grants, .. } = *assignment;
+        let queue = Arc::new(Queue::default());
+        let line = Arc::new(Line { name, calls, queue: Arc::clone(&queue) });
+        let job = Job { slot, name, grants, due, queue, news: surroundings.news.clone() };
+        let host = ModuleHost {
+            name,
+            owner: assignment.owner(),
+            line: Arc::downgrade(&line),
+            settings,
+            secret: None,
+            surroundings: surroundings.clone(),
+        };
         std::thread::Builder::new()
-            .name(module.name.to_string())
+            .name(name.to_string())
             .stack_size(Runtime::thread_stack_bytes(CLASS))
             .spawn(move || {
                 let ended = job.run(&payload, host);
-                if let Err(reason) = &ended {
+                if let Err(Ended { reason, .. }) = &ended {
                     tracing::warn!(module = %job.name, ?reason, "stopped");
                 }
                 // Fails only while the agent ends.
                 let _ = job.news.blocking_send(News::Over(slot, ended.err()));
             })?;
-        Ok(Worker { ticks })
+        Ok(Worker { line })
     }
 
     /// Calls the module's `tick` soon.
     pub(crate) fn tick(&self) {
-        // A thread that is over says so itself.
-        let _ = self.ticks.send(());
+        // The agent asks for one at a time; a thread that is over says so itself.
+        let _ = self.line.calls.send(Call::Tick);
+    }
+
+    /// Gives the module a message soon, if it listens to the channel.
+    pub(crate) fn message(&self, channel: Channel, payload: Vec<u8>) {
+        self.line.call(Call::Message(channel, payload));
     }
 }
 
 struct Job {
     slot: Slot,
     name: ModuleName,
-    due: std_mpsc::Receiver<()>,
+    grants: u32,
+    due: std_mpsc::Receiver<Call>,
+    queue: Arc<Queue>,
     news: mpsc::Sender<News>,
 }
 
 impl Job {
-    /// Runs the module until nobody asks for ticks any more, or until it stops by itself.
-    fn run(&self, payload: &PathBuf, host: ModuleHost) -> Result<(), Reason> {
+    /// Runs the module until nobody calls it any more, or until it stops by itself.
+    fn run(&self, payload: &PathBuf, host: ModuleHost) -> Result<(), Ended> {
+        let start = Instant::now();
         let mut instance = self.instantiate(payload, host)?;
-        self.tell(ModuleEvent::Started { period_ms: instance.interval_ms() });
+        let used = used_since(start, &mut instance);
+        self.tell(ModuleEvent::Started { period_ms: instance.interval_ms(), used });
         let mut asked = Instant::now();
-        while self.due.recv().is_ok() {
+        while let Ok(call) = self.due.recv() {
+            if self.queue.over.load(Ordering::Relaxed) {
+                break;
+            }
             let start = Instant::now();
-            instance.tick().map_err(|stopped| self.stopped(stopped))?;
-            if asked.elapsed() >= HEALTH_EVERY {
-                self.check("health", instance.health())?;
+            let is_tick = matches!(call, Call::Tick);
+            if !is_tick {
+                self.queue.waiting.fetch_sub(1, Ordering::Relaxed);
+            }
+            let mut made = self.make(&mut instance, call);
+            if made.is_ok() && is_tick && asked.elapsed() >= HEALTH_EVERY {
+                made = self.check("health", instance.health());
                 asked = Instant::now();
             }
-            let took_us = u32::try_from(start.elapsed().as_micros()).unwrap_or(u32::MAX);
-            self.tell(ModuleEvent::Ran { period_ms: instance.interval_ms(), took_us });
+            let used = used_since(start, &mut instance);
+            let backtrace = instance.backtrace();
+            made.map_err(|reason| Ended { reason, used, backtrace })?;
+            self.tell(match is_tick {
+                true => ModuleEvent::Ran { period_ms: instance.interval_ms(), used },
+                false => ModuleEvent::Handled { used },
+            });
         }
         Ok(())
     }
 
-    fn instantiate(&self, payload: &PathBuf, host: ModuleHost) -> Result<Instance<ModuleHost>, Reason> {
+    fn make(&self, instance: &mut Instance<ModuleHost>, call: Call) -> Result<(), Reason> {
+        let made = match call {
+            Call::Tick => instance.tick(),
+            Call::Message(channel, payload) => instance.message(&channel, payload).map(drop),
+            Call::GpioEdge { pin, high } => instance.gpio_edge(pin, high).map(drop),
+        };
+        made.map_err(|stopped| self.stopped(stopped))
+    }
+
+    fn instantiate(&self, payload: &PathBuf, host: ModuleHost) -> Result<Instance<ModuleHost>, Ended> {
         let wasm = fs::read(payload).map_err(|error| self.failed(&error, Reason::StoreFailed))?;
         let runtime = Arc::clone(&host.surroundings.runtime);
         let module = runtime.load_wasm(&wasm).map_err(|error| self.failed(&error, Reason::LoadFailed))?;
-        let settings = Settings { capabilities: Capabilities::all(CLASS) };
+        let granted = Capabilities::from_bits(self.grants).and(Capabilities::all(CLASS));
+        let settings = Settings { capabilities: granted };
+        let start = Instant::now();
         let mut instance = runtime.instantiate(&module, host, settings).map_err(|error| match error {
-            StartError::Denied(_) => self.failed(&error, Reason::LoadFailed),
+            StartError::Denied(_) => self.failed(&error, Reason::Denied),
             StartError::Stopped(stopped) => self.stopped(stopped),
         })?;
-        self.check("init", instance.init())?;
-        self.check("health", instance.health())?;
-        Ok(instance)
+        let ready = self.check("init", instance.init());
+        match ready.and_then(|()| self.check("health", instance.health())) {
+            Ok(()) => Ok(instance),
+            Err(reason) => {
+                Err(Ended { reason, used: used_since(start, &mut instance), backtrace: instance.backtrace() })
+            }
+        }
     }
 
     fn check(&self, step: &str, answer: Result<i32, Stopped>) -> Result<(), Reason> {
@@ -166,9 +278,21 @@ impl Job {
     }
 }
 
+/// What an instance used since then.
+fn used_since(start: Instant, instance: &mut Instance<ModuleHost>) -> Used {
+    Used {
+        took_us: u32::try_from(start.elapsed().as_micros()).unwrap_or(u32::MAX),
+        fuel: instance.take_fuel(),
+        memory_bytes: instance.stats().memory_bytes,
+    }
+}
+
 /// What this device offers one module.
 struct ModuleHost {
+    /// The instance.
     name: ModuleName,
+    owner: Owner,
+    line: Weak<Line>,
     settings: Vec<(String, String)>,
     /// Once it has asked.
     secret: Option<[u8; 32]>,
@@ -219,23 +343,31 @@ impl Host for ModuleHost {
         self.surroundings.peripherals.read_pin(pin)
     }
 
+    fn gpio_watch(&mut self, pin: u32, edges: Edges) -> Result<(), Errno> {
+        self.surroundings.peripherals.watch_pin(pin, edges, &self.line)
+    }
+
+    fn publish(&mut self, channel: Channel, payload: &[u8]) -> Result<(), Errno> {
+        self.send(Up::Message(self.name, channel), payload)
+    }
+
     fn kv_get(&mut self, key: &str, out: &mut [u8]) -> Result<usize, Errno> {
-        self.surroundings.values.get(&self.name, key, out)
+        self.surroundings.values.get(&self.owner, key, out)
     }
 
     fn kv_set(&mut self, key: &str, value: &[u8]) -> Result<(), Errno> {
-        self.surroundings.values.set(&self.name, key, value)
+        self.surroundings.values.set(&self.owner, key, value)
     }
 
     fn kv_remove(&mut self, key: &str) -> Result<(), Errno> {
-        self.surroundings.values.remove(&self.name, key)
+        self.surroundings.values.remove(&self.owner, key)
     }
 
     fn secret(&mut self) -> Result<[u8; 32], Errno> {
         if let Some(secret) = self.secret {
             return Ok(secret);
         }
-        let secret = self.surroundings.secrets.of(&self.name)?;
+        let secret = self.surroundings.secrets.of(&self.owner)?;
         self.secret = Some(secret);
         Ok(secret)
     }

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+#[path = "agent/events.rs"]
+mod events;
 #[path = "agent/firmware.rs"]
 mod firmware;
 #[path = "agent/fleet.rs"]

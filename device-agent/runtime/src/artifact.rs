@@ -8,7 +8,7 @@ use alloc::{
 };
 use core::ptr::NonNull;
 
-use wasmbed_abi::{Call, Export, ExportError, ImportError, ValueType};
+use wasmbed_abi::{Export, ExportError, Import, ImportError, ValueType};
 use wasmbed_wire::limits::Class;
 use wasmtime::{ExternType, FuncType, ValType};
 
@@ -22,7 +22,7 @@ const ALIGN: usize = 16;
 pub struct Module {
     pub(crate) inner: wasmtime::Module,
     /// What its imports mean, in their order.
-    pub(crate) calls: Vec<Call>,
+    pub(crate) imports: Vec<Import>,
 }
 
 /// Why an artifact is not loaded.
@@ -104,29 +104,29 @@ impl Runtime {
 impl Module {
     pub(crate) fn check(module: wasmtime::Result<wasmtime::Module>, class: Class) -> Result<Self, LoadError> {
         let inner = module.map_err(|error| LoadError::Rejected(format!("{error:#}")))?;
-        let calls = imports(&inner, class)?;
+        let imports = imports(&inner, class)?;
         Export::ALL.into_iter().try_for_each(|export| check_export(&inner, export, class))?;
         let limit = class.limits().functions;
         let found = inner.functions().len();
         if found > limit as usize {
             return Err(LoadError::TooManyFunctions { found, limit });
         }
-        Ok(Module { inner, calls })
+        Ok(Module { inner, imports })
     }
 }
 
-fn imports(module: &wasmtime::Module, class: Class) -> Result<Vec<Call>, LoadError> {
+fn imports(module: &wasmtime::Module, class: Class) -> Result<Vec<Import>, LoadError> {
     module
         .imports()
         .map(|import| {
-            let call = match import.ty() {
+            let read = match import.ty() {
                 ExternType::Func(ty) => {
-                    Call::import(class, import.module(), import.name(), params(&ty), results(&ty))
+                    Import::read(class, import.module(), import.name(), params(&ty), results(&ty))
                 }
                 // A memory, table or global: no call has such a type.
-                _ => Call::import(class, import.module(), import.name(), [None], [None]),
+                _ => Import::read(class, import.module(), import.name(), [None], [None]),
             };
-            call.map_err(|source| LoadError::Import {
+            read.map_err(|source| LoadError::Import {
                 module: import.module().to_string(),
                 name: import.name().to_string(),
                 source,

@@ -1,6 +1,6 @@
 //! What a device offers its modules.
 
-use wasmbed_abi::{Errno, Sensor};
+use wasmbed_abi::{Edges, Errno, Sensor};
 use wasmbed_wire::{Channel, topic::Level};
 
 /// A device, seen from one of its modules: each instance owns one, usually a small handle.
@@ -47,6 +47,25 @@ pub trait Host: 'static {
     /// As for [`gpio_write`](Host::gpio_write).
     fn gpio_read(&mut self, pin: u32) -> Result<bool, Errno> {
         let _ = pin;
+        Err(Errno::Unsupported)
+    }
+
+    /// Sees to it that changes of a pin are told to the module ([`Instance::gpio_edge`](crate::Instance::gpio_edge)),
+    /// until neither edge is asked for.
+    ///
+    /// # Errors
+    /// As for [`gpio_write`](Host::gpio_write).
+    fn gpio_watch(&mut self, pin: u32, edges: Edges) -> Result<(), Errno> {
+        let _ = (pin, edges);
+        Err(Errno::Unsupported)
+    }
+
+    /// Takes one message of at most [`wasmbed_abi::MAX_MESSAGE_BYTES`] bytes for a channel of the instance's own.
+    ///
+    /// # Errors
+    /// [`Errno::Busy`] if it cannot be kept now, [`Errno::TooLong`] if it never can.
+    fn publish(&mut self, channel: Channel, payload: &[u8]) -> Result<(), Errno> {
+        let _ = (channel, payload);
         Err(Errno::Unsupported)
     }
 

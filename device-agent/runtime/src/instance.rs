@@ -1,11 +1,18 @@
 //! Modules at work.
 
-use alloc::sync::Arc;
+use alloc::{sync::Arc, vec::Vec};
 
 use wasmbed_abi::{Call, Capabilities, DEFAULT_INTERVAL_MS, Export};
+use wasmbed_wire::{Backtrace, Channel};
 use wasmtime::{Memory, Store, TypedFunc};
 
-use crate::{Host, Module, Runtime, Stopped, limiter::Limiter, link::link, meter::Meter};
+use crate::{
+    Host, Module, Runtime, Stopped,
+    limiter::Limiter,
+    link::{Mailbox, link},
+    meter::Meter,
+    stop,
+};
 
 /// What one instance is granted.
 #[derive(Debug, Clone, Copy, Default)]
@@ -23,6 +30,8 @@ pub struct Instance<H: Host> {
     init: Option<TypedFunc<(), i32>>,
     tick: TypedFunc<(), ()>,
     health: Option<TypedFunc<(), i32>>,
+    message: Option<TypedFunc<(i32, i32), ()>>,
+    gpio_edge: Option<TypedFunc<(i32, i32), ()>>,
     control: Control,
 }
 
@@ -31,6 +40,7 @@ pub(crate) struct Guest<H> {
     pub(crate) host: H,
     pub(crate) memory: Option<Memory>,
     pub(crate) interval_ms: u32,
+    pub(crate) mailbox: Mailbox,
     limiter: Limiter,
 }
 
@@ -40,7 +50,10 @@ struct Control {
     call_ms: u32,
     calls: u32,
     last_fuel: u64,
+    /// Fuel used since it was last asked for.
+    fuel: u64,
     stopped: Option<Stopped>,
+    backtrace: Backtrace,
 }
 
 /// What an instance used so far.
@@ -77,21 +90,28 @@ impl Runtime {
         host: H,
         settings: Settings,
     ) -> Result<Instance<H>, StartError> {
-        let granted = |call: &&Call| settings.capabilities.contains(call.capability());
-        if let Some(denied) = module.calls.iter().find(|call| !granted(call)) {
-            return Err(StartError::Denied(*denied));
+        let granted = settings.capabilities;
+        if let Some(denied) = module.imports.iter().find(|import| !import.is_met_by(granted)) {
+            return Err(StartError::Denied(denied.call));
         }
         let limits = self.limits();
-        let guest =
-            Guest { host, memory: None, interval_ms: DEFAULT_INTERVAL_MS, limiter: Limiter::new(limits) };
+        let guest = Guest {
+            host,
+            memory: None,
+            interval_ms: DEFAULT_INTERVAL_MS,
+            mailbox: Mailbox::default(),
+            limiter: Limiter::new(limits),
+        };
         let control = Control {
             meter: Arc::clone(&self.meter),
             call_ms: limits.call_ms,
             calls: 0,
             last_fuel: 0,
+            fuel: 0,
             stopped: None,
+            backtrace: Backtrace::default(),
         };
-        Ok(Instance::start(self, module, guest, control)?)
+        Ok(Instance::start(self, module, granted, guest, control)?)
     }
 }
 
@@ -99,6 +119,7 @@ impl<H: Host> Instance<H> {
     fn start(
         runtime: &Runtime,
         module: &Module,
+        granted: Capabilities,
         guest: Guest<H>,
         mut control: Control,
     ) -> Result<Self, Stopped> {
@@ -106,15 +127,17 @@ impl<H: Host> Instance<H> {
         let engine_error = |error: wasmtime::Error| Stopped::from_error(&error, call_ms);
         let mut store = Store::try_new(&runtime.engine, guest).map_err(engine_error)?;
         store.limiter(|guest| &mut guest.limiter);
-        let imports = link(&mut store, module).map_err(engine_error)?;
+        let imports = link(&mut store, module, granted).map_err(engine_error)?;
         let instance =
             control.call(&mut store, |store| wasmtime::Instance::new(store, &module.inner, &imports))?;
         let tick = instance.get_typed_func(&mut store, Export::Tick.name()).map_err(engine_error)?;
         // Loading has checked their types, so that these fail only where they are absent.
         let init = instance.get_typed_func(&mut store, Export::Init.name()).ok();
         let health = instance.get_typed_func(&mut store, Export::Health.name()).ok();
+        let message = instance.get_typed_func(&mut store, Export::Message.name()).ok();
+        let gpio_edge = instance.get_typed_func(&mut store, Export::GpioEdge.name()).ok();
         let memory = instance.get_memory(&mut store, Export::Memory.name());
-        Ok(Instance { store, memory, init, tick, health, control })
+        Ok(Instance { store, memory, init, tick, health, message, gpio_edge, control })
     }
 
     /// Calls `init`, once, before everything else. 0 means ready, also for a module without it.
@@ -142,6 +165,37 @@ impl<H: Host> Instance<H> {
         call_status(&mut self.control, &mut self.store, self.health.as_ref())
     }
 
+    /// Calls `message` with a message for a channel; false if the module does not listen to it.
+    ///
+    /// # Errors
+    /// If the module was stopped.
+    pub fn message(&mut self, channel: &Channel, payload: Vec<u8>) -> Result<bool, Stopped> {
+        let mailbox = &mut self.store.data_mut().mailbox;
+        let (Some(function), Some(subscription)) = (&self.message, mailbox.subscription(channel)) else {
+            return self.control.stopped.map_or(Ok(false), Err);
+        };
+        let Ok(len) = i32::try_from(payload.len()) else { return Ok(false) };
+        mailbox.delivered = Some(payload);
+        let called = self.control.call(&mut self.store, |store| function.call(store, (subscription, len)));
+        self.store.data_mut().mailbox.delivered = None;
+        called.map(|()| true)
+    }
+
+    /// Calls `gpio_edge` with the level a pin has changed to; false if the module has no such function.
+    ///
+    /// # Errors
+    /// If the module was stopped.
+    pub fn gpio_edge(&mut self, pin: u32, high: bool) -> Result<bool, Stopped> {
+        let Some(function) = &self.gpio_edge else { return self.control.stopped.map_or(Ok(false), Err) };
+        let args = (pin.cast_signed(), i32::from(high));
+        self.control.call(&mut self.store, |store| function.call(store, args)).map(|()| true)
+    }
+
+    /// Where it was when it was stopped; empty if it was not, or only the limits of the device know.
+    pub fn backtrace(&self) -> Backtrace {
+        self.control.backtrace
+    }
+
     /// Time the module wants between the starts of two ticks, in milliseconds.
     pub fn interval_ms(&self) -> u32 {
         self.store.data().interval_ms
@@ -154,6 +208,11 @@ impl<H: Host> Instance<H> {
             last_fuel: self.control.last_fuel,
             memory_bytes: self.memory.map_or(0, |memory| memory.data_size(&self.store) as u64),
         }
+    }
+
+    /// Fuel it used since this was last called; 0 where a clock limits calls.
+    pub fn take_fuel(&mut self) -> u64 {
+        core::mem::take(&mut self.control.fuel)
     }
 
     /// The host it was given.
@@ -190,9 +249,11 @@ impl Control {
         let (result, fuel) = self.meter.run(store, self.call_ms, call);
         self.calls = self.calls.wrapping_add(1);
         self.last_fuel = fuel;
+        self.fuel = self.fuel.saturating_add(fuel);
         result.map_err(|error| {
             let stopped = Stopped::from_error(&error, self.call_ms);
             self.stopped = Some(stopped);
+            self.backtrace = stop::frames(&error);
             stopped
         })
     }

@@ -1,5 +1,6 @@
 //! The host functions: arguments are checked here, once for all hosts.
 
+mod messages;
 #[cfg(feature = "security")]
 mod security;
 #[cfg(not(feature = "security"))]
@@ -9,22 +10,30 @@ mod security;
 use alloc::vec::Vec;
 
 use wasmbed_abi::{
-    Call, Errno, Export, INTERVAL_MS, MAX_KEY_BYTES, MAX_LOG_BYTES, MAX_TELEMETRY_BYTES, MAX_VALUE_BYTES,
-    Sensor, span,
+    Call, Capabilities, Edges, Errno, Export, INTERVAL_MS, MAX_KEY_BYTES, MAX_LOG_BYTES, MAX_TELEMETRY_BYTES,
+    MAX_VALUE_BYTES, Sensor, span,
 };
 use wasmbed_wire::{Channel, topic::Level};
 use wasmtime::{Caller, Extern, Func, Memory, Store, Val};
 
 use crate::{Host, Module, instance::Guest, meter::HOST_CALL_FUEL};
 
+pub(crate) use messages::Mailbox;
+
 /// Bytes `sensor_read` writes.
 const READING_BYTES: i32 = 8;
 
-/// The host's functions in the order the module imports them.
-pub(crate) fn link<H: Host>(store: &mut Store<Guest<H>>, module: &Module) -> wasmtime::Result<Vec<Extern>> {
+/// The host's functions in the order the module imports them; what is not `granted` answers that it is not
+/// supported.
+pub(crate) fn link<H: Host>(
+    store: &mut Store<Guest<H>>,
+    module: &Module,
+    granted: Capabilities,
+) -> wasmtime::Result<Vec<Extern>> {
     let mut externs = Vec::new();
-    externs.try_reserve_exact(module.calls.len())?;
-    for (import, call) in module.inner.imports().zip(module.calls.iter().copied()) {
+    externs.try_reserve_exact(module.imports.len())?;
+    for (import, known) in module.inner.imports().zip(module.imports.iter()) {
+        let call = granted.contains(known.call.capability()).then_some(known.call);
         // Loading has checked that it is a function of the call's type.
         if let Some(ty) = import.ty().func() {
             let body = move |caller: Caller<'_, Guest<H>>, params: &[Val], results: &mut [Val]| {
@@ -38,20 +47,42 @@ pub(crate) fn link<H: Host>(store: &mut Store<Guest<H>>, module: &Module) -> was
 }
 
 /// Not generic over calls, so that a board carries it once.
-fn answer<H: Host>(call: Call, mut caller: Caller<'_, Guest<H>>, params: &[Val], results: &mut [Val]) {
+fn answer<H: Host>(
+    call: Option<Call>,
+    mut caller: Caller<'_, Guest<H>>,
+    params: &[Val],
+    results: &mut [Val],
+) {
     let mut args = Args(params);
     let result = match call {
+        Some(call) => carry_out(call, &mut caller, &mut args),
+        // Every call that can be withheld answers with a status.
+        None => status(Err(Errno::Unsupported)),
+    };
+    if let Some(slot) = results.first_mut() {
+        *slot = result;
+    }
+    charge(&mut caller, HOST_CALL_FUEL);
+}
+
+fn carry_out<H: Host>(call: Call, caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Val {
+    match call {
         Call::UptimeMs => Val::I64(caller.data_mut().host.uptime_ms().cast_signed()),
-        Call::Log => status(log(&mut caller, &mut args)),
-        Call::Telemetry => status(telemetry(&mut caller, &mut args)),
-        Call::SensorRead => status(sensor_read(&mut caller, &mut args)),
-        Call::GpioWrite => status(gpio_write(&mut caller, &mut args)),
-        Call::GpioRead => status(gpio_read(&mut caller, &mut args)),
-        Call::ConfigGet => status(config_get(&mut caller, &mut args)),
-        Call::TimerSet => status(timer_set(&mut caller, &mut args)),
-        Call::KvGet => status(kv_get(&mut caller, &mut args)),
-        Call::KvSet => status(kv_set(&mut caller, &mut args)),
-        Call::KvRemove => status(kv_remove(&mut caller, &mut args)),
+        Call::Log => status(log(caller, args)),
+        Call::Telemetry => status(telemetry(caller, args)),
+        Call::SensorRead => status(sensor_read(caller, args)),
+        Call::GpioWrite => status(gpio_write(caller, args)),
+        Call::GpioRead => status(gpio_read(caller, args)),
+        Call::ConfigGet => status(config_get(caller, args)),
+        Call::TimerSet => status(timer_set(caller, args)),
+        Call::GpioWatch => status(gpio_watch(caller, args)),
+        Call::Publish => status(messages::publish(caller, args)),
+        Call::Subscribe => status(messages::subscribe(caller, args)),
+        Call::Unsubscribe => status(messages::unsubscribe(caller, args)),
+        Call::MessageRead => status(messages::message_read(caller, args)),
+        Call::KvGet => status(kv_get(caller, args)),
+        Call::KvSet => status(kv_set(caller, args)),
+        Call::KvRemove => status(kv_remove(caller, args)),
         Call::Sha256
         | Call::HmacSha256
         | Call::Seal
@@ -59,12 +90,8 @@ fn answer<H: Host>(call: Call, mut caller: Caller<'_, Guest<H>>, params: &[Val],
         | Call::Ed25519Public
         | Call::Ed25519Sign
         | Call::Ed25519Verify
-        | Call::Random => status(security::answer(call, &mut caller, &mut args)),
-    };
-    if let Some(slot) = results.first_mut() {
-        *slot = result;
+        | Call::Random => status(security::answer(call, caller, args)),
     }
-    charge(&mut caller, HOST_CALL_FUEL);
 }
 
 fn log<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
@@ -77,9 +104,8 @@ fn log<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Resul
 
 fn telemetry<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
     let (memory, guest) = memory(caller)?;
-    let channel = text(bytes(memory, args, usize::MAX)?)?;
+    let channel = channel(memory, args)?;
     let payload = bytes(memory, args, MAX_TELEMETRY_BYTES)?;
-    let channel: Channel = channel.parse().map_err(|_| Errno::Invalid)?;
     guest.host.telemetry(channel, payload)?;
     let carried = payload.len() as u64;
     charge(caller, carried);
@@ -109,6 +135,13 @@ fn gpio_write<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -
 fn gpio_read<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
     let pin = pin(args)?;
     caller.data_mut().host.gpio_read(pin).map(i32::from)
+}
+
+fn gpio_watch<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
+    let pin = pin(args)?;
+    let edges = Edges::from_code(args.i32()).ok_or(Errno::Invalid)?;
+    caller.data_mut().host.gpio_watch(pin, edges)?;
+    Ok(0)
 }
 
 fn config_get<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
@@ -164,6 +197,10 @@ fn pin(args: &mut Args<'_>) -> Result<u32, Errno> {
 fn bytes<'m>(memory: &'m [u8], args: &mut Args<'_>, max_bytes: usize) -> Result<&'m [u8], Errno> {
     let (ptr, len) = (args.i32(), args.i32());
     memory.get(span(memory.len(), ptr, len, max_bytes)?).ok_or(Errno::Fault)
+}
+
+fn channel(memory: &[u8], args: &mut Args<'_>) -> Result<Channel, Errno> {
+    text(bytes(memory, args, usize::MAX)?)?.parse().map_err(|_| Errno::Invalid)
 }
 
 fn text(bytes: &[u8]) -> Result<&str, Errno> {

@@ -2,8 +2,11 @@
 
 use core::fmt;
 
-use wasmbed_wire::message::Reason;
-use wasmtime::Trap;
+use wasmbed_wire::{
+    Backtrace,
+    message::{Frame, Reason},
+};
+use wasmtime::{FrameInfo, Trap, WasmBacktrace};
 
 /// Why a call into a module did not return. The instance is of no further use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +43,17 @@ impl Stopped {
             None => Stopped::HostError,
         }
     }
+}
+
+/// Where it was, innermost first, in indices and offsets of the WebAssembly file.
+pub(crate) fn frames(error: &wasmtime::Error) -> Backtrace {
+    let backtrace = error.downcast_ref::<WasmBacktrace>();
+    let frames = backtrace.map(WasmBacktrace::frames).unwrap_or_default();
+    let offset = |frame: &FrameInfo| frame.module_offset().and_then(|offset| u32::try_from(offset).ok());
+    frames
+        .iter()
+        .map(|frame| Frame { function: frame.func_index(), offset: offset(frame).unwrap_or(0) })
+        .collect()
 }
 
 fn out_of_memory(error: &wasmtime::Error) -> bool {

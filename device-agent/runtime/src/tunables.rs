@@ -4,8 +4,10 @@
 //! wasmtime compares the settings at load; [`REVISION`] makes a difference visible in the manifest
 //! already, before anything is downloaded.
 
+use core::num::NonZeroUsize;
+
 use wasmbed_abi::Features;
-use wasmbed_wire::limits::Class;
+use wasmbed_wire::{limits::Class, message::MAX_FRAMES};
 use wasmtime::{Config, wasmparser::WasmFeatures};
 
 #[cfg(feature = "std")]
@@ -15,8 +17,8 @@ use crate::Target;
 pub(crate) const WASMTIME_VERSION: &str = "48.0.8";
 /// Rises with every change of [`bytecode`] or [`wasm_features`] for boards; a test pins what they say.
 pub(crate) const REVISION: u8 = 1;
-/// Rises when a call or export changes its meaning, which the rules of `wasmbed_abi` avoid.
-pub(crate) const GUEST_ABI: &str = "wasmbed-1";
+/// Rises when what modules may import or export grows, and so what an older device cannot load.
+pub(crate) const GUEST_ABI: &str = "wasmbed-2";
 
 /// Bytecode: no virtual memory, no signals, no 64-bit atomics; time is fuel.
 #[inline(never)]
@@ -39,7 +41,7 @@ pub(crate) fn bytecode(class: Class, stack_bytes: usize) -> Config {
         .generate_address_map(false)
         .debug_symbols(false)
         .wasm_backtrace_details(wasmtime::WasmBacktraceDetails::Disable)
-        .wasm_backtrace_max_frames(None)
+        .wasm_backtrace_max_frames(NonZeroUsize::new(MAX_FRAMES))
         .max_wasm_stack(stack_bytes)
         // Only compared with the line above; stacks for asynchronous calls are not used.
         .async_stack_size(stack_bytes);

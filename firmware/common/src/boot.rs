@@ -133,6 +133,7 @@ mod tests {
             counter: 0,
             patch: None,
             trial: None,
+            capabilities: 0,
         })
         .expect("a manifest");
         let pair = key_pair();

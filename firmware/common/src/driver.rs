@@ -10,6 +10,7 @@ use wasmbed_wire::{
     bridge::{FromBoard, OVERHEAD_BYTES, ToBoard},
     link::Event,
     provision::{Provision, ProvisionError},
+    topic::Down,
 };
 
 use crate::{
@@ -202,7 +203,11 @@ impl<B: Board, F: Flash, const SLOTS: usize> Driver<B, F, SLOTS> {
             Ok(ToBoard::Session { up: false }) => self.agent.on_disconnected(now),
             Ok(ToBoard::Acked { token }) => self.agent.on_acked(now, Token(token)),
             Ok(ToBoard::Deliver { topic, payload }) => {
-                if let Err(why) = self.agent.on_message(now, topic, payload) {
+                if let Some(Down::Message(instance, channel)) = Down::parse(topic) {
+                    if let Some(slot) = self.agent.recipient(&instance) {
+                        self.modules.post(slot, channel, payload);
+                    }
+                } else if let Err(why) = self.agent.on_message(now, topic, payload) {
                     self.say_rejected(topic, why);
                 }
             }
@@ -222,7 +227,7 @@ impl<B: Board, F: Flash, const SLOTS: usize> Driver<B, F, SLOTS> {
     #[inline(never)]
     fn act(&mut self) -> Then {
         while self.may_act() {
-            let Some(effect) = self.agent.poll_effect() else { return Then::Sleep };
+            let Some(effect) = self.agent.poll_effect() else { return self.deliver() };
             match effect {
                 Effect::Connect { will, keep_alive_s } => {
                     let will = Vec::from_slice(will).unwrap_or_default();
@@ -234,8 +239,8 @@ impl<B: Board, F: Flash, const SLOTS: usize> Driver<B, F, SLOTS> {
                     // Its room was seen to; a link that went down meanwhile ends the session anyway.
                     let _ = self.port.publish(topic, payload, token);
                 }
-                Effect::Start { slot, module, settings } => {
-                    let event = self.modules.start(slot, &module, settings);
+                Effect::Start { slot, assignment, settings } => {
+                    let event = self.modules.start(slot, &assignment, settings);
                     self.agent.on_module(self.now(), slot, event);
                     return Then::GoOn;
                 }
@@ -255,6 +260,17 @@ impl<B: Board, F: Flash, const SLOTS: usize> Driver<B, F, SLOTS> {
             }
         }
         Then::Sleep
+    }
+
+    /// Gives a module the message that has waited longest.
+    fn deliver(&mut self) -> Then {
+        if !self.modules.has_messages() {
+            return Then::Sleep;
+        }
+        if let Some((slot, event)) = self.modules.deliver() {
+            self.agent.on_module(self.now(), slot, event);
+        }
+        Then::GoOn
     }
 
     /// Whether this is the moment to set the engine up: connected, and nothing else to do.

@@ -5,17 +5,18 @@
 
 mod host;
 
-use alloc::rc::Rc;
+use alloc::{rc::Rc, vec::Vec};
 use core::fmt;
 
+use heapless::Deque;
 use host::ModuleHost;
-use wasmbed_abi::Capabilities;
-use wasmbed_core::{ModuleEvent, ModuleInfo, Slot};
+use wasmbed_abi::{Capabilities, MAX_MESSAGE_BYTES};
+use wasmbed_core::{Assignment, ModuleEvent, Slot, Used};
 use wasmbed_runtime::{
     Instance, LoadError, Module, Runtime, Settings, SetupError, StartError, Stopped, Target,
 };
 use wasmbed_wire::{
-    RuntimeId, Seq,
+    Backtrace, Channel, RuntimeId, Seq,
     limits::Class,
     message::{Reason, Setting},
 };
@@ -25,6 +26,9 @@ use crate::{Board, device::SharedSlots, port::Port};
 /// Heap that must be left beside the module's stack before one is started: running out in the middle
 /// of an engine's work resets the device, so it is not begun.
 const SPARE_BYTES: usize = 10 * 1024;
+
+/// Messages that may wait for modules: what a link brings at once.
+const MESSAGES: usize = 4;
 
 /// Whether this program runs modules.
 pub(crate) const ARE_RUN: bool = true;
@@ -41,6 +45,7 @@ pub(crate) struct Modules<B: Board, const SLOTS: usize> {
     class: Class,
     runtime: Option<Runtime>,
     prepared: bool,
+    inbox: Deque<(Slot, Channel, Vec<u8>), MESSAGES>,
     running: [Option<Instance<ModuleHost<B>>>; SLOTS],
 }
 
@@ -51,13 +56,13 @@ enum NotStarted {
     Engine(SetupError),
     Load(LoadError),
     Start(StartError),
-    Stopped(Stopped),
+    Stopped(Stopped, Backtrace),
     Answered { export: &'static str, code: i32 },
 }
 
 impl<B: Board, const SLOTS: usize> Modules<B, SLOTS> {
     pub(crate) fn new(port: Rc<Port<B>>, slots: SharedSlots<SLOTS>, class: Class) -> Self {
-        Modules { port, slots, class, runtime: None, prepared: false, running: [const { None }; SLOTS] }
+        Modules { port, slots, class, runtime: None, prepared: false, inbox: Deque::new(), running: [const { None }; SLOTS] }
     }
 
     /// Whether the engine is set up, or could not be.
@@ -79,55 +84,99 @@ impl<B: Board, const SLOTS: usize> Modules<B, SLOTS> {
     pub(crate) fn start(
         &mut self,
         slot: Slot,
-        info: &ModuleInfo,
+        assignment: &Assignment,
         settings: Seq<'_, Setting<'_>>,
     ) -> ModuleEvent {
         self.end(slot);
         let start_us = self.port.now_us();
-        match self.try_start(slot, info, settings) {
-            Ok(instance) => {
+        match self.try_start(slot, assignment, settings) {
+            Ok(mut instance) => {
                 let period_ms = instance.interval_ms();
+                let used = used(self.since(start_us), &mut instance);
                 if let Some(place) = self.running.get_mut(slot.index()) {
                     *place = Some(instance);
                 }
-                ModuleEvent::Started { period_ms }
+                ModuleEvent::Started { period_ms, used }
             }
-            Err(reason) => {
+            Err(why) => {
                 self.end(slot);
-                self.port.say(format_args!("module {} does not start: {reason}", info.name));
-                ModuleEvent::Stopped { reason: reason.reason(), took_us: self.since(start_us) }
+                self.port.say(format_args!("module {} does not start: {why}", assignment.instance));
+                let used = Used { took_us: clamped(self.since(start_us)), ..Used::default() };
+                ModuleEvent::Stopped { reason: why.reason(), used, backtrace: why.backtrace() }
             }
         }
     }
 
     /// Calls the module's periodic function.
     pub(crate) fn tick(&mut self, slot: Slot) -> ModuleEvent {
-        let Some(Some(instance)) = self.running.get_mut(slot.index()) else {
-            return ModuleEvent::Stopped { reason: Reason::LoadFailed, took_us: 0 };
-        };
-        let start_us = self.port.now_us();
-        let ended = instance.tick();
-        let period_ms = instance.interval_ms();
-        let took_us = self.since(start_us);
-        match ended {
-            Ok(()) => ModuleEvent::Ran { period_ms, took_us },
-            Err(stopped) => {
-                self.end(slot);
-                self.port.say(format_args!("module in slot {}: {stopped}", slot.0));
-                ModuleEvent::Stopped { reason: stopped.reason(), took_us }
-            }
+        let ran = self.call(slot, |instance| instance.tick().map(|()| instance.interval_ms()));
+        ran.unwrap_or(ModuleEvent::Stopped {
+            reason: Reason::LoadFailed,
+            used: Used::default(),
+            backtrace: Backtrace::default(),
+        })
+    }
+
+    /// Keeps a message until [`Modules::deliver`]; it is dropped if too many wait.
+    #[inline(never)]
+    pub(crate) fn post(&mut self, slot: Slot, channel: Channel, payload: &[u8]) {
+        let mut copy = Vec::new();
+        let fits = payload.len() <= MAX_MESSAGE_BYTES && copy.try_reserve_exact(payload.len()).is_ok();
+        if fits {
+            copy.extend_from_slice(payload);
+        }
+        if !fits || self.inbox.push_back((slot, channel, copy)).is_err() {
+            self.port.say(format_args!("a message of {} bytes for {channel} was dropped", payload.len()));
         }
     }
 
-    /// Time since then, in microseconds.
-    fn since(&self, start_us: u64) -> u32 {
-        u32::try_from(self.port.now_us().saturating_sub(start_us)).unwrap_or(u32::MAX)
+    /// Calls the module that the oldest message is for; what came of it, if it was called at all.
+    #[inline(never)]
+    pub(crate) fn deliver(&mut self) -> Option<(Slot, ModuleEvent)> {
+        let (slot, channel, payload) = self.inbox.pop_front()?;
+        let event = self.call(slot, |instance| instance.message(&channel, payload).map(|_| 0))?;
+        let handled = match event {
+            ModuleEvent::Ran { used, .. } => ModuleEvent::Handled { used },
+            stopped => stopped,
+        };
+        Some((slot, handled))
+    }
+
+    /// Whether messages wait.
+    pub(crate) fn has_messages(&self) -> bool {
+        !self.inbox.is_empty()
+    }
+
+    /// Calls a running module; ends it if it is stopped.
+    fn call(
+        &mut self,
+        slot: Slot,
+        call: impl FnOnce(&mut Instance<ModuleHost<B>>) -> Result<u32, Stopped>,
+    ) -> Option<ModuleEvent> {
+        let start_us = self.port.now_us();
+        let instance = self.running.get_mut(slot.index())?.as_mut()?;
+        let ended = call(instance);
+        let backtrace = instance.backtrace();
+        let used = used(self.port.now_us().saturating_sub(start_us), instance);
+        Some(match ended {
+            Ok(period_ms) => ModuleEvent::Ran { period_ms, used },
+            Err(stopped) => {
+                self.end(slot);
+                self.port.say(format_args!("module in slot {}: {stopped}", slot.0));
+                ModuleEvent::Stopped { reason: stopped.reason(), used, backtrace }
+            }
+        })
     }
 
     /// Ends the module, if there is one.
     pub(crate) fn stop(&mut self, slot: Slot) -> ModuleEvent {
         self.end(slot);
         ModuleEvent::Halted
+    }
+
+    /// Time since then, in microseconds.
+    fn since(&self, start_us: u64) -> u64 {
+        self.port.now_us().saturating_sub(start_us)
     }
 
     fn end(&mut self, slot: Slot) {
@@ -141,12 +190,13 @@ impl<B: Board, const SLOTS: usize> Modules<B, SLOTS> {
     fn try_start(
         &mut self,
         slot: Slot,
-        info: &ModuleInfo,
+        assignment: &Assignment,
         settings: Seq<'_, Setting<'_>>,
     ) -> Result<Instance<ModuleHost<B>>, NotStarted> {
         self.check_memory()?;
-        let host = ModuleHost::new(Rc::clone(&self.port), info.name, settings);
-        let settings = Settings { capabilities: Capabilities::all(self.class) };
+        let host = ModuleHost::new(Rc::clone(&self.port), assignment.instance, settings);
+        let granted = Capabilities::from_bits(assignment.grants).and(Capabilities::all(self.class));
+        let settings = Settings { capabilities: granted };
         let payload = self.slots.borrow_mut().pin(slot).ok_or(NotStarted::Empty)?;
         let runtime = self.runtime()?;
         // SAFETY: the agent has checked signature and digest of the payload, and it cannot have changed
@@ -154,11 +204,13 @@ impl<B: Board, const SLOTS: usize> Modules<B, SLOTS> {
         // pinned until `end`, which first drops the instance. What ran in this slot before is gone.
         let module: Module = unsafe { runtime.load(payload) }.map_err(NotStarted::Load)?;
         let mut instance = runtime.instantiate(&module, host, settings).map_err(NotStarted::Start)?;
-        let ready = instance.init().map_err(NotStarted::Stopped)?;
-        if ready != 0 {
-            return Err(NotStarted::Answered { export: "init", code: ready });
+        let ready = instance.init();
+        match ready.map_err(|stopped| NotStarted::Stopped(stopped, instance.backtrace()))? {
+            0 => {}
+            code => return Err(NotStarted::Answered { export: "init", code }),
         }
-        match instance.health().map_err(NotStarted::Stopped)? {
+        let healthy = instance.health();
+        match healthy.map_err(|stopped| NotStarted::Stopped(stopped, instance.backtrace()))? {
             0 => Ok(instance),
             code => Err(NotStarted::Answered { export: "health", code }),
         }
@@ -187,13 +239,34 @@ impl<B: Board, const SLOTS: usize> Modules<B, SLOTS> {
     }
 }
 
+/// What an instance used in so many microseconds.
+fn used<B: Board>(took_us: u64, instance: &mut Instance<ModuleHost<B>>) -> Used {
+    Used {
+        took_us: clamped(took_us),
+        fuel: instance.take_fuel(),
+        memory_bytes: instance.stats().memory_bytes,
+    }
+}
+
+fn clamped(us: u64) -> u32 {
+    u32::try_from(us).unwrap_or(u32::MAX)
+}
+
 impl NotStarted {
+    fn backtrace(&self) -> Backtrace {
+        match self {
+            NotStarted::Stopped(_, backtrace) => *backtrace,
+            _ => Backtrace::default(),
+        }
+    }
+
     fn reason(&self) -> Reason {
         match self {
             NotStarted::Empty => Reason::StoreFailed,
             NotStarted::NoMemory | NotStarted::Engine(_) => Reason::OutOfMemory,
-            NotStarted::Load(_) | NotStarted::Start(StartError::Denied(_)) => Reason::LoadFailed,
-            NotStarted::Start(StartError::Stopped(stopped)) | NotStarted::Stopped(stopped) => {
+            NotStarted::Load(_) => Reason::LoadFailed,
+            NotStarted::Start(StartError::Denied(_)) => Reason::Denied,
+            NotStarted::Start(StartError::Stopped(stopped)) | NotStarted::Stopped(stopped, _) => {
                 stopped.reason()
             }
             NotStarted::Answered { .. } => Reason::Unhealthy,
@@ -209,7 +282,7 @@ impl fmt::Display for NotStarted {
             NotStarted::Engine(error) => error.fmt(f),
             NotStarted::Load(error) => error.fmt(f),
             NotStarted::Start(error) => error.fmt(f),
-            NotStarted::Stopped(stopped) => stopped.fmt(f),
+            NotStarted::Stopped(stopped, _) => stopped.fmt(f),
             NotStarted::Answered { export, code } => write!(f, "`{export}` answered {code} instead of 0"),
         }
     }

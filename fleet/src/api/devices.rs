@@ -7,7 +7,7 @@ use wasmbed_plan::Stage;
 use wasmbed_wire::{
     BoardName, DeviceId, HostId, RuntimeId,
     limits::Class,
-    message::{LinkCounters, ResetCause, Status},
+    message::{LinkCounters, ModuleUse, ResetCause, Status},
 };
 
 use super::{DeviceModule, FirmwareKnown, FirmwareReport, FirmwareSlots, Selector};
@@ -171,6 +171,9 @@ pub struct Heartbeat {
     pub link: Option<LinkCounters>,
     /// The slowest module call since the heartbeat before, in microseconds.
     pub slowest_call_us: u32,
+    /// What each instance of a module used since the device started.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub modules: Vec<ModuleUse>,
 }
 
 /// One line a device said.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use wasmbed_wire::{
     ArtifactId, DeviceId, Digest, ModuleName, RuntimeId,
     limits::Class,
-    message::{ModuleState, Reason},
+    message::{ModuleState, ModuleUse, Reason},
 };
 
 use super::Selector;
@@ -27,6 +27,9 @@ pub struct ModuleRemove {
 pub struct Deploy {
     /// Which module.
     pub module: ModuleName,
+    /// The name it runs under, so that several instances run side by side; the module's own if absent.
+    #[serde(rename = "as", default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<ModuleName>,
     /// Which version; the last one pushed if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
@@ -41,7 +44,7 @@ pub struct Deploy {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Undeploy {
-    /// Which module.
+    /// Which instance: the module's name, or the one it was deployed as.
     pub module: ModuleName,
     /// On which devices.
     pub to: Selector,
@@ -50,7 +53,7 @@ pub struct Undeploy {
 /// What a deploy or undeploy changed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Deployed {
-    /// The module.
+    /// The instance.
     pub module: ModuleName,
     /// The version; absent for undeploy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -91,8 +94,11 @@ pub struct ModuleReport {
 /// One module a device should run or runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DeviceModule {
-    /// Its name.
+    /// The name it runs under.
     pub name: ModuleName,
+    /// The module, if it runs under another name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub module: Option<ModuleName>,
     /// Whether the device should run it.
     pub wanted: bool,
     /// The wanted version.
@@ -115,6 +121,12 @@ pub struct DeviceModule {
     /// What it reads with `config_get`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub settings: BTreeMap<String, String>,
+    /// What it used since the device started, as of the last heartbeat.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used: Option<ModuleUse>,
+    /// Functions it was in when it last stopped by itself, innermost first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub backtrace: Vec<String>,
 }
 
 /// One version of a module.
@@ -132,6 +144,12 @@ pub struct Module {
     pub pushed_ms: u64,
     /// What each class says to it.
     pub classes: Vec<ClassReport>,
+    /// Capabilities it must be granted.
+    #[serde(default)]
+    pub needs: Vec<String>,
+    /// Capabilities it has a use for, with those it needs.
+    #[serde(default)]
+    pub uses: Vec<String>,
     /// What was made of it.
     pub artifacts: Vec<Artifact>,
     /// Devices that should run it.

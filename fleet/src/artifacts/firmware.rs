@@ -118,6 +118,7 @@ pub fn sign_firmware(
         counter,
         patch: None,
         trial,
+        capabilities: 0,
     };
     let (_, manifest) = signer.sign(&manifest)?;
     Ok(FirmwareFile { manifest, metadata, payload: image })

@@ -161,6 +161,7 @@ mod tests {
             counter: 0,
             patch: None,
             trial: None,
+            capabilities: 0,
         }
     }
 

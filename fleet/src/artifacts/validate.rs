@@ -9,7 +9,9 @@ mod facts;
 mod names;
 mod stack;
 
-use wasmbed_abi::{Call, Export, ExportError, IMPORT_MODULE, ValueType};
+use wasmbed_abi::{
+    Capabilities, Export, ExportError, IMPORT_MODULE, Import, OPTIONAL_IMPORT_MODULE, ValueType,
+};
 use wasmbed_wire::limits::Class;
 use wasmparser::{ExternalKind, ValType, Validator};
 
@@ -17,10 +19,36 @@ use self::{facts::Facts, stack::Stack};
 use super::violation;
 use crate::api::{ClassReport, Violation};
 
-/// Reports for every class, in the order of their numbers. The file's size is the caller's to check.
-pub fn check(wasm: &[u8]) -> Vec<ClassReport> {
+/// What there is to say about a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checked {
+    /// What each class says, in the order of their numbers.
+    pub classes: Vec<ClassReport>,
+    /// What it must be granted.
+    pub needs: Capabilities,
+    /// What it has a use for, with what it needs.
+    pub uses: Capabilities,
+}
+
+/// What functions of a file are called, by their indices; nothing for a file that cannot be read.
+pub fn function_names(wasm: &[u8], functions: &[u32]) -> Vec<String> {
+    let Ok(facts) = Facts::read(wasm) else { return Vec::new() };
+    functions.iter().map(|index| facts.name(*index)).collect()
+}
+
+/// Looks a file over for every class. Its size is the caller's to check.
+pub fn check(wasm: &[u8]) -> Checked {
     let found = Facts::read(wasm).map(|facts| (Stack::of(&facts), facts));
-    Class::ALL
+    let named = |modules: &[&str]| {
+        let imports = found.iter().flat_map(|(_, facts)| &facts.imports);
+        let from = imports.filter(|(module, ..)| modules.contains(&module.as_str()));
+        from.filter_map(|(_, name, _)| wasmbed_abi::Call::by_name(name))
+            .map(|call| call.capability())
+            .collect()
+    };
+    let needs = named(&[IMPORT_MODULE]);
+    let uses = named(&[IMPORT_MODULE, OPTIONAL_IMPORT_MODULE]);
+    let classes = Class::ALL
         .into_iter()
         .map(|class| {
             let (violations, warnings) = match &found {
@@ -31,7 +59,8 @@ pub fn check(wasm: &[u8]) -> Vec<ClassReport> {
             };
             ClassReport { class, admitted: violations.is_empty(), violations, warnings }
         })
-        .collect()
+        .collect();
+    Checked { classes, needs, uses }
 }
 
 fn violations(facts: &Facts, stack: &Stack, class: Class, wasm: &[u8]) -> Vec<Violation> {
@@ -102,13 +131,14 @@ fn check_imports(facts: &Facts, class: Class, found: &mut Vec<Violation>) {
         // Names are the author's and may hold anything.
         let import = format!("{}.{}", module.escape_debug(), name.escape_debug());
         let Some(ty) = ty else {
-            let limit = format!("only functions of {IMPORT_MODULE:?} may be imported");
+            let limit =
+                format!("only functions of {IMPORT_MODULE:?} and {OPTIONAL_IMPORT_MODULE:?} may be imported");
             found.push(violation("import", format!("{import} is not a function"), limit));
             continue;
         };
         let params = ty.params().iter().map(value_type);
         let results = ty.results().iter().map(value_type);
-        if let Err(error) = Call::import(class, module, name, params, results) {
+        if let Err(error) = Import::read(class, module, name, params, results) {
             found.push(violation("import", import, error.to_string()));
         }
     }

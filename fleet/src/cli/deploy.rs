@@ -25,6 +25,9 @@ pub(super) struct Deploy {
     /// repeated
     #[arg(long = "to", value_name = "SELECTOR", required = true)]
     to: Vec<Selector>,
+    /// Name to run it under, so that several instances run side by side [default: the module's name]
+    #[arg(long = "as", value_name = "NAME")]
+    instance: Option<ModuleName>,
     /// What the module reads with config_get; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting)]
     set: Vec<(String, String)>,
@@ -34,7 +37,7 @@ pub(super) struct Deploy {
 
 #[derive(Debug, Args)]
 pub(super) struct Undeploy {
-    /// The module
+    /// The module, or the name it was deployed as
     module: ModuleName,
     /// Which devices, as for deploy
     #[arg(long = "to", value_name = "SELECTOR", required = true)]
@@ -66,7 +69,8 @@ impl Deploy {
             None => (self.module.as_str(), None),
         };
         let settings: BTreeMap<String, String> = self.set.into_iter().collect();
-        let fields = api::Deploy { module: name.parse()?, version, to: Selector::any(self.to), settings };
+        let (module, to) = (name.parse()?, Selector::any(self.to));
+        let fields = api::Deploy { module, instance: self.instance, version, to, settings };
         let mut client = common.client().await?;
         let deployed: Deployed = client.request("deploy", &once(fields)).await?;
         self.wait.follow(&mut client, common, &deployed).await

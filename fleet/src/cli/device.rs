@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use wasmbed_wire::{BoardName, DeviceId, HostId};
+use wasmbed_wire::{BoardName, DeviceId, HostId, message::ModuleUse};
 
 use super::{
     Common,
@@ -204,9 +204,25 @@ async fn show(client: &mut Client, common: &Common, id: DeviceId) -> Result<()> 
         let reason = module
             .reason
             .map_or(String::new(), |reason| format!(": {}", crate::service::reason_text(reason)));
-        row("module", format!("{}{reason}", output::module(module, device.is_online())));
+        let of = module.module.map_or(String::new(), |module| format!(" (an instance of {module})"));
+        row("module", format!("{}{of}{reason}", output::module(module, device.is_online())));
+        if let Some(used) = &module.used {
+            row("", used_text(used));
+        }
+        if !module.backtrace.is_empty() {
+            row("", format!("last stopped in {}", module.backtrace.join(", called by ")));
+        }
     }
     output::text(table)
+}
+
+fn used_text(used: &ModuleUse) -> String {
+    let ModuleUse { calls, busy_ms, slowest_us, kilo_fuel, memory_bytes, stops, .. } = used;
+    let fuel = if *kilo_fuel > 0 { format!(", {kilo_fuel} thousand instructions") } else { String::new() };
+    format!(
+        "{calls} calls in {busy_ms} ms, {slowest_us} us the slowest{fuel}; {} of memory; stopped {stops} times",
+        output::bytes(*memory_bytes)
+    )
 }
 
 async fn act(client: &mut Client, common: &Common, verb: &str, to: Required) -> Result<()> {

@@ -1,5 +1,6 @@
 //! `wasmbed module …`.
 
+mod grants;
 mod new;
 mod run;
 
@@ -40,6 +41,12 @@ pub(super) enum Module {
     Run(run::Run),
     /// List modules and their versions
     List,
+    /// Grant a module capabilities
+    Grant(grants::Change),
+    /// Take capabilities from a module
+    Revoke(grants::Change),
+    /// List what modules are granted
+    Grants,
     /// Forget a version that no device should run
     Remove {
         /// NAME@VERSION
@@ -84,6 +91,9 @@ impl Module {
             Module::Check { file } => check(common, &file),
             Module::Run(run) => run.run(common),
             Module::List => list(common).await,
+            Module::Grant(change) => change.run(common, "module-grant").await,
+            Module::Revoke(change) => change.run(common, "module-revoke").await,
+            Module::Grants => grants::list(common).await,
             Module::Remove { module } => remove(common, module).await,
         }
     }
@@ -156,7 +166,7 @@ pub(super) fn next_after(last: &str) -> Result<String> {
 }
 
 fn check(common: &Common, path: &Path) -> Result<()> {
-    let report = artifacts::check(&read(path)?);
+    let report = artifacts::check(&read(path)?).classes;
     if common.json {
         output::json(&report)?;
     } else {

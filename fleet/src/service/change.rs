@@ -6,9 +6,12 @@ use wasmbed_plan::{Time, rollout::Owner};
 use wasmbed_wire::{ArtifactId, CommandId, DeviceId, Digest, HostId, ModuleName, message::Verb};
 
 use super::{Publish, fleet::Fleet, fleet::Record, fleet_topic, rollouts::DEPLOYMENT};
-use crate::store::{
-    DeviceRow, Event, FirmwareWish, KeyRow, KeyringRow, ModuleRow, NewEvent, NewFirmware, NewModule,
-    NewPatch, RolloutRow, StoreError, StoredArtifact,
+use crate::{
+    api::Grants,
+    store::{
+        DeviceRow, Event, FirmwareWish, KeyRow, KeyringRow, ModuleRow, NewEvent, NewFirmware, NewModule,
+        NewPatch, RolloutRow, StoreError,
+    },
 };
 
 /// A set of changes; empty ones cost nothing.
@@ -24,8 +27,10 @@ pub(super) struct Change {
     pub(super) hosts: BTreeMap<HostId, u64>,
     /// A module to store.
     pub(super) module: Option<NewModule>,
-    /// Further artifacts of a stored module.
-    pub(super) artifacts: Vec<(ModuleName, String, StoredArtifact)>,
+    /// What a module is granted from now on.
+    pub(super) grants: Option<(ModuleName, Grants)>,
+    /// A stored module of which further artifacts were made.
+    pub(super) rebuilt: Option<NewModule>,
     /// A version to forget.
     pub(super) removed_module: Option<(ModuleName, String)>,
     /// A firmware to store.
@@ -80,7 +85,8 @@ impl Change {
             desired,
             hosts,
             module,
-            artifacts,
+            grants,
+            rebuilt,
             removed_module,
             firmware,
             removed_firmware,
@@ -97,7 +103,8 @@ impl Change {
             && desired.is_empty()
             && hosts.is_empty()
             && module.is_none()
-            && artifacts.is_empty()
+            && grants.is_none()
+            && rebuilt.is_none()
             && removed_module.is_none()
             && firmware.is_none()
             && removed_firmware.is_none()
@@ -157,8 +164,11 @@ impl Fleet {
             if let Some(module) = &change.module {
                 store.put_module(now, module)?;
             }
-            for (name, version, artifact) in &change.artifacts {
-                store.put_artifact(name, version, artifact)?;
+            if let Some((module, grants)) = &change.grants {
+                store.put_grants(module, grants)?;
+            }
+            if let Some(module) = &change.rebuilt {
+                store.put_rebuilt(module)?;
             }
             if let Some(firmware) = &change.firmware {
                 store.put_firmware(now, firmware)?;
@@ -210,6 +220,7 @@ impl Fleet {
         for (host, revision) in hosts {
             self.host_view(host).desired = *revision;
         }
+        self.grants.extend(change.grants);
         for (id, row) in change.devices {
             self.sync_view(now, &row);
             match self.records.get_mut(&id) {

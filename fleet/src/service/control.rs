@@ -3,6 +3,7 @@
 mod deploy;
 mod devices;
 mod firmware;
+mod grants;
 mod keys;
 mod modules;
 mod rollouts;
@@ -99,6 +100,9 @@ impl Fleet {
             Request::DeviceLogs(logs) => self.device_logs(&logs).and_then(only),
             Request::ModuleList => self.module_list().and_then(only),
             Request::ModuleRemove(remove) => self.module_remove(&remove),
+            Request::ModuleGrant(change) => self.module_grant(&change),
+            Request::ModuleRevoke(change) => self.module_revoke(&change),
+            Request::GrantList => only(self.grant_list()),
             Request::Deploy(deploy) => self.deploy(&deploy),
             Request::Undeploy(undeploy) => self.undeploy(&undeploy),
             Request::FirmwareList => self.firmware_list(now).and_then(only),

@@ -40,9 +40,10 @@ impl Fleet {
             Up::Reported => decoded(payload, |reported| self.on_reported(now, &id, &reported)),
             Up::Heartbeat => decoded(payload, |heartbeat| self.on_heartbeat(&id, &heartbeat)),
             Up::Crash if !retained => decoded(payload, |crash| self.on_crash(now, &id, &crash)),
+            Up::Trap => decoded(payload, |trap| self.on_trap(now, &id, &trap)),
             Up::Log(level) => self.on_log(now, &id, level.name(), payload),
             // Blocks are served elsewhere; the rest matters as a sign of life.
-            Up::Crash | Up::Get | Up::Telemetry(_) | Up::Result(_) => {}
+            Up::Crash | Up::Get | Up::Telemetry(_) | Up::Message(..) | Up::Result(_) => {}
         }
         self.settle_device(now, &id);
         self.note_for_rollouts(now, &id, before);
@@ -182,7 +183,7 @@ impl Fleet {
         }
     }
 
-    fn on_heartbeat(&mut self, id: &DeviceId, heartbeat: &Heartbeat) {
+    fn on_heartbeat(&mut self, id: &DeviceId, heartbeat: &Heartbeat<'_>) {
         if let Some(record) = self.records.get_mut(id) {
             record.heartbeat = Some(api::Heartbeat {
                 boot: heartbeat.boot,
@@ -194,6 +195,7 @@ impl Fleet {
                 running: heartbeat.running,
                 link: heartbeat.link,
                 slowest_call_us: heartbeat.slowest_call_us,
+                modules: heartbeat.modules.iter().collect(),
             });
         }
     }
@@ -355,6 +357,7 @@ pub(crate) const fn reason_text(reason: Reason) -> &'static str {
         Reason::Unconfirmed => "the fleet did not confirm it in its trial",
         Reason::PowerLost => "power was lost in every start of its trial",
         Reason::Damaged => "what is in its slot is not the image that was put there",
+        Reason::Denied => "it was not granted a capability it needs",
         Reason::Blocked => "it did not prove itself before; clear it to try again",
     }
 }

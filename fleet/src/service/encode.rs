@@ -1,5 +1,7 @@
 //! Desired states as devices and hosts read them.
 
+use std::collections::BTreeMap;
+
 use wasmbed_plan::Stage;
 use wasmbed_wire::{
     DeviceId, HostId, Seq,
@@ -17,7 +19,7 @@ impl Fleet {
     /// What the device should run, as it reads it.
     pub(super) fn desired_of_device(&self, id: &DeviceId) -> Option<Publish> {
         let record = self.records.get(id)?;
-        let payload = encode(record)?;
+        let payload = self.encode(record)?;
         Some(Publish::cbor(self.device_topic(id, &Down::Desired), payload, Down::Desired.delivery()))
     }
 
@@ -43,34 +45,49 @@ impl Fleet {
     }
 }
 
-fn encode(record: &Record) -> Option<Vec<u8>> {
-    let settings: Vec<Vec<Setting<'_>>> = record
-        .modules
-        .values()
-        .map(|module| module.settings.iter().map(|(key, value)| Setting { key, value }).collect())
-        .collect();
-    let modules: Vec<DesiredModule<'_>> = record
-        .modules
-        .values()
-        .zip(&settings)
-        .map(|(module, settings)| DesiredModule {
-            name: module.name,
-            artifact: module.artifact,
-            settings: Seq::new(settings),
-            generation: module.generation,
-        })
-        .collect();
-    let desired = Desired {
-        revision: record.row.revision,
-        modules: Seq::new(&modules),
-        heartbeat_ms: Some(record.row.heartbeat_ms),
-        firmware: record.firmware.as_ref().map(|wish| DesiredFirmware {
-            artifact: wish.artifact,
-            image: wish.image,
-            patch: wish.patch.map(|patch| patch.artifact),
-            generation: wish.generation,
-            confirm: wish.confirm,
-        }),
-    };
-    minicbor::to_vec(desired).ok()
+impl Fleet {
+    fn encode(&self, record: &Record) -> Option<Vec<u8>> {
+        let granted: Vec<(u32, BTreeMap<String, String>)> = record
+            .modules
+            .values()
+            .map(|module| {
+                let grants = self.grants_of(&module.module);
+                (grants.capabilities().bits(), grants.settings())
+            })
+            .collect();
+        let settings: Vec<Vec<Setting<'_>>> = record
+            .modules
+            .values()
+            .zip(&granted)
+            .map(|(module, (_, allowed))| {
+                module.settings.iter().chain(allowed).map(|(key, value)| Setting { key, value }).collect()
+            })
+            .collect();
+        let modules: Vec<DesiredModule<'_>> = record
+            .modules
+            .values()
+            .zip(&settings)
+            .zip(&granted)
+            .map(|((module, settings), (grants, _))| DesiredModule {
+                name: module.name,
+                artifact: module.artifact,
+                settings: Seq::new(settings),
+                generation: module.generation,
+                grants: *grants,
+            })
+            .collect();
+        let desired = Desired {
+            revision: record.row.revision,
+            modules: Seq::new(&modules),
+            heartbeat_ms: Some(record.row.heartbeat_ms),
+            firmware: record.firmware.as_ref().map(|wish| DesiredFirmware {
+                artifact: wish.artifact,
+                image: wish.image,
+                patch: wish.patch.map(|patch| patch.artifact),
+                generation: wish.generation,
+                confirm: wish.confirm,
+            }),
+        };
+        minicbor::to_vec(desired).ok()
+    }
 }

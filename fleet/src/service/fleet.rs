@@ -14,9 +14,11 @@ use wasmbed_wire::{
     topic::{self, Down, Full},
 };
 
-use super::{FLEET_LEVEL, Publish, change::Change, fleet_topic, patches::Desk, rollouts::Live};
+use super::{
+    FLEET_LEVEL, Publish, change::Change, fleet_topic, patches::Desk, rollouts::Live, traps::LastTrap,
+};
 use crate::{
-    api,
+    api::{self, Grants},
     artifacts::Signer,
     host_api::{self, HOST_LEVEL},
     store::{DeviceRow, FirmwareWish, KeyRow, KeyringRow, ModuleRow, NewEvent, Severity, Store, StoreError},
@@ -53,6 +55,8 @@ pub struct Options {
     pub secret: Secret,
     /// The service's own key: devices are provisioned to trust it.
     pub signer: Arc<Signer>,
+    /// What modules are granted that have no grants of their own.
+    pub grants: Grants,
 }
 
 /// The fleet: takes messages, requests and the time, gives messages to publish. Knows no sockets and no
@@ -64,6 +68,8 @@ pub struct Fleet {
     pub(super) records: BTreeMap<DeviceId, Record>,
     pub(super) host_info: BTreeMap<HostId, HostFacts>,
     pub(super) unclaimed: BTreeMap<DeviceId, u64>,
+    /// Of modules that have grants of their own.
+    pub(super) grants: BTreeMap<ModuleName, Grants>,
     pub(super) keys: Vec<KeyRow>,
     pub(super) keyrings: Vec<KeyringRow>,
     pub(super) patches: Desk,
@@ -88,6 +94,8 @@ pub(super) struct Record {
     pub(super) heartbeat: Option<api::Heartbeat>,
     pub(super) process: Option<host_api::ReportedDevice>,
     pub(super) last_crash: Option<(u32, String)>,
+    /// How each instance last stopped by itself.
+    pub(super) traps: BTreeMap<ModuleName, LastTrap>,
     pub(super) logs: VecDeque<api::LogLine>,
     /// Whether `row.memory` is ahead of the store.
     pub(super) dirty: bool,
@@ -110,6 +118,7 @@ impl Record {
             heartbeat: None,
             process: None,
             last_crash: None,
+            traps: BTreeMap::new(),
             logs: VecDeque::new(),
             dirty: false,
         }
@@ -136,6 +145,7 @@ impl Fleet {
             records: BTreeMap::new(),
             host_info: BTreeMap::new(),
             unclaimed: BTreeMap::new(),
+            grants: BTreeMap::new(),
             keys: Vec::new(),
             keyrings: Vec::new(),
             patches: Desk::default(),
@@ -167,6 +177,7 @@ impl Fleet {
                 record.firmware = Some(wish);
             }
         }
+        fleet.grants = fleet.store.grants()?;
         fleet.load_keys(now)?;
         fleet.load_rollouts(now)?;
         fleet.adopt_options(now)?;

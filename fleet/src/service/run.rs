@@ -28,6 +28,7 @@ use super::{
     worker::{self, Clock, Input, Outputs, Reply},
 };
 use crate::{
+    api::Grants,
     api::{Answer, ServiceState},
     artifacts::Signer,
     connection::Connection,
@@ -66,6 +67,8 @@ pub struct ServiceConfig {
     pub heartbeat_ms: u32,
     /// Whether unknown devices of known boards are registered when they first speak.
     pub auto_register: bool,
+    /// What modules are granted that have no grants of their own.
+    pub grants: Grants,
     /// How large `fleet.db` may become, in bytes; as large as the disk allows if absent.
     pub max_store_bytes: Option<u64>,
 }
@@ -98,6 +101,7 @@ pub async fn run(config: ServiceConfig, mut shutdown: Shutdown) -> anyhow::Resul
         boards: boards.clone(),
         secret: config.secret,
         signer: Arc::clone(&signer),
+        grants: config.grants,
     };
     let fleet = Fleet::open(clock.now(), store, options)?;
     let outdated = fleet.outdated()?;

@@ -79,11 +79,13 @@ pub struct Told {
     pub states: Vec<FirmwareState>,
 }
 
-/// One module a device should run.
+/// One instance of a module that a device should run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModuleRow {
-    /// Its name.
+    /// The name it runs under: the module's own unless several run side by side.
     pub name: ModuleName,
+    /// The module.
+    pub module: ModuleName,
     /// Its version.
     pub version: String,
     /// The artifact for the device's class.
@@ -161,11 +163,13 @@ impl Write<'_> {
         self.tx
             .prepare_cached(
                 "INSERT OR REPLACE INTO desired_modules
-                 (device, name, version, artifact, settings, generation) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                 (device, name, module, version, artifact, settings, generation)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             )?
             .execute(params![
                 device.as_str(),
                 module.name.as_str(),
+                module.module.as_str(),
                 module.version,
                 module.artifact.0,
                 json(&module.settings)?,
@@ -215,6 +219,7 @@ fn device_row(row: &Row<'_>) -> Result<DeviceRow, Error> {
 fn module_row(row: &Row<'_>) -> Result<ModuleRow, Error> {
     Ok(ModuleRow {
         name: parsed(row, "name")?,
+        module: parsed(row, "module")?,
         version: row.get("version")?,
         artifact: ArtifactId(row.get("artifact")?),
         settings: from_json(row, "settings")?,

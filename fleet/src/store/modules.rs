@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use rusqlite::{Connection, Error, OptionalExtension, params};
+use wasmbed_abi::Capabilities;
 use wasmbed_plan::Time;
 use wasmbed_wire::{ArtifactId, Digest, ModuleName, RuntimeId, limits::Class};
 
@@ -24,6 +25,10 @@ pub struct ModuleVersion {
     pub wasm_bytes: u64,
     /// What each class says to it.
     pub report: Vec<api::ClassReport>,
+    /// What it must be granted.
+    pub needs: Capabilities,
+    /// What it has a use for, with what it needs.
+    pub uses: Capabilities,
     /// When it was uploaded, in milliseconds of Unix time.
     pub at_ms: u64,
     /// What was made of it.
@@ -80,6 +85,10 @@ pub struct NewModule {
     pub wasm: Bytes,
     /// What each class says to it.
     pub report: Vec<api::ClassReport>,
+    /// What it must be granted.
+    pub needs: Capabilities,
+    /// What it has a use for, with what it needs.
+    pub uses: Capabilities,
     /// What was made of it.
     pub artifacts: Vec<StoredArtifact>,
 }
@@ -90,7 +99,7 @@ impl Store {
         self.read(|db| {
             let mut modules: Vec<ModuleVersion> = db
                 .prepare_cached(
-                    "SELECT name, version, digest, length(wasm) AS size, report, at_ms
+                    "SELECT name, version, digest, length(wasm) AS size, report, needs, uses, at_ms
                      FROM modules ORDER BY name, at_ms, rowid",
                 )?
                 .query_map([], |row| {
@@ -100,6 +109,8 @@ impl Store {
                         digest: Digest(row.get("digest")?),
                         wasm_bytes: row.get("size")?,
                         report: from_json(row, "report")?,
+                        needs: Capabilities::from_bits(row.get("needs")?),
+                        uses: Capabilities::from_bits(row.get("uses")?),
                         at_ms: row.get("at_ms")?,
                         artifacts: Vec::new(),
                     })
@@ -145,13 +156,16 @@ impl Write<'_> {
     /// Stores a module and its artifacts.
     pub fn put_module(&self, now: Time, module: &NewModule) -> Result<(), Error> {
         self.tx.execute(
-            "INSERT INTO modules (name, version, digest, wasm, report, at_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT INTO modules (name, version, digest, wasm, report, needs, uses, at_ms)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
             params![
                 module.name.as_str(),
                 module.version,
                 module.digest.0,
                 &module.wasm[..],
                 json(&module.report)?,
+                module.needs.bits(),
+                module.uses.bits(),
                 now.0,
             ],
         )?;
@@ -161,13 +175,25 @@ impl Write<'_> {
         Ok(())
     }
 
-    /// Stores one artifact of a stored module; one that is there already stays.
-    pub fn put_artifact(
-        &self,
-        name: &ModuleName,
-        version: &str,
-        artifact: &StoredArtifact,
-    ) -> Result<(), Error> {
+    /// Stores what was made anew of a stored module; artifacts that are there already stay.
+    pub fn put_rebuilt(&self, module: &NewModule) -> Result<(), Error> {
+        self.tx.execute(
+            "UPDATE modules SET report = ?3, needs = ?4, uses = ?5 WHERE name = ?1 AND version = ?2",
+            params![
+                module.name.as_str(),
+                module.version,
+                json(&module.report)?,
+                module.needs.bits(),
+                module.uses.bits(),
+            ],
+        )?;
+        for artifact in &module.artifacts {
+            self.put_artifact(&module.name, &module.version, artifact)?;
+        }
+        Ok(())
+    }
+
+    fn put_artifact(&self, name: &ModuleName, version: &str, artifact: &StoredArtifact) -> Result<(), Error> {
         self.tx.execute(
             "INSERT OR IGNORE INTO artifacts
              (id, name, version, classes, runtime, block_bytes, manifest, payload)

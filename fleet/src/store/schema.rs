@@ -163,6 +163,17 @@ CREATE TABLE rollouts (
 ALTER TABLE devices ADD COLUMN owner INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE events ADD COLUMN rollout INTEGER;
 ",
+    "
+CREATE TABLE grants (
+    module TEXT PRIMARY KEY,
+    grants TEXT NOT NULL
+) STRICT;
+
+ALTER TABLE modules ADD COLUMN needs INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE modules ADD COLUMN uses INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE desired_modules ADD COLUMN module TEXT NOT NULL DEFAULT '';
+UPDATE desired_modules SET module = name;
+",
 ];
 
 /// Brings a file to the current version.

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use wasmbed_boards::Boards;
 use wasmbed_broker::credentials::Secret;
 use wasmbed_fleet::{
-    api::{Answer, Problem},
+    api::{Answer, Grants, Problem},
     artifacts::{Release, Signer, admit_firmware, build, sign_firmware},
     host_api,
     service::{Built, Fleet, Options, Publish, make_patch},
@@ -108,6 +108,7 @@ impl World {
             boards: Boards::embedded().unwrap(),
             secret: Secret::new([1; 32]),
             signer: Arc::new(own()),
+            grants: Grants::default(),
         };
         self.fleet = Some(Fleet::open(self.now, store, options).unwrap());
         self.connect();
@@ -186,6 +187,13 @@ impl World {
         self.act(|fleet| fleet.on_built(now, Ok(Built::Module(built))))
     }
 
+    /// The same of a module as a text.
+    pub(crate) fn push_wat(&mut self, name: &str, version: &str, wat: &str) -> Answer {
+        let built = built_of(name, version, wat);
+        let now = self.now;
+        self.act(|fleet| fleet.on_built(now, Ok(Built::Module(built))))
+    }
+
     /// Stores the same module as a program with another runtime would.
     pub(crate) fn push_for(&mut self, name: &str, version: &str, text: &str, runtime: RuntimeId) -> Answer {
         let mut built = built(name, version, text);
@@ -245,6 +253,7 @@ impl World {
             running: 0,
             link: None,
             slowest_call_us: 42,
+            modules: Seq::default(),
         };
         self.say(&format!("p/v1/{id}/up/hb"), &minicbor::to_vec(heartbeat).unwrap(), false);
     }
@@ -430,6 +439,13 @@ impl World {
         Some((desired.revision, wanted.collect()))
     }
 
+    /// What the device is told that this instance is granted.
+    pub(crate) fn grants(&self, id: &str, instance: &str) -> u32 {
+        let sent = self.sent_to(&format!("p/v1/{id}/dn/desired"));
+        let desired: Desired<'_> = minicbor::decode(&sent.last().unwrap().payload).unwrap();
+        desired.modules.iter().find(|module| module.name.as_str() == instance).unwrap().grants
+    }
+
     /// The last desired state the host was sent.
     pub(crate) fn host_desired(&self) -> Option<host_api::Desired> {
         let message = *self.sent_to("p/v1/_host/lab/dn/desired").last()?;
@@ -440,6 +456,12 @@ impl World {
     fn events(&self) -> Vec<Value> {
         let events = self.sent_to("p/v1/_fleet/events").into_iter();
         events.map(|message| serde_json::from_slice(&message.payload).unwrap()).collect()
+    }
+
+    /// Why events of this kind happened.
+    pub(crate) fn reasons(&self, kind: &str) -> Vec<String> {
+        let of_kind = self.events().into_iter().filter(|event| event["kind"] == kind);
+        of_kind.map(|event| event["reason"].as_str().unwrap().to_owned()).collect()
     }
 
     /// Kinds of the events published.
@@ -469,9 +491,14 @@ pub(crate) fn refusal(answer: Answer) -> (String, String) {
 }
 
 fn built(name: &str, version: &str, text: &str) -> NewModule {
-    let wasm = wat::parse_str(format!(
+    let wat = format!(
         r#"(module (memory (export "memory") 1) (data (i32.const 0) "{text}") (func (export "tick")))"#
-    ));
+    );
+    built_of(name, version, &wat)
+}
+
+fn built_of(name: &str, version: &str, wat: &str) -> NewModule {
+    let wasm = wat::parse_str(wat);
     let signer = Signer::from_seed([7; 32]);
     let boards = Boards::embedded().unwrap();
     build(&signer, &boards, name.parse().unwrap(), version, wasm.unwrap().into()).unwrap()

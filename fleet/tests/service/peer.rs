@@ -21,6 +21,7 @@ use wasmbed_broker::{
     credentials::{Role, Secret},
 };
 use wasmbed_fleet::{
+    api::Grants,
     client::Client,
     connection::{Address, Connection},
     service::{self, ServiceConfig},
@@ -62,6 +63,7 @@ impl World {
             policy: Policy::default(),
             heartbeat_ms: 1_000,
             auto_register: false,
+            grants: Grants::default(),
             max_store_bytes: None,
         };
         let (trigger, stop) = shutdown::channel();

@@ -89,6 +89,7 @@ fn firmware() -> Manifest<'static> {
         counter: 7,
         patch: None,
         trial: Some(Trial { tries: 3, confirm_s: 90 }),
+        capabilities: 0,
     }
 }
 

@@ -6,9 +6,9 @@ use std::{
 };
 
 use tokio::{task::yield_now, time::sleep_until};
-use wasmbed_core::{Effect, Instant, ModuleEvent};
+use wasmbed_core::{Effect, Instant, ModuleEvent, Used};
 use wasmbed_wire::{
-    PublicKey,
+    Backtrace, PublicKey,
     message::{Block, Get, Reason, Reported, ResetCause},
     topic::{Down, Up},
 };
@@ -104,9 +104,14 @@ impl Device {
                     self.session.as_ref().inspect(|session| session.publish(topic, payload, token));
                     continue;
                 }
-                Some(Effect::Start { slot, .. } | Effect::Tick { slot }) => {
-                    (slot, ModuleEvent::Stopped { reason: Reason::LoadFailed, took_us: 0 })
-                }
+                Some(Effect::Start { slot, .. } | Effect::Tick { slot }) => (
+                    slot,
+                    ModuleEvent::Stopped {
+                        reason: Reason::LoadFailed,
+                        used: Used::default(),
+                        backtrace: Backtrace::default(),
+                    },
+                ),
                 Some(Effect::Stop { slot }) => (slot, ModuleEvent::Halted),
                 Some(Effect::Work) => return Then::GoOn,
                 Some(Effect::Restart) => return Then::Restart,

@@ -132,6 +132,7 @@ impl Maker {
             counter: 0,
             patch: None,
             trial: None,
+            capabilities: 0,
         };
         let mut payload = self.payload.clone();
         if self.spoilt {

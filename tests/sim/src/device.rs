@@ -3,7 +3,7 @@
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use sha2::{Digest as _, Sha256};
-use wasmbed_core::{Agent, Config, Instant, ModuleInfo, Slot};
+use wasmbed_core::{Agent, Assignment, Config, Instant, Slot};
 use wasmbed_wire::{DeviceId, Digest, message::ResetCause};
 
 use crate::{
@@ -54,7 +54,7 @@ pub(crate) struct Device {
 /// A module that runs or is being started.
 #[derive(Debug, Clone)]
 pub(crate) struct Running {
-    pub(crate) module: ModuleInfo,
+    pub(crate) assignment: Assignment,
     pub(crate) ticks: u32,
 }
 
@@ -128,6 +128,6 @@ impl Device {
     }
 
     pub(crate) fn runs(&self, name: &str) -> bool {
-        self.modules.values().any(|running| running.module.name.as_str() == name)
+        self.modules.values().any(|running| running.assignment.instance.as_str() == name)
     }
 }

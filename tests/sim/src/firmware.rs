@@ -142,6 +142,7 @@ impl Build {
             counter: self.counter,
             patch: None,
             trial: self.trial,
+            capabilities: 0,
         };
         let mut payload = self.payload.clone();
         if self.spoilt {
@@ -199,6 +200,7 @@ impl Delta {
             counter: 0,
             patch: Some(Patch { base: self.base.digest, image: self.makes.digest }),
             trial: None,
+            capabilities: 0,
         };
         Artifact::new(&manifest, self.key, &self.payload)
     }

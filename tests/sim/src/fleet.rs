@@ -6,7 +6,8 @@ use wasmbed_wire::{
     ArtifactId, DeviceId, Digest, ModuleName, Seq,
     message::{
         Block, CommandResult, Desired, DesiredFirmware, DesiredModule, FirmwareReport, FirmwareSlots,
-        FirmwareState, Get, Heartbeat, Info, ModuleReport, Outcome, Reported, Setting, State,
+        FirmwareState, Get, Heartbeat, Info, ModuleReport, ModuleUse, Outcome, Reported, Setting, State,
+        Trap,
     },
     topic::{Down, Up},
 };
@@ -78,7 +79,11 @@ pub(crate) struct Seen {
     pub(crate) history: Vec<FirmwareState>,
     pub(crate) keyring: Option<u32>,
     pub(crate) slots: Option<FirmwareSlots>,
-    pub(crate) heartbeats: Vec<Heartbeat>,
+    pub(crate) heartbeats: usize,
+    /// Of the last heartbeat.
+    pub(crate) used: Vec<ModuleUse>,
+    /// How often a module stopped, as it last said.
+    pub(crate) traps: u32,
     pub(crate) crashes: usize,
     pub(crate) outcomes: Vec<Outcome>,
 }
@@ -103,6 +108,7 @@ fn wished<'a>((module, settings): (&'a WishedModule, &'a [Setting<'a>; 1])) -> D
         artifact: module.artifact,
         settings: Seq::new(settings),
         generation: module.generation,
+        grants: 0,
     }
 }
 
@@ -144,8 +150,16 @@ impl Fleet {
                 self.confirm(device);
                 return self.remind(device);
             }
-            Up::Heartbeat => seen.heartbeats.push(minicbor::decode(payload).expect("a heartbeat")),
+            Up::Heartbeat => {
+                let heartbeat: Heartbeat<'_> = minicbor::decode(payload).expect("a heartbeat");
+                seen.used = heartbeat.modules.iter().collect();
+                seen.heartbeats += 1;
+            }
             Up::Crash => seen.crashes += 1,
+            Up::Trap => {
+                let trap: Trap<'_> = minicbor::decode(payload).expect("a trap");
+                seen.traps = trap.stops;
+            }
             Up::Result(_) => {
                 let result: CommandResult = minicbor::decode(payload).expect("a result");
                 seen.outcomes.push(result.outcome);
@@ -155,7 +169,7 @@ impl Fleet {
                 let info: Info<'_> = minicbor::decode(payload).expect("an introduction");
                 seen.slots = info.firmware_slots;
             }
-            Up::Telemetry(_) | Up::Log(_) => {}
+            Up::Telemetry(_) | Up::Message(..) | Up::Log(_) => {}
         }
         Vec::new()
     }
@@ -218,7 +232,9 @@ impl Seen {
         history: Vec::new(),
         keyring: None,
         slots: None,
-        heartbeats: Vec::new(),
+        heartbeats: 0,
+        used: Vec::new(),
+        traps: 0,
         crashes: 0,
         outcomes: Vec::new(),
     };

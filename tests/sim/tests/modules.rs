@@ -82,3 +82,43 @@ fn times(trace: &str, text: &str) -> Vec<u64> {
     let lines = trace.lines().filter(|line| line.contains(text));
     lines.filter_map(|line| line.split_whitespace().next()?.parse().ok()).collect()
 }
+
+#[test]
+fn instances_of_one_module_run_side_by_side_and_find_their_artifact_after_a_restart() {
+    let mut world = World::seeded(1);
+    let pump = world.device("pump-7", Memory::Lasting);
+    let artifact = world.artifact(&Maker::new("flow", "1.0.0", 500));
+    world.deploy(pump, "left", artifact);
+    world.deploy(pump, "right", artifact);
+    world.converge(pump, 10_000);
+    assert!(world.runs(pump, "left") && world.runs(pump, "right"));
+
+    world.set_unit(pump, "right", "K");
+    world.converge(pump, 10_000);
+    let served = world.served(artifact);
+    world.restart(pump);
+    world.converge(pump, 10_000);
+    assert!(world.runs(pump, "left") && world.runs(pump, "right"));
+    assert_eq!(world.served(artifact), served, "both artifacts lay there");
+
+    world.undeploy(pump, "left");
+    world.converge(pump, 10_000);
+    assert!(!world.runs(pump, "left") && world.runs(pump, "right"));
+}
+
+#[test]
+fn what_a_module_used_is_told_with_heartbeats() {
+    let mut world = World::seeded(1);
+    let pump = world.device("pump-7", Memory::Volatile);
+    let maker = Maker::new("flow", "1.0.0", 500).behaving(Behaviour::TrapsAtTick(30));
+    let artifact = world.artifact(&maker);
+    world.deploy(pump, "flow", artifact);
+    world.run_until_state(pump, "flow", ModuleState::Backoff, 60_000);
+    world.run_for(11_000);
+    let used = world.used(pump);
+    let [used] = used[..] else { panic!("one module was called: {used:?}") };
+    assert_eq!((used.name.as_str(), used.stops), ("flow", 1));
+    assert!(used.calls >= 31, "a start and thirty ticks: {used:?}");
+    assert_eq!((used.slowest_us, used.memory_bytes), (100, 4_096));
+    assert_eq!(world.traps(pump), 1);
+}

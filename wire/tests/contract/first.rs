@@ -90,6 +90,7 @@ fn a_desired_state_is_read_and_written_the_same() {
         artifact: ARTIFACT,
         settings: Seq::new(&settings),
         generation: 4,
+        grants: 0,
     };
     let modules = [thermo];
     let desired =
@@ -113,6 +114,7 @@ fn a_manifest_is_read_and_now_says_its_counter_too() {
         counter: 0,
         patch: None,
         trial: None,
+        capabilities: 0,
     };
     assert_eq!(minicbor::decode::<Manifest>(&bytes(MANIFEST)).expect("readable"), manifest);
     // Nine fields instead of eight, and the ninth.

@@ -195,10 +195,43 @@ fn reports() -> Vec<Sample> {
                 running: 1,
                 link: Some(LinkCounters { received: 10, sent: 200, resent: 3, corrupt: 1 }),
                 slowest_call_us: 1_500,
+                modules: Seq::new(&[ModuleUse {
+                    name: parsed("thermo"),
+                    calls: 12,
+                    busy_ms: 34,
+                    slowest_us: 5_600,
+                    kilo_fuel: 789,
+                    memory_bytes: 65_536,
+                    stops: 1,
+                }]),
             },
             expect![
-                "a90003011a00011170021b000000010000000103192ee0041938a405190800060107a4000a0118c802030301081905dc"
+                "aa0003011a00011170021b000000010000000103192ee0041938a405190800060107a4000a0118c802030301081905dc0981a70066746865726d6f010c021822031915e004190315051a000100000601"
             ]
+        ),
+        sample!(
+            ModuleUse {
+                name: parsed("thermo"),
+                calls: 12,
+                busy_ms: 34,
+                slowest_us: 5_600,
+                kilo_fuel: 789,
+                memory_bytes: 65_536,
+                stops: 1,
+            },
+            expect!["a70066746865726d6f010c021822031915e004190315051a000100000601"]
+        ),
+        sample!(Frame { function: 7, offset: 290 }, expect!["a2000701190122"]),
+        sample!(
+            Trap {
+                boot: 3,
+                name: parsed("thermo"),
+                artifact: ARTIFACT,
+                reason: Reason::Trapped,
+                stops: 2,
+                frames: Seq::new(&[Frame { function: 7, offset: 0 }, Frame { function: 3, offset: 290 }]),
+            },
+            expect!["a600030166746865726d6f0248a001020304050607030b04020582a200070100a2000301190122"]
         ),
         sample!(
             Crash { boot: 2, message: "index out of bounds", pc: 0x0800_1234, uptime_ms: 5_000 },
@@ -233,12 +266,13 @@ fn desires() -> Vec<Sample> {
                     Setting { key: "unit", value: "°C" },
                 ]),
                 generation: 4,
+                grants: 0b1_0110,
             }]),
             heartbeat_ms: Some(5_000),
             firmware: Some(DESIRED_FIRMWARE),
         },
         expect![
-            "a400090181a40066746865726d6f0148a0010203040506070282a20069706572696f645f6d73016431303030a20064756e69740163c2b04303040219138803a50048a001020304050607015820d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d20248a801020304050607030204190103"
+            "a400090181a50066746865726d6f0148a0010203040506070282a20069706572696f645f6d73016431303030a20064756e69740163c2b043030404160219138803a50048a001020304050607015820d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d20248a801020304050607030204190103"
         ]
     )]
 }
@@ -258,9 +292,10 @@ fn manifest() -> Sample {
             counter: 7,
             patch: Some(Patch { base: Digest([0xd3; 32]), image: IMAGE }),
             trial: Some(Trial { tries: 5, confirm_s: 300 }),
+            capabilities: 0b1_0110,
         },
         expect![
-            "ac00020164626173650265312e322e3303060448b00102030405060705191000065820d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d10719020008696e65746475696e6f3209070aa2005820d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3015820d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d20ba200050119012c"
+            "ad00020164626173650265312e322e3303060448b00102030405060705191000065820d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d10719020008696e65746475696e6f3209070aa2005820d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3015820d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d20ba200050119012c0c16"
         ]
     )
 }

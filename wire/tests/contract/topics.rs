@@ -16,8 +16,10 @@ pub(crate) fn every_up() -> Vec<Up> {
         Up::Reported,
         Up::Heartbeat,
         Up::Telemetry(parsed("channel")),
+        Up::Message(parsed("instance"), parsed("channel")),
         Up::Log(Level::Error),
         Up::Crash,
+        Up::Trap,
         Up::Get,
         Up::Result(parsed("id")),
     ];
@@ -25,6 +27,7 @@ pub(crate) fn every_up() -> Vec<Up> {
     for up in &all {
         match up {
             Up::State | Up::Info | Up::Reported | Up::Heartbeat | Up::Telemetry(_) => {}
+            Up::Message(..) | Up::Trap => {}
             Up::Log(_) | Up::Crash | Up::Get | Up::Result(_) => {}
         }
     }
@@ -33,10 +36,16 @@ pub(crate) fn every_up() -> Vec<Up> {
 
 /// One topic of each kind a device receives.
 pub(crate) fn every_down() -> Vec<Down> {
-    let all = vec![Down::Desired, Down::Block(ArtifactId([0; 8])), Down::Command(parsed("id")), Down::Keys];
+    let all = vec![
+        Down::Desired,
+        Down::Block(ArtifactId([0; 8])),
+        Down::Command(parsed("id")),
+        Down::Message(parsed("instance"), parsed("channel")),
+        Down::Keys,
+    ];
     for down in &all {
         match down {
-            Down::Desired | Down::Block(_) | Down::Command(_) | Down::Keys => {}
+            Down::Desired | Down::Block(_) | Down::Command(_) | Down::Message(..) | Down::Keys => {}
         }
     }
     all
@@ -55,13 +64,16 @@ fn topics_have_these_names_and_ways_to_travel() {
         "up/reported Q1 R",
         "up/hb Q0",
         "up/tm/channel Q0",
+        "up/msg/instance/channel Q0",
         "up/log/error Q0",
         "up/crash Q1",
+        "up/trap Q1",
         "up/get Q0",
         "up/res/id Q1",
         "dn/desired Q1 R",
         "dn/blk/0000000000000000 Q0",
         "dn/cmd/id Q1",
+        "dn/msg/instance/channel Q0",
         "dn/keys Q1 R",
     ];
     assert_eq!(ups.chain(downs).collect::<Vec<_>>(), expected);

@@ -68,6 +68,7 @@ fn every_device_topic_is_listed_as_it_travels() {
     let ups = every_up().into_iter().map(|up| {
         let topic = match up {
             Up::Telemetry(_) => "up/tm/{channel}".to_owned(),
+            Up::Message(..) => "up/msg/{instance}/{channel}".to_owned(),
             Up::Log(_) => "up/log/{level}".to_owned(),
             Up::Result(_) => "up/res/{id}".to_owned(),
             plain => plain.to_string(),
@@ -78,6 +79,7 @@ fn every_device_topic_is_listed_as_it_travels() {
         let topic = match down {
             Down::Block(_) => "dn/blk/{artifact}",
             Down::Command(_) => "dn/cmd/{id}",
+            Down::Message(..) => "dn/msg/{instance}/{channel}",
             Down::Desired => "dn/desired",
             Down::Keys => "dn/keys",
         };

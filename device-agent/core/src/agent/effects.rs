@@ -3,13 +3,13 @@
 use minicbor::Encode;
 use wasmbed_wire::{
     Seq,
-    message::{CommandResult, Crash, Get, Heartbeat, Info, PROTOCOL, Reported, State, Status},
+    message::{CommandResult, Crash, Get, Heartbeat, Info, PROTOCOL, Reported, State, Status, Trap},
     topic::Up,
 };
 
-use super::{Agent, Leave, Leaving, SCRATCH_BYTES, Update};
+use super::{Agent, Leave, Leaving, SCRATCH_BYTES, Update, supervise::Trapped};
 use crate::{
-    Effect, Platform, Slot, Token,
+    Assignment, Effect, Platform, Slot, Token,
     module::{Place, Run, Tick},
     window::Ask,
 };
@@ -30,6 +30,7 @@ pub(super) enum Step {
     State,
     Reported,
     Crash,
+    Trap,
     Answer(usize),
     Get(Get),
     Heartbeat,
@@ -89,6 +90,8 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
             Some(Step::Reported)
         } else if self.crash.is_due() {
             Some(Step::Crash)
+        } else if self.trap.is_due() {
+            Some(Step::Trap)
         } else if self.now >= self.next_heartbeat {
             Some(Step::Heartbeat)
         } else {
@@ -129,6 +132,7 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
             Step::State => self.publish_state(),
             Step::Reported => self.publish_reported(),
             Step::Crash => self.publish_crash(),
+            Step::Trap => self.publish_trap(),
             Step::Answer(nth) => self.publish_answer(nth),
             Step::Get(get) => self.publish_get(&get),
             Step::Heartbeat => self.publish_heartbeat(),
@@ -155,14 +159,19 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
     }
 
     fn start(&mut self, slot: Slot) -> Option<Effect<'_>> {
-        let identity = self.tables.held(slot)?.module.identity();
-        let wanted = self.tables.find_wanted(identity)?;
-        let (generation, settings) = (wanted.generation, wanted.settings.clone());
+        let terms = self.tables.wanted_in(slot)?.terms.clone();
         let held = self.tables.held_mut(slot)?;
         held.run = Run::Starting;
-        held.generation = generation;
-        held.settings = settings;
-        Some(Effect::Start { slot, module: held.module, settings: held.settings.get() })
+        held.terms = terms;
+        Some(Effect::Start {
+            slot,
+            assignment: Assignment {
+                instance: held.instance,
+                module: held.module,
+                grants: held.module.capabilities & held.terms.grants,
+            },
+            settings: held.terms.settings.get(),
+        })
     }
 
     fn publish_info(&mut self) -> Option<Effect<'_>> {
@@ -224,6 +233,22 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
         Some(Effect::Publish { topic: Up::Crash, payload, token })
     }
 
+    fn publish_trap(&mut self) -> Option<Effect<'_>> {
+        let token = self.session.token();
+        self.trap.sent(self.now, token);
+        let Trapped { identity, reason, stops, backtrace } = self.trapped?;
+        let trap = Trap {
+            boot: self.session.boot,
+            name: identity.name,
+            artifact: identity.artifact,
+            reason,
+            stops,
+            frames: Seq::new(backtrace.frames()),
+        };
+        let payload = encode(&mut self.scratch, &trap)?;
+        Some(Effect::Publish { topic: Up::Trap, payload, token })
+    }
+
     fn publish_answer(&mut self, nth: usize) -> Option<Effect<'_>> {
         let token = self.session.token();
         let answer = self.answers.get_mut(nth)?.as_mut()?;
@@ -247,18 +272,24 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
             place.held().is_some_and(|held| matches!(held.run, Run::Running { .. }))
         };
         let vitals = self.platform.vitals();
-        let heartbeat = Heartbeat {
-            boot: self.session.boot,
-            seq: self.session.seq,
-            uptime_ms: self.now.0,
-            heap_used: vitals.heap_used,
-            heap_peak: vitals.heap_peak,
-            stack_free: vitals.stack_free,
-            running: self.tables.places.iter().filter(running).count() as u8,
-            link: vitals.link,
-            slowest_call_us: core::mem::take(&mut self.slowest_call_us),
-        };
-        let payload = encode(&mut self.scratch, &heartbeat)?;
+        let (boot, seq, uptime_ms) = (self.session.boot, self.session.seq, self.now.0);
+        let slowest_call_us = core::mem::take(&mut self.slowest_call_us);
+        let running = self.tables.places.iter().filter(running).count() as u8;
+        let payload = self.tables.with_uses(|modules| {
+            let heartbeat = Heartbeat {
+                boot,
+                seq,
+                uptime_ms,
+                heap_used: vitals.heap_used,
+                heap_peak: vitals.heap_peak,
+                stack_free: vitals.stack_free,
+                running,
+                link: vitals.link,
+                slowest_call_us,
+                modules: Seq::new(modules),
+            };
+            encode(&mut self.scratch, &heartbeat)
+        })?;
         Some(Effect::Publish { topic: Up::Heartbeat, payload, token: Token(0) })
     }
 }

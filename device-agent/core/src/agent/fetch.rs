@@ -86,7 +86,11 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
         let fits = fetch.manifest.set(bytes).ok_or(Reason::BadManifest);
         let wanted = fetch.identity;
         let accepted = fits.and(accepted).and_then(|accepted| {
-            if accepted.module.identity() == wanted { Ok(accepted) } else { Err(Reason::WrongArtifact) }
+            if accepted.module.artifact == wanted.artifact {
+                Ok(accepted)
+            } else {
+                Err(Reason::WrongArtifact)
+            }
         });
         match accepted {
             Ok(accepted) => {
@@ -120,9 +124,9 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
         if let Err(reason) = self.keep_payload(accepted, slot) {
             return self.fail_fetch(reason);
         }
-        self.fetch = None;
-        self.tables.put(slot, Place::Held(Held::new(accepted.module)));
-        if let Some(wanted) = self.tables.find_wanted_mut(accepted.module.identity()) {
+        let Some(Fetch { identity, .. }) = self.fetch.take() else { return };
+        self.tables.put(slot, Place::Held(Held::new(identity.name, accepted.module)));
+        if let Some(wanted) = self.tables.find_wanted_mut(identity) {
             wanted.life = Life::Ready;
         }
         self.reported.post();
@@ -172,11 +176,11 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
             let next = self.tables.wanted.iter().flatten().find(|wanted| wanted.life == Life::Fetching);
             self.fetch = next.map(|wanted| Fetch::new(wanted.identity, credit));
         }
-        let Some(Fetch { stage: Stage::Waiting(accepted), .. }) = &self.fetch else { return };
-        let accepted = *accepted;
+        let Some(Fetch { stage: Stage::Waiting(accepted), identity, .. }) = &self.fetch else { return };
+        let (accepted, instance) = (*accepted, identity.name);
         match self.tables.empty_slot() {
             Some(slot) => self.open_slot(accepted, slot),
-            None => self.end_predecessor(accepted.module.name),
+            None => self.end_predecessor(instance),
         }
     }
 
@@ -192,7 +196,7 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
 
     fn end_predecessor(&mut self, name: ModuleName) {
         let held = self.tables.places.iter_mut().filter_map(Place::held_mut);
-        for held in held.filter(|held| held.module.name == name) {
+        for held in held.filter(|held| held.instance == name) {
             held.end();
         }
         // Nothing can be taken in until it has ended.

@@ -26,7 +26,7 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
             trust::verify_payload(&mut self.platform, slot, &accepted).map(|()| accepted.module)
         });
         match verified {
-            Ok(module) => self.tables.put(slot, Place::Held(Held::new(module))),
+            Ok(module) => self.tables.put(slot, Place::Held(Held::new(module.name, module))),
             Err(_) => self.platform.discard(slot),
         }
     }

@@ -1,12 +1,22 @@
 //! Starting, ticking and stopping modules.
 
-use wasmbed_wire::message::Reason;
+use wasmbed_wire::{Backtrace, message::Reason};
 
 use super::Agent;
 use crate::{
     Instant, ModuleEvent, Platform, Slot,
-    module::{Life, Place, Run, Tick},
+    module::{Identity, Life, Place, Run, Tick},
 };
+
+/// What the fleet is told of the last module that stopped by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Trapped {
+    pub(super) identity: Identity,
+    pub(super) reason: Reason,
+    /// How often it has stopped.
+    pub(super) stops: u32,
+    pub(super) backtrace: Backtrace,
+}
 
 impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SETTINGS> {
     pub(super) fn supervise(&mut self, slot: Slot, event: ModuleEvent) {
@@ -14,35 +24,45 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
         let Some(held) = self.tables.held_mut(slot) else { return };
         match (held.run, event) {
             (Run::Stopping, ModuleEvent::Halted) => held.run = Run::Idle,
-            (Run::Starting, ModuleEvent::Started { period_ms }) => {
+            (Run::Starting, ModuleEvent::Started { period_ms, used }) => {
                 held.run = Run::Running { since: now, tick: Tick::following(now, now, period_ms) };
+                held.tally.add(used);
                 self.reported.post();
             }
-            (Run::Running { since, tick: Tick::Called(due) }, ModuleEvent::Ran { period_ms, took_us }) => {
+            (Run::Running { since, tick: Tick::Called(due) }, ModuleEvent::Ran { period_ms, used }) => {
                 held.run = Run::Running { since, tick: Tick::following(due, now, period_ms) };
-                self.slowest_call_us = self.slowest_call_us.max(took_us);
+                held.tally.add(used);
+                self.slowest_call_us = self.slowest_call_us.max(used.took_us);
             }
-            (Run::Starting, ModuleEvent::Stopped { reason, took_us }) => {
-                self.slowest_call_us = self.slowest_call_us.max(took_us);
-                self.stopped(slot, None, reason);
+            (Run::Running { .. }, ModuleEvent::Handled { used }) => {
+                held.tally.add(used);
+                self.slowest_call_us = self.slowest_call_us.max(used.took_us);
             }
-            (Run::Running { since, .. }, ModuleEvent::Stopped { reason, took_us }) => {
-                self.slowest_call_us = self.slowest_call_us.max(took_us);
-                self.stopped(slot, Some(since), reason);
+            (Run::Starting | Run::Running { .. }, ModuleEvent::Stopped { reason, used, backtrace }) => {
+                let since = match held.run {
+                    Run::Running { since, .. } => Some(since),
+                    _ => None,
+                };
+                held.tally.add(used);
+                self.slowest_call_us = self.slowest_call_us.max(used.took_us);
+                self.stopped(slot, since, reason, backtrace);
             }
             // Late news of what is being ended, or of nothing at all.
             _ => {}
         }
     }
 
-    fn stopped(&mut self, slot: Slot, since: Option<Instant>, reason: Reason) {
+    fn stopped(&mut self, slot: Slot, since: Option<Instant>, reason: Reason, backtrace: Backtrace) {
         let (now, random) = (self.now, self.platform.random());
         let Some(held) = self.tables.held_mut(slot) else { return };
         held.run = Run::Idle;
-        let identity = held.module.identity();
+        let stops = held.tally.stopped();
+        let identity = held.identity();
         if let Some(wanted) = self.tables.find_wanted_mut(identity) {
             wanted.stopped(now, since, reason, random);
         }
+        self.trapped = Some(Trapped { identity, reason, stops, backtrace });
+        self.trap.post();
         self.reported.post();
     }
 
@@ -50,7 +70,7 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
     pub(super) fn clear_out(&mut self) {
         for slot in self.tables.slots() {
             let Some(held) = self.tables.held(slot) else { continue };
-            let wanted = self.tables.find_wanted(held.module.identity());
+            let wanted = self.tables.wanted_in(slot);
             let keep = match wanted {
                 Some(wanted) => !held.is_outdated(wanted),
                 None => matches!(held.run, Run::Running { .. }) && self.tables.is_predecessor(held),
@@ -81,11 +101,11 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
     pub(super) fn start_ready(&mut self) {
         for slot in self.tables.slots() {
             let Some(held) = self.tables.held(slot) else { continue };
-            let module = held.module;
-            if held.run != Run::Idle || self.tables.has_other_version(&module) {
+            let identity = held.identity();
+            if held.run != Run::Idle || self.tables.has_other_version(identity) {
                 continue;
             }
-            let Some(wanted) = self.tables.find_wanted_mut(module.identity()) else { continue };
+            let Some(wanted) = self.tables.find_wanted_mut(identity) else { continue };
             let woken = wanted.wake(self.now);
             if wanted.life != Life::Ready {
                 continue;

@@ -4,14 +4,15 @@ use proptest::prelude::*;
 use wasmbed_wire::{
     ArtifactId, Seq,
     message::{
-        Block, Command, CommandResult, Crash, Desired, DesiredModule, Info, ModuleState, Outcome, Reason,
-        Reported, Setting, Verb,
+        Block, Command, CommandResult, Crash, Desired, DesiredModule, Frame, Info, MAX_FRAMES, ModuleState,
+        Outcome, Reason, Reported, Setting, Verb,
     },
 };
 
 use super::*;
 use crate::{
-    module::{Held, Identity},
+    Used,
+    module::{Held, Identity, Wanted},
     testing::{Bench, desired, encoded, make, manifest, online, serve, settle},
 };
 
@@ -55,13 +56,19 @@ pub(super) fn fill_tables<const SLOTS: usize>(agent: &mut Agent<Bench, SLOTS>) {
         artifact: ArtifactId([artifact; 8]),
     };
     for nth in 0..SLOTS {
-        let mut wanted =
-            crate::module::Wanted::new(identity(nth, 2), 0, Some(crate::settings::Settings::EMPTY));
+        let Identity { name, artifact } = identity(nth, 2);
+        let mut wanted = Wanted::new(&DesiredModule {
+            name,
+            artifact,
+            settings: Seq::default(),
+            generation: 0,
+            grants: 0,
+        });
         wanted.refuse(Reason::OutOfMemory);
         wanted.restarts = u32::MAX;
         agent.tables.wanted[nth] = Some(wanted);
         let Identity { name, artifact } = identity(nth, 1);
-        let mut held = Held::new(crate::ModuleInfo { name, artifact, size: 1 });
+        let mut held = Held::new(name, crate::ModuleInfo { name, artifact, size: 1, capabilities: 0 });
         held.run = Run::Running { since: Instant(0), tick: Tick::Never };
         agent.tables.places[nth] = crate::module::Place::Held(held);
     }
@@ -75,7 +82,7 @@ fn a_module_is_fetched_started_and_reported() {
     let mut agent: Agent<_, 2> = online(Bench::default());
     assert_eq!(agent.on_message(Instant(1), "dn/desired", &desired(1, made.id)), Ok(()));
     serve(&mut agent, &made);
-    agent.on_module(Instant(2), Slot(0), ModuleEvent::Started { period_ms: 0 });
+    agent.on_module(Instant(2), Slot(0), ModuleEvent::Started { period_ms: 0, used: Used::default() });
     assert_eq!(last_states(&mut agent), [ModuleState::Running]);
 }
 
@@ -123,7 +130,8 @@ fn a_module_reads_the_settings_it_was_started_with() {
     let mut agent: Agent<_, 2> = online(Bench::default());
     let given = [Setting { key: "unit", value: "F" }];
     let name = "flow".parse().expect("a name");
-    let module = DesiredModule { name, artifact: made.id, settings: Seq::new(&given), generation: 0 };
+    let module =
+        DesiredModule { name, artifact: made.id, settings: Seq::new(&given), generation: 0, grants: 0 };
     let modules = [module];
     let state = Desired { revision: 1, modules: Seq::new(&modules), heartbeat_ms: Some(1), firmware: None };
     assert_eq!(agent.on_message(Instant(1), "dn/desired", &encoded(&state)), Ok(()));
@@ -148,8 +156,13 @@ fn strange_messages_are_turned_down_with_a_reason() {
     assert_eq!(send("dn/desired", b"\xff"), Err(Rejected::Malformed));
     assert_eq!(send("dn/blk/0011223344556677", b""), Err(Rejected::Unasked));
     let name = "flow".parse().expect("a name");
-    let module =
-        DesiredModule { name, artifact: ArtifactId([1; 8]), settings: Seq::default(), generation: 0 };
+    let module = DesiredModule {
+        name,
+        artifact: ArtifactId([1; 8]),
+        settings: Seq::default(),
+        generation: 0,
+        grants: 0,
+    };
     let modules = [module; 2];
     let twice = Desired { revision: 1, modules: Seq::new(&modules), heartbeat_ms: None, firmware: None };
     assert_eq!(send("dn/desired", &encoded(&twice)), Err(Rejected::DuplicateModule));
@@ -275,10 +288,11 @@ fn inputs() -> impl Strategy<Value = Input> {
         "dn/x".into(),
     ]);
     let events = prop_oneof![
-        any::<u32>().prop_map(|period_ms| ModuleEvent::Started { period_ms }),
-        (any::<u32>(), any::<u32>()).prop_map(|(period_ms, took_us)| ModuleEvent::Ran { period_ms, took_us }),
-        (prop::sample::select(vec![Reason::Trapped, Reason::LoadFailed]), any::<u32>())
-            .prop_map(|(reason, took_us)| ModuleEvent::Stopped { reason, took_us }),
+        (any::<u32>(), used()).prop_map(|(period_ms, used)| ModuleEvent::Started { period_ms, used }),
+        (any::<u32>(), used()).prop_map(|(period_ms, used)| ModuleEvent::Ran { period_ms, used }),
+        used().prop_map(|used| ModuleEvent::Handled { used }),
+        (prop::sample::select(vec![Reason::Trapped, Reason::LoadFailed]), used())
+            .prop_map(|(reason, used)| stopped(reason, used)),
         Just(ModuleEvent::Halted),
     ];
     let id = made.id;
@@ -333,4 +347,14 @@ proptest! {
             }
         }
     }
+}
+
+fn used() -> impl Strategy<Value = Used> {
+    let numbers = (any::<u32>(), any::<u64>(), any::<u64>());
+    numbers.prop_map(|(took_us, fuel, memory_bytes)| Used { took_us, fuel, memory_bytes })
+}
+
+fn stopped(reason: Reason, used: Used) -> ModuleEvent {
+    let frames = [Frame { function: u32::MAX, offset: u32::MAX }; MAX_FRAMES + 1];
+    ModuleEvent::Stopped { reason, used, backtrace: frames.into_iter().collect() }
 }

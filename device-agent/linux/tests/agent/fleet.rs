@@ -158,7 +158,12 @@ impl Fleet {
     }
 
     pub(crate) fn agent(&self) -> Agent {
-        Agent(self.agent_command("").spawn().unwrap())
+        self.agent_with("")
+    }
+
+    /// The same with more lines in its configuration.
+    pub(crate) fn agent_with(&self, more: &str) -> Agent {
+        Agent(self.agent_command(more).spawn().unwrap())
     }
 
     pub(crate) fn data_dir(&self) -> PathBuf {
@@ -206,6 +211,7 @@ impl Fleet {
             counter: 0,
             patch: None,
             trial: None,
+            capabilities: u32::MAX,
         };
         self.publish(&manifest, &payload, keys)
     }
@@ -237,6 +243,7 @@ impl Fleet {
                 artifact: *artifact,
                 settings: Seq::default(),
                 generation: 0,
+                grants: u32::MAX,
             })
             .collect();
         let desired = Desired { revision, modules: Seq::new(&modules), heartbeat_ms: Some(1000), firmware };
@@ -250,7 +257,7 @@ impl Fleet {
         minicbor::decode::<CommandResult>(&answer).unwrap().outcome
     }
 
-    fn say(&self, topic: Down, payload: Vec<u8>) {
+    pub(crate) fn say(&self, topic: Down, payload: Vec<u8>) {
         let retain = topic.delivery().retain;
         self.client.publish(full(topic), QoS::AtLeastOnce, retain, payload).unwrap();
     }

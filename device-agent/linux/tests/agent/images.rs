@@ -51,6 +51,7 @@ pub(crate) fn manifest<'a>(version: &'a str, image: &[u8], tries: u8) -> Manifes
         counter: 1,
         patch: None,
         trial: Some(Trial { tries, confirm_s: 60 }),
+        capabilities: 0,
     }
 }
 

@@ -211,7 +211,7 @@ fn imports_and_exports_are_checked() {
         refused(&format!(r#"(module {memory} (func (export "tick") (param i32)))"#), "`tick()`");
         refused(&format!(r#"(module {memory} {tick} (func (export "init")))"#), "`init() -> i32`");
         refused(&format!(r#"(module {tick} (func (export "memory")))"#), "`memory`");
-        refused(&format!(r#"(module (import "env" "log" (func)) {memory} {tick})"#), "`wasmbed` only");
+        refused(&format!(r#"(module (import "env" "log" (func)) {memory} {tick})"#), "from `wasmbed` and");
         refused(
             &format!(r#"(module (import "wasmbed" "reboot" (func)) {memory} {tick})"#),
             "no such function",

@@ -5,7 +5,9 @@
 mod artifacts;
 mod calibration;
 mod calls;
+mod events;
 mod examples;
+mod features;
 mod limits;
 mod security;
 mod world;

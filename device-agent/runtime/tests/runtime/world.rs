@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use wasmbed_abi::{Capabilities, Errno, Sensor};
+use wasmbed_abi::{Capabilities, Edges, Errno, Sensor};
 use wasmbed_runtime::{Host, Instance, LoadError, Module, Runtime, Settings, StartError, Target, compile};
 use wasmbed_wire::{Channel, limits::Class, topic::Level};
 
@@ -23,7 +23,9 @@ pub(crate) const PATHS: [Path; 2] = [Path::Native, Path::Bytecode];
 pub(crate) struct Seen {
     pub(crate) log: Vec<(Level, String)>,
     pub(crate) telemetry: Vec<(String, Vec<u8>)>,
+    pub(crate) published: Vec<(String, Vec<u8>)>,
     pub(crate) pins: BTreeMap<u32, bool>,
+    pub(crate) watched: BTreeMap<u32, Edges>,
     pub(crate) values: BTreeMap<String, Vec<u8>>,
     pub(crate) secret: Option<[u8; 32]>,
     /// Bytes drawn at random so far.
@@ -69,6 +71,16 @@ impl Host for Device {
 
     fn gpio_read(&mut self, pin: u32) -> Result<bool, Errno> {
         self.seen().pins.get(&pin).copied().ok_or(Errno::NotFound)
+    }
+
+    fn gpio_watch(&mut self, pin: u32, edges: Edges) -> Result<(), Errno> {
+        self.seen().watched.insert(pin, edges);
+        Ok(())
+    }
+
+    fn publish(&mut self, channel: Channel, payload: &[u8]) -> Result<(), Errno> {
+        self.seen().published.push((channel.as_str().to_owned(), payload.to_vec()));
+        Ok(())
     }
 
     fn kv_get(&mut self, key: &str, out: &mut [u8]) -> Result<usize, Errno> {

@@ -74,6 +74,7 @@ fn manifest(image: &[u8]) -> Manifest<'static> {
         counter: 0,
         patch: None,
         trial: None,
+        capabilities: 0,
     }
 }
 

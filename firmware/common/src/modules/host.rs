@@ -50,6 +50,10 @@ impl<B: Board> Host for ModuleHost<B> {
         self.port.publish(Up::Telemetry(channel), payload, Token(0)).map_err(|_| Errno::Busy)
     }
 
+    fn publish(&mut self, channel: Channel, payload: &[u8]) -> Result<(), Errno> {
+        self.port.publish(Up::Message(self.name, channel), payload, Token(0)).map_err(|_| Errno::Busy)
+    }
+
     fn uptime_ms(&mut self) -> u64 {
         self.port.now_ms()
     }

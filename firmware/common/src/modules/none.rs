@@ -3,9 +3,9 @@
 use alloc::rc::Rc;
 use core::marker::PhantomData;
 
-use wasmbed_core::{ModuleEvent, ModuleInfo, Slot};
+use wasmbed_core::{Assignment, ModuleEvent, Slot, Used};
 use wasmbed_wire::{
-    RuntimeId, Seq,
+    Backtrace, Channel, RuntimeId, Seq,
     limits::Class,
     message::{Reason, Setting},
 };
@@ -35,15 +35,33 @@ impl<B: Board, const SLOTS: usize> Modules<B, SLOTS> {
 
     pub(crate) fn prepare(&mut self) {}
 
-    pub(crate) fn start(&mut self, _: Slot, _: &ModuleInfo, _: Seq<'_, Setting<'_>>) -> ModuleEvent {
-        ModuleEvent::Stopped { reason: Reason::LoadFailed, took_us: 0 }
+    pub(crate) fn start(&mut self, _: Slot, _: &Assignment, _: Seq<'_, Setting<'_>>) -> ModuleEvent {
+        cannot()
     }
 
     pub(crate) fn tick(&mut self, _: Slot) -> ModuleEvent {
-        ModuleEvent::Stopped { reason: Reason::LoadFailed, took_us: 0 }
+        cannot()
+    }
+
+    pub(crate) fn post(&mut self, _: Slot, _: Channel, _: &[u8]) {}
+
+    pub(crate) fn deliver(&mut self) -> Option<(Slot, ModuleEvent)> {
+        None
+    }
+
+    pub(crate) fn has_messages(&self) -> bool {
+        false
     }
 
     pub(crate) fn stop(&mut self, _: Slot) -> ModuleEvent {
         ModuleEvent::Halted
+    }
+}
+
+fn cannot() -> ModuleEvent {
+    ModuleEvent::Stopped {
+        reason: Reason::LoadFailed,
+        used: Used::default(),
+        backtrace: Backtrace::default(),
     }
 }

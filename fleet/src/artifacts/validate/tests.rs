@@ -11,7 +11,7 @@ fn report(class: Class, fields: &str) -> ClassReport {
 
 fn whole(class: Class, text: &str) -> ClassReport {
     let wasm = wat::parse_str(text).expect("a module");
-    check(&wasm).into_iter().find(|report| report.class == class).expect("every class reports")
+    check(&wasm).classes.into_iter().find(|report| report.class == class).expect("every class reports")
 }
 
 #[track_caller]

@@ -118,7 +118,7 @@ impl Run {
     }
 
     fn admit(&self, wasm: &[u8], device: &mut Device) -> Result<()> {
-        let reports = artifacts::check(wasm);
+        let reports = artifacts::check(wasm).classes;
         let report = reports.into_iter().find(|report| report.class == self.class);
         let report = report.with_context(|| format!("class {} says nothing", self.class))?;
         if !report.admitted {

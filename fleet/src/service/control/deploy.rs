@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use wasmbed_abi::MAX_KEY_BYTES;
 use wasmbed_runtime::Target;
-use wasmbed_wire::message::ModuleState;
+use wasmbed_wire::{ModuleName, message::ModuleState};
 
-use super::{Outcome, internal, with};
+use super::{Outcome, grants::not_granted, internal, with};
 use crate::{
-    api::{Code, Deploy, Deployed, DeployedDevice, Problem, Undeploy},
+    api::{ALLOW, Code, Deploy, Deployed, DeployedDevice, Problem, Undeploy},
     service::{
         change::{Change, Desired},
         fleet::{Fleet, Record},
@@ -24,13 +24,18 @@ impl Fleet {
     pub(super) fn deploy(&self, deploy: &Deploy) -> Result<Outcome, Problem> {
         check_settings(&deploy.settings)?;
         let module = self.version(deploy)?;
+        let missing = module.needs.without(self.grants_of(&module.name).capabilities());
+        if let Some(problem) = not_granted(&module.name, missing) {
+            return Err(problem);
+        }
+        let instance = deploy.instance.unwrap_or(module.name);
         let mut change = Change::default();
         let mut devices = Vec::new();
         let mut unfit = Vec::new();
         for record in self.select(&deploy.to)? {
-            match fitting(&module, record) {
+            match fitting(&module, instance, record) {
                 Ok(artifact) => {
-                    let wanted = row(deploy, &module, artifact);
+                    let wanted = row(deploy, instance, &module, artifact);
                     devices.push(deploy_to(&mut change, record, wanted));
                 }
                 Err(why) => unfit.push(format!("{}: {why}", record.row.id)),
@@ -48,7 +53,7 @@ impl Fleet {
             )
             .hint("nothing was deployed; select only devices that can run it (for example class=NAME)"));
         }
-        with(Deployed { module: module.name, version: Some(module.version), devices }, change)
+        with(Deployed { module: instance, version: Some(module.version), devices }, change)
     }
 
     pub(super) fn undeploy(&self, undeploy: &Undeploy) -> Result<Outcome, Problem> {
@@ -77,7 +82,7 @@ impl Fleet {
         with(Deployed { module: undeploy.module, version: None, devices }, change)
     }
 
-    fn is_module(&self, name: &wasmbed_wire::ModuleName) -> Result<bool, Problem> {
+    fn is_module(&self, name: &ModuleName) -> Result<bool, Problem> {
         Ok(self.store.modules().map_err(internal)?.iter().any(|module| module.name == *name))
     }
 
@@ -101,13 +106,17 @@ impl Fleet {
     }
 }
 
-fn no_such(name: &wasmbed_wire::ModuleName) -> Problem {
+fn no_such(name: &ModuleName) -> Problem {
     Problem::new(Code::NotFound, format!("there is no module {:?}", name.as_str()))
         .hint("see `wasmbed module list`, or push it with `wasmbed module push`")
 }
 
 /// The artifact for a device, or why there is none.
-fn fitting<'m>(module: &'m ModuleVersion, record: &Record) -> Result<&'m ArtifactRow, String> {
+fn fitting<'m>(
+    module: &'m ModuleVersion,
+    instance: ModuleName,
+    record: &Record,
+) -> Result<&'m ArtifactRow, String> {
     let class = record.row.class;
     let runtime = record.row.memory.info.as_ref().map(|info| info.runtime);
     let for_class = || module.artifacts.iter().filter(|artifact| artifact.runs_on(class));
@@ -127,16 +136,21 @@ fn fitting<'m>(module: &'m ModuleVersion, record: &Record) -> Result<&'m Artifac
             artifact.payload_bytes, info.slot_bytes
         ));
     }
-    let others = record.modules.keys().filter(|name| **name != module.name).count();
+    let another = |wanted: &&ModuleRow| wanted.name == instance && wanted.module != module.name;
+    if let Some(other) = record.modules.values().find(another) {
+        return Err(format!("{instance} is an instance of {} there; undeploy it first", other.module));
+    }
+    let others = record.modules.keys().filter(|name| **name != instance).count();
     if others >= usize::from(info.slots) {
         return Err(format!("all {} slots are taken; undeploy a module first", info.slots));
     }
     Ok(artifact)
 }
 
-fn row(deploy: &Deploy, module: &ModuleVersion, artifact: &ArtifactRow) -> ModuleRow {
+fn row(deploy: &Deploy, instance: ModuleName, module: &ModuleVersion, artifact: &ArtifactRow) -> ModuleRow {
     ModuleRow {
-        name: module.name,
+        name: instance,
+        module: module.name,
         version: module.version.clone(),
         artifact: artifact.id,
         settings: deploy.settings.clone(),
@@ -175,6 +189,10 @@ fn check_settings(settings: &BTreeMap<String, String>) -> Result<(), Problem> {
     if let Some(key) = settings.keys().find(|key| key.is_empty() || key.len() > MAX_KEY_BYTES) {
         return Err(Problem::new(Code::BadRequest, format!("the setting {key:?} cannot be used"))
             .hint(format!("keys have 1 to {MAX_KEY_BYTES} bytes")));
+    }
+    if let Some(key) = settings.keys().find(|key| key.starts_with(ALLOW)) {
+        return Err(Problem::new(Code::BadRequest, format!("the setting {key:?} cannot be used"))
+            .hint(format!("{ALLOW}… are set by `wasmbed module grant`")));
     }
     let bytes: usize = settings.iter().map(|(key, value)| key.len() + value.len()).sum();
     if bytes > MAX_SETTINGS_BYTES {

@@ -250,25 +250,29 @@ fn modules(record: &Record) -> Vec<api::DeviceModule> {
             reports.iter().find(|report| report.name == module.name && report.artifact == module.artifact);
         api::DeviceModule {
             wanted: true,
+            module: (module.module != module.name).then_some(module.module),
             version: Some(module.version.clone()),
             settings: module.settings.clone(),
-            ..shown(module.name, module.artifact, report)
+            ..shown(record, module.name, module.artifact, report)
         }
     });
     let others = reports
         .iter()
         .filter(|report| !record.modules.contains_key(&report.name))
-        .map(|report| shown(report.name, report.artifact, Some(report)));
+        .map(|report| shown(record, report.name, report.artifact, Some(report)));
     wanted.chain(others).collect()
 }
 
 fn shown(
+    record: &Record,
     name: wasmbed_wire::ModuleName,
     artifact: wasmbed_wire::ArtifactId,
     report: Option<&api::ModuleReport>,
 ) -> api::DeviceModule {
+    let uses = record.heartbeat.as_ref().map(|beat| beat.modules.iter());
     api::DeviceModule {
         name,
+        module: None,
         wanted: false,
         version: None,
         artifact,
@@ -277,6 +281,8 @@ fn shown(
         restarts: report.map_or(0, |report| report.restarts),
         reason: report.and_then(|report| report.reason),
         settings: BTreeMap::new(),
+        used: uses.and_then(|mut uses| uses.find(|used| used.name == name)).copied(),
+        backtrace: record.traps.get(&name).map(|trap| trap.functions.clone()).unwrap_or_default(),
     }
 }
 

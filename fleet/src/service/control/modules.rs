@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 use serde_json::json;
+use wasmbed_abi::{Capabilities, Capability};
 use wasmbed_plan::Time;
 use wasmbed_runtime::Target;
 use wasmbed_wire::{DeviceId, Digest, ModuleName, limits::Class};
 
-use super::{Outcome, internal, with};
+use super::{Outcome, grants::not_granted, internal, with};
 use crate::{
     api::{self, Answer, Code, ModuleRemove, Problem},
     service::{
@@ -88,6 +89,10 @@ impl Fleet {
         if let Some(found) = self.uploaded(&name, &version, &digest)? {
             return self.add_artifacts(now, found, module);
         }
+        let missing = module.needs.without(self.grants_of(&name).capabilities());
+        if let Some(problem) = not_granted(&name, missing) {
+            return Err(problem);
+        }
         let admitted: Vec<&str> =
             module.report.iter().filter(|report| report.admitted).map(|report| report.class.name()).collect();
         let reason = format!("version {version} for {}", admitted.join(", "));
@@ -106,19 +111,14 @@ impl Fleet {
         module: NewModule,
     ) -> Result<api::Module, Problem> {
         let is_new = |artifact: &StoredArtifact| found.artifacts.iter().all(|known| known.id != artifact.id);
-        let (name, version) = (module.name, module.version);
-        let artifacts: Vec<_> = module
-            .artifacts
-            .into_iter()
-            .filter(is_new)
-            .map(|artifact| (name, version.clone(), artifact))
-            .collect();
-        if artifacts.is_empty() {
+        let (name, version) = (module.name, module.version.clone());
+        if !module.artifacts.iter().any(is_new) {
             return Ok(found);
         }
         let reason = format!("version {version} for this program's runtime");
         let event = NewEvent::new(Severity::Info, "module-rebuilt", reason).module(name);
-        self.commit(now, Change { artifacts, events: vec![event], ..Change::default() }).map_err(internal)?;
+        self.commit(now, Change { rebuilt: Some(module), events: vec![event], ..Change::default() })
+            .map_err(internal)?;
         for id in found.devices {
             self.follow_runtime(now, &id);
         }
@@ -138,7 +138,7 @@ impl Fleet {
         let revision = record.row.revision + 1;
         for wanted in record.modules.values() {
             let is_meant =
-                |module: &&ModuleVersion| module.name == wanted.name && module.version == wanted.version;
+                |module: &&ModuleVersion| module.name == wanted.module && module.version == wanted.version;
             let Some(module) = versions.iter().find(is_meant) else { continue };
             let fits =
                 |artifact: &&ArtifactRow| artifact.runtime == runtime && artifact.runs_on(record.row.class);
@@ -197,6 +197,8 @@ impl Fleet {
             wasm_bytes: module.wasm_bytes,
             pushed_ms: module.at_ms,
             classes: module.report,
+            needs: beyond_base(module.needs),
+            uses: beyond_base(module.uses),
             artifacts,
             devices,
         }
@@ -204,9 +206,14 @@ impl Fleet {
 
     /// Devices that should run this version.
     fn users(&self, module: &ModuleVersion) -> Vec<DeviceId> {
-        let uses = |record: &&Record| {
-            record.modules.get(&module.name).is_some_and(|wanted| wanted.version == module.version)
-        };
+        let is_it = |wanted: &ModuleRow| wanted.module == module.name && wanted.version == module.version;
+        let uses = |record: &&Record| record.modules.values().any(is_it);
         self.records.values().filter(uses).map(|record| record.row.id).collect()
     }
+}
+
+/// What must be granted, by name.
+fn beyond_base(capabilities: Capabilities) -> Vec<String> {
+    let named = capabilities.iter().filter(|capability| *capability != Capability::Base);
+    named.map(|capability| capability.to_string()).collect()
 }

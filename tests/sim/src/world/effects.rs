@@ -1,8 +1,8 @@
 //! What agents ask for.
 
-use wasmbed_core::{Effect, ModuleEvent, Slot, Token};
+use wasmbed_core::{Assignment, Effect, ModuleEvent, Slot, Token, Used};
 use wasmbed_wire::{
-    DeviceId,
+    Backtrace, DeviceId,
     message::{Reason, ResetCause},
     topic::Up,
 };
@@ -57,7 +57,7 @@ impl World {
     }
 
     fn start_module(&mut self, id: DeviceId, slot: Slot, running: Running) {
-        let module = running.module;
+        let Assignment { instance, module, .. } = running.assignment;
         let device = &self.devices[&id];
         let digest = device.payload_digest(slot);
         assert_eq!(
@@ -65,15 +65,17 @@ impl World {
             Some(self.fleet.signed_digest(module.artifact)),
             "something else than was signed starts"
         );
-        assert!(!device.runs(module.name.as_str()), "{} would run twice", module.name);
+        assert!(!device.runs(instance.as_str()), "{instance} would run twice");
         assert!(!device.modules.contains_key(&slot), "two modules in slot {}", slot.0);
-        self.note(id, &format!("start {} in slot {}", module.name, slot.0));
+        self.note(id, &format!("start {instance} in slot {}", slot.0));
         let device = self.device_mut(id);
         device.modules.insert(slot, running);
         device.chip.borrow_mut().in_use.push(slot);
         let event = match self.fleet.behaviour(module.artifact) {
-            Behaviour::FailsToStart(reason) => ModuleEvent::Stopped { reason, took_us: 100 },
-            Behaviour::Steady | Behaviour::TrapsAtTick(_) => ModuleEvent::Started { period_ms: PERIOD_MS },
+            Behaviour::FailsToStart(reason) => stopped(reason),
+            Behaviour::Steady | Behaviour::TrapsAtTick(_) => {
+                ModuleEvent::Started { period_ms: PERIOD_MS, used: USED }
+            }
         };
         self.module_soon(id, slot, event);
     }
@@ -81,12 +83,10 @@ impl World {
     fn tick(&mut self, id: DeviceId, slot: Slot) {
         let running = self.device_mut(id).modules.get_mut(&slot).expect("only running modules are ticked");
         running.ticks += 1;
-        let (ticks, artifact) = (running.ticks, running.module.artifact);
+        let (ticks, artifact) = (running.ticks, running.assignment.module.artifact);
         let event = match self.fleet.behaviour(artifact) {
-            Behaviour::TrapsAtTick(at) if ticks >= at => {
-                ModuleEvent::Stopped { reason: Reason::Trapped, took_us: 100 }
-            }
-            _ => ModuleEvent::Ran { period_ms: PERIOD_MS, took_us: 100 },
+            Behaviour::TrapsAtTick(at) if ticks >= at => stopped(Reason::Trapped),
+            _ => ModuleEvent::Ran { period_ms: PERIOD_MS, used: USED },
         };
         self.module_soon(id, slot, event);
     }
@@ -129,8 +129,8 @@ impl From<Effect<'_>> for Owned {
             Effect::Publish { topic, payload, token } => {
                 Owned::Publish { topic, payload: payload.to_vec(), token }
             }
-            Effect::Start { slot, module, .. } => {
-                Owned::Start { slot, running: Running { module, ticks: 0 } }
+            Effect::Start { slot, assignment, .. } => {
+                Owned::Start { slot, running: Running { assignment, ticks: 0 } }
             }
             Effect::Tick { slot } => Owned::Tick { slot },
             Effect::Stop { slot } => Owned::Stop { slot },
@@ -139,4 +139,11 @@ impl From<Effect<'_>> for Owned {
             Effect::Disconnect => Owned::Disconnect,
         }
     }
+}
+
+/// What every call of a module uses.
+const USED: Used = Used { took_us: 100, fuel: 1_000, memory_bytes: 4_096 };
+
+fn stopped(reason: Reason) -> ModuleEvent {
+    ModuleEvent::Stopped { reason, used: USED, backtrace: Backtrace::default() }
 }

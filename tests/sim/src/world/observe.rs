@@ -2,7 +2,7 @@
 
 use wasmbed_wire::{
     ArtifactId, DeviceId,
-    message::{ModuleReport, ModuleState, Outcome, Reason, Status},
+    message::{ModuleReport, ModuleState, ModuleUse, Outcome, Reason, Status},
 };
 
 use super::World;
@@ -33,7 +33,17 @@ impl World {
 
     /// Heartbeats that arrived so far.
     pub fn heartbeats(&self, device: DeviceId) -> usize {
-        self.fleet.seen(device).heartbeats.len()
+        self.fleet.seen(device).heartbeats
+    }
+
+    /// What modules used, as of the last heartbeat.
+    pub fn used(&self, device: DeviceId) -> Vec<ModuleUse> {
+        self.fleet.seen(device).used.clone()
+    }
+
+    /// How often a module of the device stopped by itself, as it last said.
+    pub fn traps(&self, device: DeviceId) -> u32 {
+        self.fleet.seen(device).traps
     }
 
     /// Whether the device was last known to be online.

@@ -44,7 +44,7 @@ fn builds_and_runs(lang: &str, build: &mut Command, expected: &[&str]) {
     );
     let wasm = fs::read(project.join(made.expect("a project").wasm)).expect("the module");
     let script = fs::read_to_string(project.join("peripherals.toml")).expect("a script");
-    for report in artifacts::check(&wasm) {
+    for report in artifacts::check(&wasm).classes {
         assert!(report.admitted && report.warnings.is_empty(), "{report:?}");
         let arguments = ["--class", report.class.name(), "--for", "9s"];
         let (said, ended) = run_file(&wasm, &arguments, Some(&script));
@@ -86,7 +86,7 @@ fn a_rust_project_that_is_not_optimised_is_warned_of() {
     new("rust", &project, &sdk()).expect("a project");
     assert!(cargo(&[]).current_dir(&project).status().expect("Cargo").success());
     let file = project.join("target/wasm32-unknown-unknown/debug/my_module.wasm");
-    for report in artifacts::check(&fs::read(file).expect("the module")) {
+    for report in artifacts::check(&fs::read(file).expect("the module")).classes {
         for rule in ["optimization", "debug"] {
             assert!(report.warnings.iter().any(|warning| warning.rule == rule), "{rule}: {report:?}");
         }

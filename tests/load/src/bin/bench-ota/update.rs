@@ -168,7 +168,7 @@ pub(crate) fn update(
                 }
             }
             (Some(Up::Heartbeat), _) => {
-                let beat: Heartbeat = minicbor::decode(&message.payload)?;
+                let beat: Heartbeat<'_> = minicbor::decode(&message.payload)?;
                 seen.beat(&beat);
             }
             (_, Some(Down::Block(_))) => {
@@ -191,7 +191,7 @@ struct Seen {
 }
 
 impl Seen {
-    fn beat(&mut self, beat: &Heartbeat) {
+    fn beat(&mut self, beat: &Heartbeat<'_>) {
         if !self.is_over {
             self.heap_peak = self.heap_peak.max(beat.heap_peak.into());
         }

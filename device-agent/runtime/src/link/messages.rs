@@ -1,0 +1,85 @@
+//! Calls about messages. What an instance subscribed to is kept here; the host only carries.
+
+use alloc::vec::Vec;
+
+use wasmbed_abi::{Errno, MAX_MESSAGE_BYTES, MAX_SUBSCRIPTIONS, span};
+use wasmbed_wire::Channel;
+use wasmtime::Caller;
+
+use super::{Args, bytes, channel, charge, memory};
+use crate::{Host, instance::Guest};
+
+/// What an instance hears, and what it is being told.
+#[derive(Debug, Default)]
+pub(crate) struct Mailbox {
+    /// By number; an ended one leaves its place to the next.
+    subscriptions: Vec<Option<Channel>>,
+    /// The message that is being delivered.
+    pub(crate) delivered: Option<Vec<u8>>,
+}
+
+impl Mailbox {
+    /// The number of the subscription for a channel.
+    pub(crate) fn subscription(&self, channel: &Channel) -> Option<i32> {
+        let nth = self.subscriptions.iter().position(|known| known.as_ref() == Some(channel))?;
+        i32::try_from(nth).ok()
+    }
+
+    fn subscribe(&mut self, channel: Channel) -> Result<i32, Errno> {
+        if let Some(known) = self.subscription(&channel) {
+            return Ok(known);
+        }
+        if let Some(free) = self.subscriptions.iter_mut().find(|place| place.is_none()) {
+            *free = Some(channel);
+        } else if self.subscriptions.len() < MAX_SUBSCRIPTIONS {
+            self.subscriptions.try_reserve(1).map_err(|_| Errno::NoSpace)?;
+            self.subscriptions.push(Some(channel));
+        }
+        self.subscription(&channel).ok_or(Errno::NoSpace)
+    }
+
+    fn unsubscribe(&mut self, number: i32) -> Result<(), Errno> {
+        let place = usize::try_from(number).ok().and_then(|nth| self.subscriptions.get_mut(nth));
+        place.and_then(Option::take).map(drop).ok_or(Errno::NotFound)
+    }
+}
+
+pub(super) fn publish<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
+    let (memory, guest) = memory(caller)?;
+    let channel = channel(memory, args)?;
+    let payload = bytes(memory, args, MAX_MESSAGE_BYTES)?;
+    guest.host.publish(channel, payload)?;
+    let carried = payload.len() as u64;
+    charge(caller, carried);
+    Ok(0)
+}
+
+pub(super) fn subscribe<H: Host>(
+    caller: &mut Caller<'_, Guest<H>>,
+    args: &mut Args<'_>,
+) -> Result<i32, Errno> {
+    let (memory, guest) = memory(caller)?;
+    let channel = channel(memory, args)?;
+    guest.mailbox.subscribe(channel)
+}
+
+pub(super) fn unsubscribe<H: Host>(
+    caller: &mut Caller<'_, Guest<H>>,
+    args: &mut Args<'_>,
+) -> Result<i32, Errno> {
+    caller.data_mut().mailbox.unsubscribe(args.i32()).map(|()| 0)
+}
+
+pub(super) fn message_read<H: Host>(
+    caller: &mut Caller<'_, Guest<H>>,
+    args: &mut Args<'_>,
+) -> Result<i32, Errno> {
+    let (memory, guest) = memory(caller)?;
+    let out = span(memory.len(), args.i32(), args.i32(), usize::MAX)?;
+    let message = guest.mailbox.delivered.as_deref().ok_or(Errno::NotFound)?;
+    let out = memory.get_mut(out).ok_or(Errno::Fault)?;
+    out.get_mut(..message.len()).ok_or(Errno::NoSpace)?.copy_from_slice(message);
+    let len = message.len();
+    charge(caller, len as u64);
+    i32::try_from(len).map_err(|_| Errno::NoSpace)
+}
