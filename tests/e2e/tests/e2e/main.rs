@@ -3,8 +3,10 @@
 mod control;
 mod faults;
 mod firmware;
+mod messages;
 mod modules;
 mod mosquitto;
 mod power_cuts;
 mod supervision;
+mod survey;
 mod up;

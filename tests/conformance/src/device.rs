@@ -1,0 +1,92 @@
+//! A device that has everything.
+
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+
+use wasmbed_abi::{Edges, Errno, MAX_KEY_BYTES, Sensor};
+use wasmbed_runtime::Host;
+use wasmbed_wire::{Channel, topic::Level};
+
+/// Grants every wish whose arguments are in order. What it leaves to the defaults no class can do without a
+/// machine behind it; that is what the tests of the machines are for.
+#[derive(Debug, Default)]
+pub struct Obliging {
+    values: BTreeMap<String, Vec<u8>>,
+    drawn: u8,
+    listens_to: &'static str,
+    told: Rc<RefCell<Vec<u8>>>,
+}
+
+impl Obliging {
+    /// Keeps what is last published on this channel.
+    pub fn telling(channel: &'static str, told: Rc<RefCell<Vec<u8>>>) -> Self {
+        Obliging { listens_to: channel, told, ..Obliging::default() }
+    }
+}
+
+impl Host for Obliging {
+    fn log(&mut self, _: Level, _: &str) -> Result<(), Errno> {
+        Ok(())
+    }
+
+    fn telemetry(&mut self, channel: Channel, payload: &[u8]) -> Result<(), Errno> {
+        if channel.as_str() == self.listens_to {
+            payload.clone_into(&mut self.told.borrow_mut());
+        }
+        Ok(())
+    }
+
+    fn uptime_ms(&mut self) -> u64 {
+        12_345
+    }
+
+    fn sensor_read(&mut self, _: Sensor) -> Result<i64, Errno> {
+        Ok(21_500)
+    }
+
+    fn gpio_write(&mut self, _: u32, _: bool) -> Result<(), Errno> {
+        Ok(())
+    }
+
+    fn gpio_read(&mut self, _: u32) -> Result<bool, Errno> {
+        Ok(true)
+    }
+
+    fn gpio_watch(&mut self, _: u32, _: Edges) -> Result<(), Errno> {
+        Ok(())
+    }
+
+    fn publish(&mut self, _: Channel, _: &[u8]) -> Result<(), Errno> {
+        Ok(())
+    }
+
+    fn kv_get(&mut self, key: &str, out: &mut [u8]) -> Result<usize, Errno> {
+        let value = self.values.get(key).ok_or(Errno::NotFound)?;
+        out.get_mut(..value.len()).ok_or(Errno::NoSpace)?.copy_from_slice(value);
+        Ok(value.len())
+    }
+
+    fn kv_set(&mut self, key: &str, value: &[u8]) -> Result<(), Errno> {
+        assert!(key.len() <= MAX_KEY_BYTES, "the runtime checks keys");
+        self.values.insert(key.to_owned(), value.to_vec());
+        Ok(())
+    }
+
+    fn kv_remove(&mut self, key: &str) -> Result<(), Errno> {
+        self.values.remove(key).map(drop).ok_or(Errno::NotFound)
+    }
+
+    fn secret(&mut self) -> Result<[u8; 32], Errno> {
+        Ok([7; 32])
+    }
+
+    fn random(&mut self, out: &mut [u8]) -> Result<(), Errno> {
+        self.drawn = self.drawn.wrapping_add(1);
+        out.fill(self.drawn);
+        Ok(())
+    }
+
+    fn config_get(&mut self, _: &str, out: &mut [u8]) -> Result<usize, Errno> {
+        out.get_mut(..3).ok_or(Errno::NoSpace)?.copy_from_slice(b"yes");
+        Ok(3)
+    }
+}
