@@ -122,6 +122,34 @@ calls! {
 
     /// Fills bytes at random, fit for keys. Answers 0; `Unsupported` on devices that have no randomness.
     Random = "random" (ptr: I32, len: I32) -> I32, Security;
+
+    /// Copies bytes of one of the module's files, from `offset` on, to `out_ptr`. A [`FilePath`](crate::FilePath)
+    /// names it. Answers how many there were, at most [`MAX_FILE_CALL_BYTES`](crate::MAX_FILE_CALL_BYTES); 0 at
+    /// its end and beyond, `NotFound` if there is no such file.
+    FileRead = "file_read" (path_ptr: I32, path_len: I32, offset: I64, out_ptr: I32, out_cap: I32) -> I32, Files;
+
+    /// Writes at most [`MAX_FILE_CALL_BYTES`](crate::MAX_FILE_CALL_BYTES) bytes into a file, from `offset` on. It
+    /// makes the file and the folders it lies in; a gap before `offset` reads as zeros and counts as if it were
+    /// written. Answers 0; `NoSpace`, and nothing is written, if the module's files would have more than
+    /// [`FILES_BYTES`](crate::FILES_BYTES) or be more than [`MAX_FILES`](crate::MAX_FILES) with their folders.
+    FileWrite = "file_write" (path_ptr: I32, path_len: I32, offset: I64, ptr: I32, len: I32) -> I32, Files;
+
+    /// Answers how many bytes a file has; `NotFound` if there is none.
+    FileSize = "file_size" (path_ptr: I32, path_len: I32) -> I64, Files;
+
+    /// Cuts off what a file has beyond `size` bytes. Answers 0, also if that is nothing.
+    FileTruncate = "file_truncate" (path_ptr: I32, path_len: I32, size: I64) -> I32, Files;
+
+    /// Removes a file, and the folders that are empty without it. Answers 0; `NotFound` if there is none.
+    FileRemove = "file_remove" (path_ptr: I32, path_len: I32) -> I32, Files;
+
+    /// Gives a file another name in place of the file that has it, if there is one. Afterwards, also after a
+    /// power cut, either the old or the new one is found under that name, whole. Answers 0.
+    FileRename = "file_rename" (from_ptr: I32, from_len: I32, to_ptr: I32, to_len: I32) -> I32, Files;
+
+    /// Copies the path of the module's file number `nth`, in the order of their paths, to `out_ptr`. Answers its
+    /// length; `NotFound` after the last one.
+    FileList = "file_list" (nth: I32, out_ptr: I32, out_cap: I32) -> I32, Files;
 }
 
 impl Call {

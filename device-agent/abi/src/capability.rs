@@ -40,6 +40,8 @@ capabilities! {
     Security = 4, "security";
     /// Keep values across restarts.
     Store = 5, "store";
+    /// Keep files.
+    Files = 8, "files";
 }
 
 impl Capability {
@@ -57,6 +59,7 @@ impl Capability {
             ) => true,
             // What `Limits::network` is about.
             (Capability::Security, class) => class.limits().network,
+            (Capability::Files, class) => class.limits().filesystem,
         }
     }
 }

@@ -46,8 +46,8 @@ errnos! {
     TooLong = -5, "too many bytes";
     /// Not now; the same call may succeed later.
     Busy = -6, "busy, try again later";
-    /// No such key, pin or sensor.
-    NotFound = -7, "no such key, pin or sensor";
+    /// No such key, pin, sensor or file.
+    NotFound = -7, "no such key, pin, sensor or file";
     /// The answer does not fit the space given.
     NoSpace = -8, "the answer does not fit";
     /// The hardware failed.

@@ -24,6 +24,7 @@ mod capability;
 mod errno;
 mod exports;
 mod features;
+mod file_path;
 mod sensor;
 mod span;
 mod types;
@@ -33,6 +34,7 @@ pub use capability::{Capabilities, Capability, UnknownCapability};
 pub use errno::Errno;
 pub use exports::{Export, ExportError};
 pub use features::Features;
+pub use file_path::FilePath;
 pub use sensor::{ADC_INPUTS, Sensor, Unit};
 pub use span::span;
 pub use types::{Signature, ValueType};
@@ -53,6 +55,14 @@ pub const MAX_AAD_BYTES: usize = 64;
 pub const SEAL_BYTES: usize = 12 + 16;
 /// Keys each module has, numbered from 0.
 pub const KEYS: u8 = 8;
+/// Longest path of a file, in bytes.
+pub const MAX_PATH_BYTES: usize = 128;
+/// Most bytes that calls for files take or give at once.
+pub const MAX_FILE_CALL_BYTES: usize = 64 * 1024;
+/// What the files of one module may have, in bytes.
+pub const FILES_BYTES: u64 = 16 * 1024 * 1024;
+/// How many files one module may have, with the folders they lie in.
+pub const MAX_FILES: usize = 256;
 /// Time between two ticks `timer_set` accepts, in milliseconds.
 pub const INTERVAL_MS: core::ops::RangeInclusive<u32> = 10..=86_400_000;
 /// Time between two ticks of a module that never called `timer_set`, in milliseconds.

@@ -32,7 +32,7 @@ enum wasmbed_errno {
     WASMBED_DENIED = -4,      /* the module has no permission */
     WASMBED_TOO_LONG = -5,    /* too many bytes */
     WASMBED_BUSY = -6,        /* not now; the same call may succeed later */
-    WASMBED_NOT_FOUND = -7,   /* no such key, pin or sensor */
+    WASMBED_NOT_FOUND = -7,   /* no such key, pin, sensor or file */
     WASMBED_NO_SPACE = -8,    /* the answer does not fit */
     WASMBED_IO = -9,          /* the hardware failed */
     WASMBED_FORGED = -10      /* a signature or tag does not belong to the bytes */
@@ -131,5 +131,35 @@ int32_t wasmbed_ed25519_verify(const uint8_t *public_key, const void *bytes, uin
 
 /* Fills bytes at random, fit for keys. */
 WASMBED_IMPORT("random") int32_t wasmbed_random(void *out, uint32_t len);
+
+/* Files, on Linux devices. A path is names separated by /, at most 128 bytes of UTF-8; no name is . or .. . Folders
+ * come and go with the files in them. A module has at most 256 files with their folders, 16 MiB in all. */
+
+/* Copies bytes from `offset` on to `out`; answers how many, at most 64 KiB: 0 at the file's end. */
+WASMBED_IMPORT("file_read")
+int32_t wasmbed_file_read(const char *path, uint32_t path_len, int64_t offset, void *out, uint32_t out_cap);
+
+/* Writes at most 64 KiB from `offset` on; makes the file. */
+WASMBED_IMPORT("file_write")
+int32_t wasmbed_file_write(const char *path, uint32_t path_len, int64_t offset, const void *bytes,
+                           uint32_t len);
+
+/* How many bytes a file has. */
+WASMBED_IMPORT("file_size") int64_t wasmbed_file_size(const char *path, uint32_t path_len);
+
+/* Cuts off what a file has beyond `size` bytes. */
+WASMBED_IMPORT("file_truncate")
+int32_t wasmbed_file_truncate(const char *path, uint32_t path_len, int64_t size);
+
+/* Removes a file. */
+WASMBED_IMPORT("file_remove") int32_t wasmbed_file_remove(const char *path, uint32_t path_len);
+
+/* Gives a file another name in place of the file that has it; either is found there after a power cut, whole. */
+WASMBED_IMPORT("file_rename")
+int32_t wasmbed_file_rename(const char *from, uint32_t from_len, const char *to, uint32_t to_len);
+
+/* Copies the path of file number `nth`, in the order of their paths, to `out`; answers its length, or
+ * WASMBED_NOT_FOUND after the last one. No zero follows it. */
+WASMBED_IMPORT("file_list") int32_t wasmbed_file_list(int32_t nth, char *out, uint32_t out_cap);
 
 #endif

@@ -19,7 +19,7 @@ pub enum Errno {
     TooLong = -5,
     /// Not now; the same call may succeed later.
     Busy = -6,
-    /// No such key, pin or sensor.
+    /// No such key, pin, sensor or file.
     NotFound = -7,
     /// The answer does not fit.
     NoSpace = -8,

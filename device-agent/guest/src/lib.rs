@@ -30,6 +30,7 @@
 
 mod calls;
 mod errno;
+pub mod files;
 mod module;
 #[cfg(target_arch = "wasm32")]
 mod panic;

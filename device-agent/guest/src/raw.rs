@@ -57,4 +57,24 @@ unsafe extern "C" {
     pub fn kv_remove(key_ptr: *const u8, key_len: usize) -> i32;
     /// Fills bytes at random.
     pub fn random(ptr: *mut u8, len: usize) -> i32;
+    /// Copies bytes of a file.
+    pub fn file_read(
+        path_ptr: *const u8,
+        path_len: usize,
+        offset: i64,
+        out_ptr: *mut u8,
+        out_cap: usize,
+    ) -> i32;
+    /// Writes bytes into a file.
+    pub fn file_write(path_ptr: *const u8, path_len: usize, offset: i64, ptr: *const u8, len: usize) -> i32;
+    /// The bytes a file has.
+    pub fn file_size(path_ptr: *const u8, path_len: usize) -> i64;
+    /// Makes a file shorter.
+    pub fn file_truncate(path_ptr: *const u8, path_len: usize, size: i64) -> i32;
+    /// Removes a file.
+    pub fn file_remove(path_ptr: *const u8, path_len: usize) -> i32;
+    /// Gives a file another name.
+    pub fn file_rename(from_ptr: *const u8, from_len: usize, to_ptr: *const u8, to_len: usize) -> i32;
+    /// Copies the path of a file.
+    pub fn file_list(nth: i32, out_ptr: *mut u8, out_cap: usize) -> i32;
 }

@@ -24,6 +24,7 @@ use wasmbed_wire::{
 
 use crate::{
     device::{CLASS, Device, SETTINGS_BYTES, SLOTS, WINDOW_BLOCKS, modules_dir},
+    folders::Folders,
     launch::Watchdog,
     mqtt::{Event, Session},
     secrets::Secrets,
@@ -72,6 +73,7 @@ pub(crate) async fn run(
         peripherals: Peripherals::new(settings.sensors_dir.clone(), settings.simulate),
         secrets: Secrets::new(&settings.data_dir),
         values: Values::new(&settings.data_dir),
+        folders: Folders::new(&settings.data_dir),
         start,
     };
     let machine = Machine {

@@ -16,6 +16,7 @@ mod device;
 mod drive;
 mod files;
 mod flash;
+mod folders;
 mod launch;
 mod mqtt;
 mod secrets;

@@ -12,9 +12,10 @@ use std::{
 };
 
 use tokio::sync::mpsc;
-use wasmbed_abi::{Capabilities, Errno, Sensor};
+use wasmbed_abi::{Capabilities, Errno, FilePath, Sensor};
 use wasmbed_core::{ModuleEvent, ModuleInfo, Slot};
 use wasmbed_runtime::{Host, Instance, Runtime, Settings, StartError, Stopped};
+use wasmbed_sandbox::Files;
 use wasmbed_wire::{
     Channel, ModuleName,
     message::Reason,
@@ -23,6 +24,7 @@ use wasmbed_wire::{
 
 use crate::{
     device::CLASS,
+    folders::Folders,
     secrets::{self, Secrets},
     sensors::Peripherals,
     values::Values,
@@ -59,6 +61,7 @@ pub(crate) struct Surroundings {
     pub(crate) peripherals: Peripherals,
     pub(crate) secrets: Secrets,
     pub(crate) values: Values,
+    pub(crate) folders: Folders,
     pub(crate) start: Instant,
 }
 
@@ -78,8 +81,8 @@ impl Worker {
     ) -> io::Result<Self> {
         let (ticks, due) = std_mpsc::channel();
         let job = Job { slot, name: module.name, due, news: surroundings.news.clone() };
-        let host =
-            ModuleHost { name: module.name, settings, secret: None, surroundings: surroundings.clone() };
+        let surroundings = surroundings.clone();
+        let host = ModuleHost { name: module.name, settings, secret: None, files: None, surroundings };
         std::thread::Builder::new()
             .name(module.name.to_string())
             .stack_size(Runtime::thread_stack_bytes(CLASS))
@@ -172,6 +175,8 @@ struct ModuleHost {
     settings: Vec<(String, String)>,
     /// Once it has asked.
     secret: Option<[u8; 32]>,
+    /// Once it has used one.
+    files: Option<Files>,
     surroundings: Surroundings,
 }
 
@@ -182,6 +187,13 @@ impl ModuleHost {
         }
         let message = Message { topic, payload: payload.to_vec() };
         self.surroundings.outbox.try_send(message).map_err(|_| Errno::Busy)
+    }
+
+    fn files(&mut self) -> Result<&Files, Errno> {
+        match self.files {
+            Some(ref files) => Ok(files),
+            ref mut none @ None => Ok(none.insert(self.surroundings.folders.of(&self.name)?)),
+        }
     }
 }
 
@@ -242,6 +254,34 @@ impl Host for ModuleHost {
 
     fn random(&mut self, out: &mut [u8]) -> Result<(), Errno> {
         secrets::random(out)
+    }
+
+    fn file_read(&mut self, path: FilePath<'_>, offset: u64, out: &mut [u8]) -> Result<usize, Errno> {
+        self.files()?.read(path, offset, out)
+    }
+
+    fn file_write(&mut self, path: FilePath<'_>, offset: u64, bytes: &[u8]) -> Result<(), Errno> {
+        self.files()?.write(path, offset, bytes)
+    }
+
+    fn file_size(&mut self, path: FilePath<'_>) -> Result<u64, Errno> {
+        self.files()?.size(path)
+    }
+
+    fn file_truncate(&mut self, path: FilePath<'_>, size: u64) -> Result<(), Errno> {
+        self.files()?.truncate(path, size)
+    }
+
+    fn file_remove(&mut self, path: FilePath<'_>) -> Result<(), Errno> {
+        self.files()?.remove(path)
+    }
+
+    fn file_rename(&mut self, from: FilePath<'_>, to: FilePath<'_>) -> Result<(), Errno> {
+        self.files()?.rename(from, to)
+    }
+
+    fn file_list(&mut self, nth: u32, out: &mut [u8]) -> Result<usize, Errno> {
+        self.files()?.list(nth, out)
     }
 
     fn config_get(&mut self, key: &str, out: &mut [u8]) -> Result<usize, Errno> {

@@ -1,6 +1,6 @@
 //! What a device offers its modules.
 
-use wasmbed_abi::{Errno, Sensor};
+use wasmbed_abi::{Errno, FilePath, Sensor};
 use wasmbed_wire::{Channel, topic::Level};
 
 /// A device, seen from one of its modules: each instance owns one, usually a small handle.
@@ -95,6 +95,73 @@ pub trait Host: 'static {
     /// [`Errno::Io`] if there is no randomness now.
     fn random(&mut self, out: &mut [u8]) -> Result<(), Errno> {
         let _ = out;
+        Err(Errno::Unsupported)
+    }
+
+    /// Copies the bytes of one of the module's files from `offset` on to the start of `out` and returns how many
+    /// there were: fewer than `out` has only at the file's end.
+    ///
+    /// # Errors
+    /// [`Errno::NotFound`] if there is no such file, [`Errno::Denied`] if it is none, [`Errno::Io`] if it cannot be
+    /// read.
+    fn file_read(&mut self, path: FilePath<'_>, offset: u64, out: &mut [u8]) -> Result<usize, Errno> {
+        let _ = (path, offset, out);
+        Err(Errno::Unsupported)
+    }
+
+    /// Writes all of `bytes` into a file from `offset` on; makes it and its folders if need be.
+    ///
+    /// # Errors
+    /// [`Errno::NoSpace`] if the module's files would exceed [`wasmbed_abi::FILES_BYTES`] or
+    /// [`wasmbed_abi::MAX_FILES`]; and as for [`file_read`](Host::file_read).
+    fn file_write(&mut self, path: FilePath<'_>, offset: u64, bytes: &[u8]) -> Result<(), Errno> {
+        let _ = (path, offset, bytes);
+        Err(Errno::Unsupported)
+    }
+
+    /// How many bytes a file has.
+    ///
+    /// # Errors
+    /// As for [`file_read`](Host::file_read).
+    fn file_size(&mut self, path: FilePath<'_>) -> Result<u64, Errno> {
+        let _ = path;
+        Err(Errno::Unsupported)
+    }
+
+    /// Cuts off what a file has beyond `size` bytes.
+    ///
+    /// # Errors
+    /// As for [`file_read`](Host::file_read).
+    fn file_truncate(&mut self, path: FilePath<'_>, size: u64) -> Result<(), Errno> {
+        let _ = (path, size);
+        Err(Errno::Unsupported)
+    }
+
+    /// Removes a file, and folders that are empty without it.
+    ///
+    /// # Errors
+    /// As for [`file_read`](Host::file_read).
+    fn file_remove(&mut self, path: FilePath<'_>) -> Result<(), Errno> {
+        let _ = path;
+        Err(Errno::Unsupported)
+    }
+
+    /// Gives a file another name, durably, in place of the file that has it.
+    ///
+    /// # Errors
+    /// As for [`file_write`](Host::file_write).
+    fn file_rename(&mut self, from: FilePath<'_>, to: FilePath<'_>) -> Result<(), Errno> {
+        let _ = (from, to);
+        Err(Errno::Unsupported)
+    }
+
+    /// Copies the path of file number `nth`, in the order of their paths, to the start of `out` and returns its
+    /// length.
+    ///
+    /// # Errors
+    /// [`Errno::NotFound`] after the last one, [`Errno::NoSpace`] if it does not fit, [`Errno::Io`].
+    fn file_list(&mut self, nth: u32, out: &mut [u8]) -> Result<usize, Errno> {
+        let _ = (nth, out);
         Err(Errno::Unsupported)
     }
 

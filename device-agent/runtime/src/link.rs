@@ -1,10 +1,16 @@
 //! The host functions: arguments are checked here, once for all hosts.
 
+#[cfg(feature = "std")]
+mod files;
 #[cfg(feature = "security")]
 mod security;
+#[cfg(not(feature = "std"))]
+mod unsupported;
+
+#[cfg(not(feature = "std"))]
+use unsupported as files;
 #[cfg(not(feature = "security"))]
-#[path = "link/no_security.rs"]
-mod security;
+use unsupported as security;
 
 use alloc::vec::Vec;
 
@@ -60,6 +66,13 @@ fn answer<H: Host>(call: Call, mut caller: Caller<'_, Guest<H>>, params: &[Val],
         | Call::Ed25519Sign
         | Call::Ed25519Verify
         | Call::Random => status(security::answer(call, &mut caller, &mut args)),
+        Call::FileSize => Val::I64(files::size(&mut caller, &mut args).unwrap_or_else(|errno| errno.code().into())),
+        Call::FileRead
+        | Call::FileWrite
+        | Call::FileTruncate
+        | Call::FileRemove
+        | Call::FileRename
+        | Call::FileList => status(files::answer(call, &mut caller, &mut args)),
     };
     if let Some(slot) = results.first_mut() {
         *slot = result;
@@ -210,6 +223,13 @@ impl Args<'_> {
         let Some((first, rest)) = self.0.split_first() else { return 0 };
         self.0 = rest;
         first.i32().unwrap_or(0)
+    }
+
+    #[cfg(feature = "std")]
+    fn i64(&mut self) -> i64 {
+        let Some((first, rest)) = self.0.split_first() else { return 0 };
+        self.0 = rest;
+        first.i64().unwrap_or(0)
     }
 }
 

@@ -6,6 +6,7 @@ mod artifacts;
 mod calibration;
 mod calls;
 mod examples;
+mod files;
 mod limits;
 mod security;
 mod world;

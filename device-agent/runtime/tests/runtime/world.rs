@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use wasmbed_abi::{Capabilities, Errno, Sensor};
+use wasmbed_abi::{Capabilities, Errno, FilePath, Sensor};
 use wasmbed_runtime::{Host, Instance, LoadError, Module, Runtime, Settings, StartError, Target, compile};
 use wasmbed_wire::{Channel, limits::Class, topic::Level};
 
@@ -25,6 +25,7 @@ pub(crate) struct Seen {
     pub(crate) telemetry: Vec<(String, Vec<u8>)>,
     pub(crate) pins: BTreeMap<u32, bool>,
     pub(crate) values: BTreeMap<String, Vec<u8>>,
+    pub(crate) files: BTreeMap<String, Vec<u8>>,
     pub(crate) secret: Option<[u8; 32]>,
     /// Bytes drawn at random so far.
     pub(crate) drawn: u8,
@@ -98,6 +99,52 @@ impl Host for Device {
             *byte = seen.drawn;
         });
         Ok(())
+    }
+
+    fn file_read(&mut self, path: FilePath<'_>, offset: u64, out: &mut [u8]) -> Result<usize, Errno> {
+        let seen = self.seen();
+        let file = seen.files.get(path.as_str()).ok_or(Errno::NotFound)?;
+        let rest = usize::try_from(offset).ok().and_then(|offset| file.get(offset..)).unwrap_or_default();
+        let len = rest.len().min(out.len());
+        out[..len].copy_from_slice(&rest[..len]);
+        Ok(len)
+    }
+
+    fn file_write(&mut self, path: FilePath<'_>, offset: u64, bytes: &[u8]) -> Result<(), Errno> {
+        let offset = usize::try_from(offset).ok().filter(|offset| *offset < 1 << 20).ok_or(Errno::NoSpace)?;
+        let mut seen = self.seen();
+        let file = seen.files.entry(path.as_str().to_owned()).or_default();
+        file.resize(file.len().max(offset + bytes.len()), 0);
+        file[offset..offset + bytes.len()].copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn file_size(&mut self, path: FilePath<'_>) -> Result<u64, Errno> {
+        self.seen().files.get(path.as_str()).map(|file| file.len() as u64).ok_or(Errno::NotFound)
+    }
+
+    fn file_truncate(&mut self, path: FilePath<'_>, size: u64) -> Result<(), Errno> {
+        let mut seen = self.seen();
+        seen.files.get_mut(path.as_str()).ok_or(Errno::NotFound)?.truncate(size as usize);
+        Ok(())
+    }
+
+    fn file_remove(&mut self, path: FilePath<'_>) -> Result<(), Errno> {
+        self.seen().files.remove(path.as_str()).map(drop).ok_or(Errno::NotFound)
+    }
+
+    fn file_rename(&mut self, from: FilePath<'_>, to: FilePath<'_>) -> Result<(), Errno> {
+        let mut seen = self.seen();
+        let file = seen.files.remove(from.as_str()).ok_or(Errno::NotFound)?;
+        seen.files.insert(to.as_str().to_owned(), file);
+        Ok(())
+    }
+
+    fn file_list(&mut self, nth: u32, out: &mut [u8]) -> Result<usize, Errno> {
+        let seen = self.seen();
+        let path = seen.files.keys().nth(nth as usize).ok_or(Errno::NotFound)?;
+        out.get_mut(..path.len()).ok_or(Errno::NoSpace)?.copy_from_slice(path.as_bytes());
+        Ok(path.len())
     }
 
     fn config_get(&mut self, key: &str, out: &mut [u8]) -> Result<usize, Errno> {
