@@ -150,6 +150,24 @@ calls! {
     /// Copies the path of the module's file number `nth`, in the order of their paths, to `out_ptr`. Answers its
     /// length; `NotFound` after the last one.
     FileList = "file_list" (nth: I32, out_ptr: I32, out_cap: I32) -> I32, Files;
+
+    /// Begins to open a connection to a [`Destination`](crate::Destination), UTF-8 text. Answers its number, less than
+    /// [`MAX_SOCKETS`](crate::MAX_SOCKETS), at once; `Denied` if the module may not go there, `NoSpace` if it has too
+    /// many connections, `Busy` if it has sent or looked up too much just now.
+    NetConnect = "net_connect" (ptr: I32, len: I32) -> I32, Network;
+
+    /// Sends at most [`MAX_NET_CALL_BYTES`](crate::MAX_NET_CALL_BYTES) bytes; for UDP they are a datagram. Answers how
+    /// many went, for TCP perhaps not all; `Busy` while the connection opens, is slower, or has used up the instance's
+    /// [`NET_BYTES_PER_SECOND`](crate::NET_BYTES_PER_SECOND); `Io` if it was refused, ended, or its name is unknown.
+    NetSend = "net_send" (number: I32, ptr: I32, len: I32) -> I32, Network;
+
+    /// Copies what has arrived to `out_ptr`, for UDP one datagram. Answers how many bytes there were: 0 at the end of
+    /// a stream; `Busy` if there is nothing yet and as for `net_send`; `NoSpace` if a datagram is longer than
+    /// `out_cap`, which stays for the next call, or if that is 0.
+    NetReceive = "net_receive" (number: I32, out_ptr: I32, out_cap: I32) -> I32, Network;
+
+    /// Closes a connection. Answers 0; `NotFound` if there is no such connection.
+    NetClose = "net_close" (number: I32) -> I32, Network;
 }
 
 impl Call {

@@ -42,6 +42,8 @@ capabilities! {
     Store = 5, "store";
     /// Keep files.
     Files = 8, "files";
+    /// Connect to where the operator allows.
+    Network = 9, "network";
 }
 
 impl Capability {
@@ -58,7 +60,7 @@ impl Capability {
                 Class::Mpu | Class::Mcu | Class::Riscv,
             ) => true,
             // What `Limits::network` is about.
-            (Capability::Security, class) => class.limits().network,
+            (Capability::Security | Capability::Network, class) => class.limits().network,
             (Capability::Files, class) => class.limits().filesystem,
         }
     }

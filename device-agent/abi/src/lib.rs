@@ -21,6 +21,7 @@ extern crate std;
 
 mod calls;
 mod capability;
+mod destination;
 mod errno;
 mod exports;
 mod features;
@@ -31,6 +32,7 @@ mod types;
 
 pub use calls::{Call, IMPORT_MODULE, ImportError};
 pub use capability::{Capabilities, Capability, UnknownCapability};
+pub use destination::{Destination, MAX_DESTINATION_BYTES, NoPattern, Pattern, Peer, Protocol};
 pub use errno::Errno;
 pub use exports::{Export, ExportError};
 pub use features::Features;
@@ -63,6 +65,14 @@ pub const MAX_FILE_CALL_BYTES: usize = 64 * 1024;
 pub const FILES_BYTES: u64 = 16 * 1024 * 1024;
 /// How many files one module may have, with the folders they lie in.
 pub const MAX_FILES: usize = 256;
+/// The setting whose value says where a module may connect to: [`Pattern`]s separated by spaces.
+pub const ALLOW_NETWORK: &str = "allow.network";
+/// Connections one instance may have, numbered from 0.
+pub const MAX_SOCKETS: usize = 8;
+/// Most bytes that calls for the network take or give at once.
+pub const MAX_NET_CALL_BYTES: usize = 16 * 1024;
+/// What one instance may send and receive within a second, in bytes.
+pub const NET_BYTES_PER_SECOND: usize = 256 * 1024;
 /// Time between two ticks `timer_set` accepts, in milliseconds.
 pub const INTERVAL_MS: core::ops::RangeInclusive<u32> = 10..=86_400_000;
 /// Time between two ticks of a module that never called `timer_set`, in milliseconds.

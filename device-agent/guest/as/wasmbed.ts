@@ -19,11 +19,11 @@ export const DENIED: i32 = -4;
 export const TOO_LONG: i32 = -5;
 // Not now; the same call may succeed later.
 export const BUSY: i32 = -6;
-// No such key, pin, sensor or file.
+// No such key, pin, sensor, file or connection.
 export const NOT_FOUND: i32 = -7;
 // The answer does not fit.
 export const NO_SPACE: i32 = -8;
-// The hardware failed.
+// The hardware or the network failed.
 export const IO: i32 = -9;
 // A signature or tag does not belong to the bytes.
 export const FORGED: i32 = -10;
@@ -80,6 +80,14 @@ declare function raw_ed25519_sign(key: i32, ptr: usize, len: u32, out: usize): i
 declare function raw_ed25519_verify(publicKey: usize, ptr: usize, len: u32, signature: usize): i32;
 @external("wasmbed", "random")
 declare function raw_random(ptr: usize, len: u32): i32;
+@external("wasmbed", "net_connect")
+declare function raw_net_connect(ptr: usize, len: u32): i32;
+@external("wasmbed", "net_send")
+declare function raw_net_send(number: i32, ptr: usize, len: u32): i32;
+@external("wasmbed", "net_receive")
+declare function raw_net_receive(number: i32, out: usize, outCap: u32): i32;
+@external("wasmbed", "net_close")
+declare function raw_net_close(number: i32): i32;
 @external("wasmbed", "file_read")
 declare function raw_file_read(path: usize, pathLen: u32, offset: i64, out: usize, outCap: u32): i32;
 @external("wasmbed", "file_write")
@@ -95,8 +103,8 @@ declare function raw_file_rename(from: usize, fromLen: u32, to: usize, toLen: u3
 @external("wasmbed", "file_list")
 declare function raw_file_list(nth: i32, out: usize, outCap: u32): i32;
 
-// Bytes of the longest name of a channel, setting or file, each character taking up to three.
-const NAME_BYTES: u32 = 384;
+// Bytes of the longest name of a channel, setting, file or destination, each character taking up to three.
+const NAME_BYTES: u32 = 789;
 // Bytes of the longest text.
 const TEXT_BYTES: u32 = 200;
 // Digits of the longest number, with point and sign.
@@ -284,6 +292,30 @@ export namespace security {
   // Fills bytes at random, fit for keys.
   export function random(ptr: usize, len: u32): i32 {
     return raw_random(ptr, len);
+  }
+}
+
+// Connections to where the operator of the device allows, on Linux devices: at most 8, and 256 KiB a second. Nothing
+// here waits: BUSY means to ask again in a later tick.
+export namespace network {
+  // Begins to open a connection to tcp:HOST:PORT or udp:HOST:PORT, an IPv6 address in brackets; answers its number.
+  export function connect(destination: string): i32 {
+    return raw_net_connect(nameAt, encode(destination, nameAt, NAME_BYTES));
+  }
+
+  // Sends at most 16 KiB: a datagram, or as much of a stream as there is room for; answers how many bytes went.
+  export function send(number: i32, ptr: usize, len: u32): i32 {
+    return raw_net_send(number, ptr, len);
+  }
+
+  // Copies what has arrived to an address; answers how many bytes: one datagram, or some of a stream, 0 at its end.
+  export function receive(number: i32, out: usize, outCap: u32): i32 {
+    return raw_net_receive(number, out, outCap);
+  }
+
+  // Closes a connection.
+  export function close(number: i32): i32 {
+    return raw_net_close(number);
   }
 }
 

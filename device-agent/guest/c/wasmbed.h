@@ -32,9 +32,9 @@ enum wasmbed_errno {
     WASMBED_DENIED = -4,      /* the module has no permission */
     WASMBED_TOO_LONG = -5,    /* too many bytes */
     WASMBED_BUSY = -6,        /* not now; the same call may succeed later */
-    WASMBED_NOT_FOUND = -7,   /* no such key, pin, sensor or file */
+    WASMBED_NOT_FOUND = -7,   /* no such key, pin, sensor, file or connection */
     WASMBED_NO_SPACE = -8,    /* the answer does not fit */
-    WASMBED_IO = -9,          /* the hardware failed */
+    WASMBED_IO = -9,          /* the hardware or the network failed */
     WASMBED_FORGED = -10      /* a signature or tag does not belong to the bytes */
 };
 
@@ -131,6 +131,21 @@ int32_t wasmbed_ed25519_verify(const uint8_t *public_key, const void *bytes, uin
 
 /* Fills bytes at random, fit for keys. */
 WASMBED_IMPORT("random") int32_t wasmbed_random(void *out, uint32_t len);
+
+/* Connections to where the operator of the device allows, on Linux devices: at most 8, and 256 KiB a second. Nothing
+ * here waits: WASMBED_BUSY means to ask again in a later tick. */
+
+/* Begins to open a connection to tcp:HOST:PORT or udp:HOST:PORT, an IPv6 address in brackets; answers its number. */
+WASMBED_IMPORT("net_connect") int32_t wasmbed_net_connect(const char *destination, uint32_t len);
+
+/* Sends at most 16 KiB: a datagram, or as much of a stream as there is room for; answers how many bytes went. */
+WASMBED_IMPORT("net_send") int32_t wasmbed_net_send(int32_t number, const void *bytes, uint32_t len);
+
+/* Copies what has arrived to `out`; answers how many bytes: one datagram, or some of a stream, 0 at its end. */
+WASMBED_IMPORT("net_receive") int32_t wasmbed_net_receive(int32_t number, void *out, uint32_t out_cap);
+
+/* Closes a connection. */
+WASMBED_IMPORT("net_close") int32_t wasmbed_net_close(int32_t number);
 
 /* Files, on Linux devices. A path is names separated by /, at most 128 bytes of UTF-8; no name is . or .. . Folders
  * come and go with the files in them. A module has at most 256 files with their folders, 16 MiB in all. */

@@ -32,6 +32,7 @@ mod calls;
 mod errno;
 pub mod files;
 mod module;
+pub mod network;
 #[cfg(target_arch = "wasm32")]
 mod panic;
 pub mod raw;

@@ -75,6 +75,14 @@ unsafe extern "C" {
     pub fn file_remove(path_ptr: *const u8, path_len: usize) -> i32;
     /// Gives a file another name.
     pub fn file_rename(from_ptr: *const u8, from_len: usize, to_ptr: *const u8, to_len: usize) -> i32;
+    /// Begins to open a connection.
+    pub fn net_connect(ptr: *const u8, len: usize) -> i32;
+    /// Sends bytes.
+    pub fn net_send(number: i32, ptr: *const u8, len: usize) -> i32;
+    /// Copies what has arrived.
+    pub fn net_receive(number: i32, out_ptr: *mut u8, out_cap: usize) -> i32;
+    /// Closes a connection.
+    pub safe fn net_close(number: i32) -> i32;
     /// Copies the path of a file.
     pub fn file_list(nth: i32, out_ptr: *mut u8, out_cap: usize) -> i32;
 }

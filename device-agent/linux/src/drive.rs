@@ -17,6 +17,7 @@ use tokio::{
 };
 use wasmbed_core::{Agent, Config, Effect, Instant, ModuleEvent, ModuleInfo, Slot};
 use wasmbed_runtime::Runtime;
+use wasmbed_sandbox::Network;
 use wasmbed_wire::{
     Seq,
     message::{Reason, Setting},
@@ -74,6 +75,7 @@ pub(crate) async fn run(
         secrets: Secrets::new(&settings.data_dir),
         values: Values::new(&settings.data_dir),
         folders: Folders::new(&settings.data_dir),
+        network: Network::new(tokio::runtime::Handle::current()),
         start,
     };
     let machine = Machine {

@@ -12,10 +12,10 @@ use std::{
 };
 
 use tokio::sync::mpsc;
-use wasmbed_abi::{Capabilities, Errno, FilePath, Sensor};
+use wasmbed_abi::{ALLOW_NETWORK, Capabilities, Destination, Errno, FilePath, Sensor};
 use wasmbed_core::{ModuleEvent, ModuleInfo, Slot};
 use wasmbed_runtime::{Host, Instance, Runtime, Settings, StartError, Stopped};
-use wasmbed_sandbox::Files;
+use wasmbed_sandbox::{Connections, Files, Network};
 use wasmbed_wire::{
     Channel, ModuleName,
     message::Reason,
@@ -62,6 +62,7 @@ pub(crate) struct Surroundings {
     pub(crate) secrets: Secrets,
     pub(crate) values: Values,
     pub(crate) folders: Folders,
+    pub(crate) network: Network,
     pub(crate) start: Instant,
 }
 
@@ -82,7 +83,7 @@ impl Worker {
         let (ticks, due) = std_mpsc::channel();
         let job = Job { slot, name: module.name, due, news: surroundings.news.clone() };
         let surroundings = surroundings.clone();
-        let host = ModuleHost { name: module.name, settings, secret: None, files: None, surroundings };
+        let host = ModuleHost::new(module.name, settings, surroundings);
         std::thread::Builder::new()
             .name(module.name.to_string())
             .stack_size(Runtime::thread_stack_bytes(CLASS))
@@ -177,10 +178,17 @@ struct ModuleHost {
     secret: Option<[u8; 32]>,
     /// Once it has used one.
     files: Option<Files>,
+    connections: Connections,
     surroundings: Surroundings,
 }
 
 impl ModuleHost {
+    fn new(name: ModuleName, settings: Vec<(String, String)>, surroundings: Surroundings) -> Self {
+        let allowed = settings.iter().find(|(key, _)| key == ALLOW_NETWORK);
+        let connections = surroundings.network.connections(allowed.map_or("", |(_, patterns)| patterns));
+        ModuleHost { name, settings, secret: None, files: None, connections, surroundings }
+    }
+
     fn send(&self, topic: Up, payload: &[u8]) -> Result<(), Errno> {
         if !self.surroundings.online.load(Ordering::Relaxed) {
             return Err(Errno::Busy);
@@ -282,6 +290,22 @@ impl Host for ModuleHost {
 
     fn file_list(&mut self, nth: u32, out: &mut [u8]) -> Result<usize, Errno> {
         self.files()?.list(nth, out)
+    }
+
+    fn net_connect(&mut self, destination: Destination<'_>) -> Result<u32, Errno> {
+        self.connections.connect(destination)
+    }
+
+    fn net_send(&mut self, number: u32, bytes: &[u8]) -> Result<usize, Errno> {
+        self.connections.send(number, bytes)
+    }
+
+    fn net_receive(&mut self, number: u32, out: &mut [u8]) -> Result<usize, Errno> {
+        self.connections.receive(number, out)
+    }
+
+    fn net_close(&mut self, number: u32) -> Result<(), Errno> {
+        self.connections.close(number)
     }
 
     fn config_get(&mut self, key: &str, out: &mut [u8]) -> Result<usize, Errno> {

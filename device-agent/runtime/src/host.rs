@@ -1,6 +1,6 @@
 //! What a device offers its modules.
 
-use wasmbed_abi::{Errno, FilePath, Sensor};
+use wasmbed_abi::{Destination, Errno, FilePath, Sensor};
 use wasmbed_wire::{Channel, topic::Level};
 
 /// A device, seen from one of its modules: each instance owns one, usually a small handle.
@@ -162,6 +162,45 @@ pub trait Host: 'static {
     /// [`Errno::NotFound`] after the last one, [`Errno::NoSpace`] if it does not fit, [`Errno::Io`].
     fn file_list(&mut self, nth: u32, out: &mut [u8]) -> Result<usize, Errno> {
         let _ = (nth, out);
+        Err(Errno::Unsupported)
+    }
+
+    /// Begins to open a connection and returns its number, from 0 to 2^31 - 1. It ends with the instance at the latest.
+    ///
+    /// # Errors
+    /// [`Errno::Denied`] if the module may not go there, [`Errno::NoSpace`] if it has too many, [`Errno::Busy`].
+    fn net_connect(&mut self, destination: Destination<'_>) -> Result<u32, Errno> {
+        let _ = destination;
+        Err(Errno::Unsupported)
+    }
+
+    /// Sends bytes and returns how many: those of a datagram, or as many of a stream as there is room for.
+    ///
+    /// # Errors
+    /// [`Errno::NotFound`] if there is no such connection, [`Errno::Busy`] if it is not open yet or has no room,
+    /// [`Errno::TooLong`] for a datagram, [`Errno::Io`] if it failed.
+    fn net_send(&mut self, number: u32, bytes: &[u8]) -> Result<usize, Errno> {
+        let _ = (number, bytes);
+        Err(Errno::Unsupported)
+    }
+
+    /// Receives into `out`, which is not empty, and returns how many bytes: those of one datagram, or what there is of
+    /// a stream; 0 at a stream's end.
+    ///
+    /// # Errors
+    /// [`Errno::Busy`] if there is nothing yet, [`Errno::NoSpace`] if the datagram is longer: it stays; and as for
+    /// [`net_send`](Host::net_send).
+    fn net_receive(&mut self, number: u32, out: &mut [u8]) -> Result<usize, Errno> {
+        let _ = (number, out);
+        Err(Errno::Unsupported)
+    }
+
+    /// Closes a connection.
+    ///
+    /// # Errors
+    /// [`Errno::NotFound`] if there is no such connection.
+    fn net_close(&mut self, number: u32) -> Result<(), Errno> {
+        let _ = number;
         Err(Errno::Unsupported)
     }
 

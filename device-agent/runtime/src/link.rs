@@ -2,6 +2,8 @@
 
 #[cfg(feature = "std")]
 mod files;
+#[cfg(feature = "std")]
+mod network;
 #[cfg(feature = "security")]
 mod security;
 #[cfg(not(feature = "std"))]
@@ -9,6 +11,8 @@ mod unsupported;
 
 #[cfg(not(feature = "std"))]
 use unsupported as files;
+#[cfg(not(feature = "std"))]
+use unsupported as network;
 #[cfg(not(feature = "security"))]
 use unsupported as security;
 
@@ -73,6 +77,9 @@ fn answer<H: Host>(call: Call, mut caller: Caller<'_, Guest<H>>, params: &[Val],
         | Call::FileRemove
         | Call::FileRename
         | Call::FileList => status(files::answer(call, &mut caller, &mut args)),
+        Call::NetConnect | Call::NetSend | Call::NetReceive | Call::NetClose => {
+            status(network::answer(call, &mut caller, &mut args))
+        }
     };
     if let Some(slot) = results.first_mut() {
         *slot = result;

@@ -1,4 +1,4 @@
-//! Files on a Linux machine, handed to modules with a fence around them.
+//! Files and connections of a Linux machine, handed to modules with a fence around them.
 //!
 //! What a module is refused here it is refused with an error that the ABI knows; why is told to the log only.
 //!
@@ -6,5 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod files;
+mod network;
 
 pub use files::Files;
+pub use network::{Connections, Network};

@@ -8,5 +8,6 @@ mod calls;
 mod examples;
 mod files;
 mod limits;
+mod network;
 mod security;
 mod world;

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use wasmbed_abi::{Capabilities, Errno, FilePath, Sensor};
+use wasmbed_abi::{Capabilities, Destination, Errno, FilePath, Sensor};
 use wasmbed_runtime::{Host, Instance, LoadError, Module, Runtime, Settings, StartError, Target, compile};
 use wasmbed_wire::{Channel, limits::Class, topic::Level};
 
@@ -26,6 +26,8 @@ pub(crate) struct Seen {
     pub(crate) pins: BTreeMap<u32, bool>,
     pub(crate) values: BTreeMap<String, Vec<u8>>,
     pub(crate) files: BTreeMap<String, Vec<u8>>,
+    /// What was sent on connection 0, if it is open.
+    pub(crate) connection: Option<Vec<u8>>,
     pub(crate) secret: Option<[u8; 32]>,
     /// Bytes drawn at random so far.
     pub(crate) drawn: u8,
@@ -145,6 +147,31 @@ impl Host for Device {
         let path = seen.files.keys().nth(nth as usize).ok_or(Errno::NotFound)?;
         out.get_mut(..path.len()).ok_or(Errno::NoSpace)?.copy_from_slice(path.as_bytes());
         Ok(path.len())
+    }
+
+    fn net_connect(&mut self, destination: Destination<'_>) -> Result<u32, Errno> {
+        if !destination.is_allowed_by("tcp:*.example:1") {
+            return Err(Errno::Denied);
+        }
+        self.seen().connection = Some(Vec::new());
+        Ok(0)
+    }
+
+    fn net_send(&mut self, number: u32, bytes: &[u8]) -> Result<usize, Errno> {
+        let mut seen = self.seen();
+        let sent = seen.connection.as_mut().filter(|_| number == 0).ok_or(Errno::NotFound)?;
+        sent.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn net_receive(&mut self, number: u32, out: &mut [u8]) -> Result<usize, Errno> {
+        self.seen().connection.as_ref().filter(|_| number == 0).ok_or(Errno::NotFound)?;
+        out.fill(b'x');
+        Ok(out.len())
+    }
+
+    fn net_close(&mut self, number: u32) -> Result<(), Errno> {
+        self.seen().connection.take().filter(|_| number == 0).map(drop).ok_or(Errno::NotFound)
     }
 
     fn config_get(&mut self, key: &str, out: &mut [u8]) -> Result<usize, Errno> {
