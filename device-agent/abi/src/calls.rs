@@ -123,6 +123,18 @@ calls! {
     /// Fills bytes at random, fit for keys. Answers 0; `Unsupported` on devices that have no randomness.
     Random = "random" (ptr: I32, len: I32) -> I32, Security;
 
+    /// Writes to the chip with an address of 7 bits on an I2C bus, then reads from it, in one transaction with a
+    /// repeated start; either part may be empty. Both places may overlap. Each part has at most
+    /// [`MAX_BUS_BYTES`](crate::MAX_BUS_BYTES). Answers 0; `NotFound` if modules have no such bus, `Invalid` for an
+    /// address outside of [`I2C_ADDRESSES`](crate::I2C_ADDRESSES) or if both parts are empty, `Io` if nobody answers.
+    I2cTransfer = "i2c_transfer" (bus: I32, address: I32, write_ptr: I32, write_len: I32, read_ptr: I32, read_len: I32) -> I32, Bus;
+
+    /// Exchanges bytes with a chip on an SPI bus while its chip select is active: writes those at `write_ptr` and puts
+    /// those that come back at the same time at `read_ptr`. Both places may overlap. At most
+    /// [`MAX_BUS_BYTES`](crate::MAX_BUS_BYTES) and at least one. Answers 0; `NotFound` if modules have no such bus or
+    /// chip select.
+    SpiTransfer = "spi_transfer" (bus: I32, chip_select: I32, write_ptr: I32, read_ptr: I32, len: I32) -> I32, Bus;
+
     /// Copies bytes of one of the module's files, from `offset` on, to `out_ptr`. A [`FilePath`](crate::FilePath)
     /// names it. Answers how many there were, at most [`MAX_FILE_CALL_BYTES`](crate::MAX_FILE_CALL_BYTES); 0 at
     /// its end and beyond, `NotFound` if there is no such file.

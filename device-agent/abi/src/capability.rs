@@ -40,6 +40,8 @@ capabilities! {
     Security = 4, "security";
     /// Keep values across restarts.
     Store = 5, "store";
+    /// Talk to chips on I2C and SPI buses.
+    Bus = 6, "bus";
     /// Keep files.
     Files = 8, "files";
     /// Connect to where the operator allows.
@@ -56,7 +58,8 @@ impl Capability {
                 | Capability::Telemetry
                 | Capability::Sensors
                 | Capability::Gpio
-                | Capability::Store,
+                | Capability::Store
+                | Capability::Bus,
                 Class::Mpu | Class::Mcu | Class::Riscv,
             ) => true,
             // What `Limits::network` is about.

@@ -46,8 +46,8 @@ errnos! {
     TooLong = -5, "too many bytes";
     /// Not now; the same call may succeed later.
     Busy = -6, "busy, try again later";
-    /// No such key, pin, sensor, file or connection.
-    NotFound = -7, "no such key, pin, sensor, file or connection";
+    /// No such key, pin, sensor, bus, file or connection.
+    NotFound = -7, "no such key, pin, sensor, bus, file or connection";
     /// The answer does not fit the space given.
     NoSpace = -8, "the answer does not fit";
     /// The hardware or the network failed.

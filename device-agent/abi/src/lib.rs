@@ -57,6 +57,10 @@ pub const MAX_AAD_BYTES: usize = 64;
 pub const SEAL_BYTES: usize = 12 + 16;
 /// Keys each module has, numbered from 0.
 pub const KEYS: u8 = 8;
+/// Most bytes that a transaction on a bus writes, and most that it reads.
+pub const MAX_BUS_BYTES: usize = 256;
+/// Addresses that a chip on an I2C bus can have; the others are reserved (NXP UM10204, section 3.1.12).
+pub const I2C_ADDRESSES: core::ops::RangeInclusive<u8> = 0x08..=0x77;
 /// Longest path of a file, in bytes.
 pub const MAX_PATH_BYTES: usize = 128;
 /// Most bytes that calls for files take or give at once.

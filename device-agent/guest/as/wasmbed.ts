@@ -19,7 +19,7 @@ export const DENIED: i32 = -4;
 export const TOO_LONG: i32 = -5;
 // Not now; the same call may succeed later.
 export const BUSY: i32 = -6;
-// No such key, pin, sensor, file or connection.
+// No such key, pin, sensor, bus, file or connection.
 export const NOT_FOUND: i32 = -7;
 // The answer does not fit.
 export const NO_SPACE: i32 = -8;
@@ -80,6 +80,10 @@ declare function raw_ed25519_sign(key: i32, ptr: usize, len: u32, out: usize): i
 declare function raw_ed25519_verify(publicKey: usize, ptr: usize, len: u32, signature: usize): i32;
 @external("wasmbed", "random")
 declare function raw_random(ptr: usize, len: u32): i32;
+@external("wasmbed", "i2c_transfer")
+declare function raw_i2c_transfer(bus: i32, address: i32, write: usize, writeLen: u32, read: usize, readLen: u32): i32;
+@external("wasmbed", "spi_transfer")
+declare function raw_spi_transfer(bus: i32, chipSelect: i32, write: usize, read: usize, len: u32): i32;
 @external("wasmbed", "net_connect")
 declare function raw_net_connect(ptr: usize, len: u32): i32;
 @external("wasmbed", "net_send")
@@ -293,6 +297,19 @@ export namespace security {
   export function random(ptr: usize, len: u32): i32 {
     return raw_random(ptr, len);
   }
+}
+
+// Writes to the chip at an address of 7 bits on an I2C bus, then reads from it; either part may be empty. At most 256
+// bytes in each direction.
+export function i2cTransfer(
+  bus: i32, address: i32, write: usize, writeLen: u32, read: usize, readLen: u32
+): i32 {
+  return raw_i2c_transfer(bus, address, write, writeLen, read, readLen);
+}
+
+// Exchanges at most 256 bytes with a chip on an SPI bus; `read` may be `write`.
+export function spiTransfer(bus: i32, chipSelect: i32, write: usize, read: usize, len: u32): i32 {
+  return raw_spi_transfer(bus, chipSelect, write, read, len);
 }
 
 // Connections to where the operator of the device allows, on Linux devices: at most 8, and 256 KiB a second. Nothing

@@ -32,7 +32,7 @@ enum wasmbed_errno {
     WASMBED_DENIED = -4,      /* the module has no permission */
     WASMBED_TOO_LONG = -5,    /* too many bytes */
     WASMBED_BUSY = -6,        /* not now; the same call may succeed later */
-    WASMBED_NOT_FOUND = -7,   /* no such key, pin, sensor, file or connection */
+    WASMBED_NOT_FOUND = -7,   /* no such key, pin, sensor, bus, file or connection */
     WASMBED_NO_SPACE = -8,    /* the answer does not fit */
     WASMBED_IO = -9,          /* the hardware or the network failed */
     WASMBED_FORGED = -10      /* a signature or tag does not belong to the bytes */
@@ -131,6 +131,17 @@ int32_t wasmbed_ed25519_verify(const uint8_t *public_key, const void *bytes, uin
 
 /* Fills bytes at random, fit for keys. */
 WASMBED_IMPORT("random") int32_t wasmbed_random(void *out, uint32_t len);
+
+/* Buses: at most 256 bytes in each direction. */
+
+/* Writes to the chip at an address of 7 bits on an I2C bus, then reads from it; either part may be empty. */
+WASMBED_IMPORT("i2c_transfer")
+int32_t wasmbed_i2c_transfer(int32_t bus, int32_t address, const void *write, uint32_t write_len, void *read,
+                             uint32_t read_len);
+
+/* Exchanges bytes with a chip on an SPI bus; `read` may be `write`. */
+WASMBED_IMPORT("spi_transfer")
+int32_t wasmbed_spi_transfer(int32_t bus, int32_t chip_select, const void *write, void *read, uint32_t len);
 
 /* Connections to where the operator of the device allows, on Linux devices: at most 8, and 256 KiB a second. Nothing
  * here waits: WASMBED_BUSY means to ask again in a later tick. */

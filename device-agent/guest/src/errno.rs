@@ -19,7 +19,7 @@ pub enum Errno {
     TooLong = -5,
     /// Not now; the same call may succeed later.
     Busy = -6,
-    /// No such key, pin, sensor, file or connection.
+    /// No such key, pin, sensor, bus, file or connection.
     NotFound = -7,
     /// The answer does not fit.
     NoSpace = -8,

@@ -28,6 +28,7 @@
 //! that both agree.
 #![cfg_attr(not(test), no_std)]
 
+pub mod bus;
 mod calls;
 mod errno;
 pub mod files;

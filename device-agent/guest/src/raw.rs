@@ -57,6 +57,23 @@ unsafe extern "C" {
     pub fn kv_remove(key_ptr: *const u8, key_len: usize) -> i32;
     /// Fills bytes at random.
     pub fn random(ptr: *mut u8, len: usize) -> i32;
+    /// Writes to a chip on an I2C bus and reads from it.
+    pub fn i2c_transfer(
+        bus: i32,
+        address: i32,
+        write_ptr: *const u8,
+        write_len: usize,
+        read_ptr: *mut u8,
+        read_len: usize,
+    ) -> i32;
+    /// Exchanges bytes with a chip on an SPI bus.
+    pub fn spi_transfer(
+        bus: i32,
+        chip_select: i32,
+        write_ptr: *const u8,
+        read_ptr: *mut u8,
+        len: usize,
+    ) -> i32;
     /// Copies bytes of a file.
     pub fn file_read(
         path_ptr: *const u8,

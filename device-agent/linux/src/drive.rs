@@ -71,6 +71,7 @@ pub(crate) async fn run(
         news,
         outbox,
         online: Arc::new(AtomicBool::new(false)),
+        buses: settings.buses.clone(),
         peripherals: Peripherals::new(settings.sensors_dir.clone(), settings.simulate),
         secrets: Secrets::new(&settings.data_dir),
         values: Values::new(&settings.data_dir),

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod boot;
+mod buses;
 mod crash;
 mod device;
 mod drive;

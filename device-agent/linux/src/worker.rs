@@ -23,6 +23,7 @@ use wasmbed_wire::{
 };
 
 use crate::{
+    buses::Buses,
     device::CLASS,
     folders::Folders,
     secrets::{self, Secrets},
@@ -59,6 +60,7 @@ pub(crate) struct Surroundings {
     /// Whether messages of modules have somewhere to go.
     pub(crate) online: Arc<AtomicBool>,
     pub(crate) peripherals: Peripherals,
+    pub(crate) buses: Buses,
     pub(crate) secrets: Secrets,
     pub(crate) values: Values,
     pub(crate) folders: Folders,
@@ -237,6 +239,14 @@ impl Host for ModuleHost {
 
     fn gpio_read(&mut self, pin: u32) -> Result<bool, Errno> {
         self.surroundings.peripherals.read_pin(pin)
+    }
+
+    fn i2c_transfer(&mut self, bus: u32, address: u8, write: &[u8], read: &mut [u8]) -> Result<(), Errno> {
+        self.surroundings.buses.i2c(bus, address, write, read)
+    }
+
+    fn spi_transfer(&mut self, bus: u32, chip_select: u32, bytes: &mut [u8]) -> Result<(), Errno> {
+        self.surroundings.buses.spi(bus, chip_select, bytes)
     }
 
     fn kv_get(&mut self, key: &str, out: &mut [u8]) -> Result<usize, Errno> {

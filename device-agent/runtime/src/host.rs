@@ -50,6 +50,25 @@ pub trait Host: 'static {
         Err(Errno::Unsupported)
     }
 
+    /// Writes to a chip on an I2C bus and then reads from it, in one transaction; at most one part is empty, and both
+    /// have at most [`wasmbed_abi::MAX_BUS_BYTES`].
+    ///
+    /// # Errors
+    /// [`Errno::NotFound`] if modules have no such bus, [`Errno::Io`] if nobody answers.
+    fn i2c_transfer(&mut self, bus: u32, address: u8, write: &[u8], read: &mut [u8]) -> Result<(), Errno> {
+        let _ = (bus, address, write, read);
+        Err(Errno::Unsupported)
+    }
+
+    /// Exchanges 1 to [`wasmbed_abi::MAX_BUS_BYTES`] bytes with a chip on an SPI bus, in place.
+    ///
+    /// # Errors
+    /// [`Errno::NotFound`] if modules have no such bus or chip select, [`Errno::Io`] if it does not work.
+    fn spi_transfer(&mut self, bus: u32, chip_select: u32, bytes: &mut [u8]) -> Result<(), Errno> {
+        let _ = (bus, chip_select, bytes);
+        Err(Errno::Unsupported)
+    }
+
     /// Copies the value that the module stored under `key`, 1 to [`wasmbed_abi::MAX_KEY_BYTES`] bytes, to the start
     /// of `out` and returns its length.
     ///

@@ -1,5 +1,6 @@
 //! The host functions: arguments are checked here, once for all hosts.
 
+mod bus;
 #[cfg(feature = "std")]
 mod files;
 #[cfg(feature = "std")]
@@ -70,7 +71,11 @@ fn answer<H: Host>(call: Call, mut caller: Caller<'_, Guest<H>>, params: &[Val],
         | Call::Ed25519Sign
         | Call::Ed25519Verify
         | Call::Random => status(security::answer(call, &mut caller, &mut args)),
-        Call::FileSize => Val::I64(files::size(&mut caller, &mut args).unwrap_or_else(|errno| errno.code().into())),
+        Call::I2cTransfer => status(bus::i2c_transfer(&mut caller, &mut args)),
+        Call::SpiTransfer => status(bus::spi_transfer(&mut caller, &mut args)),
+        Call::FileSize => {
+            Val::I64(files::size(&mut caller, &mut args).unwrap_or_else(|errno| errno.code().into()))
+        }
         Call::FileRead
         | Call::FileWrite
         | Call::FileTruncate

@@ -3,6 +3,7 @@
 #![cfg(feature = "compile")]
 
 mod artifacts;
+mod bus;
 mod calibration;
 mod calls;
 mod examples;
