@@ -49,6 +49,10 @@ pub const MAX_TELEMETRY_BYTES: usize = 1024;
 pub const MAX_KEY_BYTES: usize = 64;
 /// Longest value `kv_set` takes, in bytes; a device may accept less.
 pub const MAX_VALUE_BYTES: usize = 4096;
+/// What a module may store on a Linux device, in bytes of keys and values.
+pub const STORE_BYTES: usize = 256 * 1024;
+/// How many values a module may store on a Linux device.
+pub const STORE_VALUES: usize = 256;
 /// Most bytes that calls for security take at once; a device may accept less.
 pub const MAX_SECURITY_BYTES: usize = 64 * 1024;
 /// Most bytes that are authenticated and not encrypted.
