@@ -142,6 +142,64 @@ calls! {
 
     /// Fills bytes at random, fit for keys. Answers 0; `Unsupported` on devices that have no randomness.
     Random = "random" (ptr: I32, len: I32) -> I32, Security;
+
+    /// Writes to the chip with an address of 7 bits on an I2C bus, then reads from it, in one transaction with a
+    /// repeated start; either part may be empty. Both places may overlap. Each part has at most
+    /// [`MAX_BUS_BYTES`](crate::MAX_BUS_BYTES). Answers 0; `NotFound` if modules have no such bus, `Invalid` for an
+    /// address outside of [`I2C_ADDRESSES`](crate::I2C_ADDRESSES) or if both parts are empty, `Io` if nobody answers.
+    I2cTransfer = "i2c_transfer" (bus: I32, address: I32, write_ptr: I32, write_len: I32, read_ptr: I32, read_len: I32) -> I32, Bus;
+
+    /// Exchanges bytes with a chip on an SPI bus while its chip select is active: writes those at `write_ptr` and puts
+    /// those that come back at the same time at `read_ptr`. Both places may overlap. At most
+    /// [`MAX_BUS_BYTES`](crate::MAX_BUS_BYTES) and at least one. Answers 0; `NotFound` if modules have no such bus or
+    /// chip select.
+    SpiTransfer = "spi_transfer" (bus: I32, chip_select: I32, write_ptr: I32, read_ptr: I32, len: I32) -> I32, Bus;
+
+    /// Copies bytes of one of the module's files, from `offset` on, to `out_ptr`. A [`FilePath`](crate::FilePath)
+    /// names it. Answers how many there were, at most [`MAX_FILE_CALL_BYTES`](crate::MAX_FILE_CALL_BYTES); 0 at
+    /// its end and beyond, `NotFound` if there is no such file.
+    FileRead = "file_read" (path_ptr: I32, path_len: I32, offset: I64, out_ptr: I32, out_cap: I32) -> I32, Files;
+
+    /// Writes at most [`MAX_FILE_CALL_BYTES`](crate::MAX_FILE_CALL_BYTES) bytes into a file, from `offset` on. It
+    /// makes the file and the folders it lies in; a gap before `offset` reads as zeros and counts as if it were
+    /// written. Answers 0; `NoSpace`, and nothing is written, if the module's files would have more than
+    /// [`FILES_BYTES`](crate::FILES_BYTES) or be more than [`MAX_FILES`](crate::MAX_FILES) with their folders.
+    FileWrite = "file_write" (path_ptr: I32, path_len: I32, offset: I64, ptr: I32, len: I32) -> I32, Files;
+
+    /// Answers how many bytes a file has; `NotFound` if there is none.
+    FileSize = "file_size" (path_ptr: I32, path_len: I32) -> I64, Files;
+
+    /// Cuts off what a file has beyond `size` bytes. Answers 0, also if that is nothing.
+    FileTruncate = "file_truncate" (path_ptr: I32, path_len: I32, size: I64) -> I32, Files;
+
+    /// Removes a file, and the folders that are empty without it. Answers 0; `NotFound` if there is none.
+    FileRemove = "file_remove" (path_ptr: I32, path_len: I32) -> I32, Files;
+
+    /// Gives a file another name in place of the file that has it, if there is one. Afterwards, also after a
+    /// power cut, either the old or the new one is found under that name, whole. Answers 0.
+    FileRename = "file_rename" (from_ptr: I32, from_len: I32, to_ptr: I32, to_len: I32) -> I32, Files;
+
+    /// Copies the path of the module's file number `nth`, in the order of their paths, to `out_ptr`. Answers its
+    /// length; `NotFound` after the last one.
+    FileList = "file_list" (nth: I32, out_ptr: I32, out_cap: I32) -> I32, Files;
+
+    /// Begins to open a connection to a [`Destination`](crate::Destination), UTF-8 text. Answers its number, less than
+    /// [`MAX_SOCKETS`](crate::MAX_SOCKETS), at once; `Denied` if the module may not go there, `NoSpace` if it has too
+    /// many connections, `Busy` if it has sent or looked up too much just now.
+    NetConnect = "net_connect" (ptr: I32, len: I32) -> I32, Network;
+
+    /// Sends at most [`MAX_NET_CALL_BYTES`](crate::MAX_NET_CALL_BYTES) bytes; for UDP they are a datagram. Answers how
+    /// many went, for TCP perhaps not all; `Busy` while the connection opens, is slower, or has used up the instance's
+    /// [`NET_BYTES_PER_SECOND`](crate::NET_BYTES_PER_SECOND); `Io` if it was refused, ended, or its name is unknown.
+    NetSend = "net_send" (number: I32, ptr: I32, len: I32) -> I32, Network;
+
+    /// Copies what has arrived to `out_ptr`, for UDP one datagram. Answers how many bytes there were: 0 at the end of
+    /// a stream; `Busy` if there is nothing yet and as for `net_send`; `NoSpace` if a datagram is longer than
+    /// `out_cap`, which stays for the next call, or if that is 0.
+    NetReceive = "net_receive" (number: I32, out_ptr: I32, out_cap: I32) -> I32, Network;
+
+    /// Closes a connection. Answers 0; `NotFound` if there is no such connection.
+    NetClose = "net_close" (number: I32) -> I32, Network;
 }
 
 impl Call {

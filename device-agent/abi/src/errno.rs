@@ -46,12 +46,12 @@ errnos! {
     TooLong = -5, "too many bytes";
     /// Not now; the same call may succeed later.
     Busy = -6, "busy, try again later";
-    /// No such key, pin or sensor.
-    NotFound = -7, "no such key, pin or sensor";
+    /// No such key, pin, sensor, bus, file or connection.
+    NotFound = -7, "no such key, pin, sensor, bus, file or connection";
     /// The answer does not fit the space given.
     NoSpace = -8, "the answer does not fit";
-    /// The hardware failed.
-    Io = -9, "the hardware failed";
+    /// The hardware or the network failed.
+    Io = -9, "the hardware or the network failed";
     /// A signature or tag does not belong to the bytes.
     Forged = -10, "not authentic";
 }

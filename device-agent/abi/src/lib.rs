@@ -21,10 +21,12 @@ extern crate std;
 
 mod calls;
 mod capability;
+mod destination;
 mod edges;
 mod errno;
 mod exports;
 mod features;
+mod file_path;
 mod import;
 mod sensor;
 mod span;
@@ -32,10 +34,12 @@ mod types;
 
 pub use calls::Call;
 pub use capability::{Capabilities, Capability, UnknownCapability};
+pub use destination::{Destination, MAX_DESTINATION_BYTES, NoPattern, Pattern, Peer, Protocol};
 pub use edges::Edges;
 pub use errno::Errno;
 pub use exports::{Export, ExportError};
 pub use features::Features;
+pub use file_path::FilePath;
 pub use import::{IMPORT_MODULE, Import, ImportError, OPTIONAL_IMPORT_MODULE};
 pub use sensor::{ADC_INPUTS, Sensor, Unit};
 pub use span::span;
@@ -53,6 +57,10 @@ pub const MAX_SUBSCRIPTIONS: usize = 16;
 pub const MAX_KEY_BYTES: usize = 64;
 /// Longest value `kv_set` takes, in bytes; a device may accept less.
 pub const MAX_VALUE_BYTES: usize = 4096;
+/// What a module may store on a Linux device, in bytes of keys and values.
+pub const STORE_BYTES: usize = 256 * 1024;
+/// How many values a module may store on a Linux device.
+pub const STORE_VALUES: usize = 256;
 /// Most bytes that calls for security take at once; a device may accept less.
 pub const MAX_SECURITY_BYTES: usize = 64 * 1024;
 /// Most bytes that are authenticated and not encrypted.
@@ -61,6 +69,26 @@ pub const MAX_AAD_BYTES: usize = 64;
 pub const SEAL_BYTES: usize = 12 + 16;
 /// Keys each module has, numbered from 0.
 pub const KEYS: u8 = 8;
+/// Most bytes that a transaction on a bus writes, and most that it reads.
+pub const MAX_BUS_BYTES: usize = 256;
+/// Addresses that a chip on an I2C bus can have; the others are reserved (NXP UM10204, section 3.1.12).
+pub const I2C_ADDRESSES: core::ops::RangeInclusive<u8> = 0x08..=0x77;
+/// Longest path of a file, in bytes.
+pub const MAX_PATH_BYTES: usize = 128;
+/// Most bytes that calls for files take or give at once.
+pub const MAX_FILE_CALL_BYTES: usize = 64 * 1024;
+/// What the files of one module may have, in bytes.
+pub const FILES_BYTES: u64 = 16 * 1024 * 1024;
+/// How many files one module may have, with the folders they lie in.
+pub const MAX_FILES: usize = 256;
+/// The setting whose value says where a module may connect to: [`Pattern`]s separated by spaces.
+pub const ALLOW_NETWORK: &str = "allow.network";
+/// Connections one instance may have, numbered from 0.
+pub const MAX_SOCKETS: usize = 8;
+/// Most bytes that calls for the network take or give at once.
+pub const MAX_NET_CALL_BYTES: usize = 16 * 1024;
+/// What one instance may send and receive within a second, in bytes.
+pub const NET_BYTES_PER_SECOND: usize = 256 * 1024;
 /// Time between two ticks `timer_set` accepts, in milliseconds.
 pub const INTERVAL_MS: core::ops::RangeInclusive<u32> = 10..=86_400_000;
 /// Time between two ticks of a module that never called `timer_set`, in milliseconds.

@@ -19,11 +19,11 @@ export const DENIED: i32 = -4;
 export const TOO_LONG: i32 = -5;
 // Not now; the same call may succeed later.
 export const BUSY: i32 = -6;
-// No such key, pin or sensor.
+// No such key, pin, sensor, bus, file or connection.
 export const NOT_FOUND: i32 = -7;
 // The answer does not fit.
 export const NO_SPACE: i32 = -8;
-// The hardware failed.
+// The hardware or the network failed.
 export const IO: i32 = -9;
 // A signature or tag does not belong to the bytes.
 export const FORGED: i32 = -10;
@@ -90,15 +90,42 @@ declare function raw_ed25519_sign(key: i32, ptr: usize, len: u32, out: usize): i
 declare function raw_ed25519_verify(publicKey: usize, ptr: usize, len: u32, signature: usize): i32;
 @external("wasmbed", "random")
 declare function raw_random(ptr: usize, len: u32): i32;
+@external("wasmbed", "i2c_transfer")
+declare function raw_i2c_transfer(bus: i32, address: i32, write: usize, writeLen: u32, read: usize, readLen: u32): i32;
+@external("wasmbed", "spi_transfer")
+declare function raw_spi_transfer(bus: i32, chipSelect: i32, write: usize, read: usize, len: u32): i32;
+@external("wasmbed", "net_connect")
+declare function raw_net_connect(ptr: usize, len: u32): i32;
+@external("wasmbed", "net_send")
+declare function raw_net_send(number: i32, ptr: usize, len: u32): i32;
+@external("wasmbed", "net_receive")
+declare function raw_net_receive(number: i32, out: usize, outCap: u32): i32;
+@external("wasmbed", "net_close")
+declare function raw_net_close(number: i32): i32;
+@external("wasmbed", "file_read")
+declare function raw_file_read(path: usize, pathLen: u32, offset: i64, out: usize, outCap: u32): i32;
+@external("wasmbed", "file_write")
+declare function raw_file_write(path: usize, pathLen: u32, offset: i64, ptr: usize, len: u32): i32;
+@external("wasmbed", "file_size")
+declare function raw_file_size(path: usize, pathLen: u32): i64;
+@external("wasmbed", "file_truncate")
+declare function raw_file_truncate(path: usize, pathLen: u32, size: i64): i32;
+@external("wasmbed", "file_remove")
+declare function raw_file_remove(path: usize, pathLen: u32): i32;
+@external("wasmbed", "file_rename")
+declare function raw_file_rename(from: usize, fromLen: u32, to: usize, toLen: u32): i32;
+@external("wasmbed", "file_list")
+declare function raw_file_list(nth: i32, out: usize, outCap: u32): i32;
 
-// Bytes of the longest name of a channel or setting, each character taking up to three.
-const NAME_BYTES: u32 = 192;
+// Bytes of the longest name of a channel, setting, file or destination, each character taking up to three.
+const NAME_BYTES: u32 = 789;
 // Bytes of the longest text.
 const TEXT_BYTES: u32 = 200;
 // Digits of the longest number, with point and sign.
 const DIGITS: u32 = 21;
 
 const nameAt: usize = memory.data(NAME_BYTES);
+const otherNameAt: usize = memory.data(NAME_BYTES);
 const textAt: usize = memory.data(TEXT_BYTES);
 const digitsAt: usize = memory.data(DIGITS);
 const readingAt: usize = memory.data(8);
@@ -309,6 +336,83 @@ export namespace security {
   // Fills bytes at random, fit for keys.
   export function random(ptr: usize, len: u32): i32 {
     return raw_random(ptr, len);
+  }
+}
+
+// Writes to the chip at an address of 7 bits on an I2C bus, then reads from it; either part may be empty. At most 256
+// bytes in each direction.
+export function i2cTransfer(
+  bus: i32, address: i32, write: usize, writeLen: u32, read: usize, readLen: u32
+): i32 {
+  return raw_i2c_transfer(bus, address, write, writeLen, read, readLen);
+}
+
+// Exchanges at most 256 bytes with a chip on an SPI bus; `read` may be `write`.
+export function spiTransfer(bus: i32, chipSelect: i32, write: usize, read: usize, len: u32): i32 {
+  return raw_spi_transfer(bus, chipSelect, write, read, len);
+}
+
+// Connections to where the operator of the device allows, on Linux devices: at most 8, and 256 KiB a second. Nothing
+// here waits: BUSY means to ask again in a later tick.
+export namespace network {
+  // Begins to open a connection to tcp:HOST:PORT or udp:HOST:PORT, an IPv6 address in brackets; answers its number.
+  export function connect(destination: string): i32 {
+    return raw_net_connect(nameAt, encode(destination, nameAt, NAME_BYTES));
+  }
+
+  // Sends at most 16 KiB: a datagram, or as much of a stream as there is room for; answers how many bytes went.
+  export function send(number: i32, ptr: usize, len: u32): i32 {
+    return raw_net_send(number, ptr, len);
+  }
+
+  // Copies what has arrived to an address; answers how many bytes: one datagram, or some of a stream, 0 at its end.
+  export function receive(number: i32, out: usize, outCap: u32): i32 {
+    return raw_net_receive(number, out, outCap);
+  }
+
+  // Closes a connection.
+  export function close(number: i32): i32 {
+    return raw_net_close(number);
+  }
+}
+
+// Files, on Linux devices. A path is names separated by /, at most 128 bytes of UTF-8; no name is . or .. . Folders
+// come and go with the files in them. A module has at most 256 files with their folders, 16 MiB in all.
+export namespace files {
+  // Copies bytes from `offset` on to an address; answers how many, at most 64 KiB: 0 at the file's end.
+  export function read(path: string, offset: i64, out: usize, outCap: u32): i32 {
+    return raw_file_read(nameAt, encode(path, nameAt, NAME_BYTES), offset, out, outCap);
+  }
+
+  // Writes at most 64 KiB from `offset` on; makes the file.
+  export function write(path: string, offset: i64, ptr: usize, len: u32): i32 {
+    return raw_file_write(nameAt, encode(path, nameAt, NAME_BYTES), offset, ptr, len);
+  }
+
+  // How many bytes a file has.
+  export function size(path: string): i64 {
+    return raw_file_size(nameAt, encode(path, nameAt, NAME_BYTES));
+  }
+
+  // Cuts off what a file has beyond `size` bytes.
+  export function truncate(path: string, size: i64): i32 {
+    return raw_file_truncate(nameAt, encode(path, nameAt, NAME_BYTES), size);
+  }
+
+  // Removes a file.
+  export function remove(path: string): i32 {
+    return raw_file_remove(nameAt, encode(path, nameAt, NAME_BYTES));
+  }
+
+  // Gives a file another name in place of the file that has it; either is found there after a power cut, whole.
+  export function rename(from: string, to: string): i32 {
+    const fromLen = encode(from, nameAt, NAME_BYTES);
+    return raw_file_rename(nameAt, fromLen, otherNameAt, encode(to, otherNameAt, NAME_BYTES));
+  }
+
+  // Copies the path of file number `nth` to an address; answers its length, or NOT_FOUND after the last one.
+  export function list(nth: i32, out: usize, outCap: u32): i32 {
+    return raw_file_list(nth, out, outCap);
   }
 }
 

@@ -38,9 +38,9 @@ enum wasmbed_errno {
     WASMBED_DENIED = -4,      /* the module has no permission */
     WASMBED_TOO_LONG = -5,    /* too many bytes */
     WASMBED_BUSY = -6,        /* not now; the same call may succeed later */
-    WASMBED_NOT_FOUND = -7,   /* no such key, pin or sensor */
+    WASMBED_NOT_FOUND = -7,   /* no such key, pin, sensor, bus, file or connection */
     WASMBED_NO_SPACE = -8,    /* the answer does not fit */
-    WASMBED_IO = -9,          /* the hardware failed */
+    WASMBED_IO = -9,          /* the hardware or the network failed */
     WASMBED_FORGED = -10      /* a signature or tag does not belong to the bytes */
 };
 
@@ -157,5 +157,61 @@ int32_t wasmbed_ed25519_verify(const uint8_t *public_key, const void *bytes, uin
 
 /* Fills bytes at random, fit for keys. */
 WASMBED_IMPORT("random") int32_t wasmbed_random(void *out, uint32_t len);
+
+/* Buses: at most 256 bytes in each direction. */
+
+/* Writes to the chip at an address of 7 bits on an I2C bus, then reads from it; either part may be empty. */
+WASMBED_IMPORT("i2c_transfer")
+int32_t wasmbed_i2c_transfer(int32_t bus, int32_t address, const void *write, uint32_t write_len, void *read,
+                             uint32_t read_len);
+
+/* Exchanges bytes with a chip on an SPI bus; `read` may be `write`. */
+WASMBED_IMPORT("spi_transfer")
+int32_t wasmbed_spi_transfer(int32_t bus, int32_t chip_select, const void *write, void *read, uint32_t len);
+
+/* Connections to where the operator of the device allows, on Linux devices: at most 8, and 256 KiB a second. Nothing
+ * here waits: WASMBED_BUSY means to ask again in a later tick. */
+
+/* Begins to open a connection to tcp:HOST:PORT or udp:HOST:PORT, an IPv6 address in brackets; answers its number. */
+WASMBED_IMPORT("net_connect") int32_t wasmbed_net_connect(const char *destination, uint32_t len);
+
+/* Sends at most 16 KiB: a datagram, or as much of a stream as there is room for; answers how many bytes went. */
+WASMBED_IMPORT("net_send") int32_t wasmbed_net_send(int32_t number, const void *bytes, uint32_t len);
+
+/* Copies what has arrived to `out`; answers how many bytes: one datagram, or some of a stream, 0 at its end. */
+WASMBED_IMPORT("net_receive") int32_t wasmbed_net_receive(int32_t number, void *out, uint32_t out_cap);
+
+/* Closes a connection. */
+WASMBED_IMPORT("net_close") int32_t wasmbed_net_close(int32_t number);
+
+/* Files, on Linux devices. A path is names separated by /, at most 128 bytes of UTF-8; no name is . or .. . Folders
+ * come and go with the files in them. A module has at most 256 files with their folders, 16 MiB in all. */
+
+/* Copies bytes from `offset` on to `out`; answers how many, at most 64 KiB: 0 at the file's end. */
+WASMBED_IMPORT("file_read")
+int32_t wasmbed_file_read(const char *path, uint32_t path_len, int64_t offset, void *out, uint32_t out_cap);
+
+/* Writes at most 64 KiB from `offset` on; makes the file. */
+WASMBED_IMPORT("file_write")
+int32_t wasmbed_file_write(const char *path, uint32_t path_len, int64_t offset, const void *bytes,
+                           uint32_t len);
+
+/* How many bytes a file has. */
+WASMBED_IMPORT("file_size") int64_t wasmbed_file_size(const char *path, uint32_t path_len);
+
+/* Cuts off what a file has beyond `size` bytes. */
+WASMBED_IMPORT("file_truncate")
+int32_t wasmbed_file_truncate(const char *path, uint32_t path_len, int64_t size);
+
+/* Removes a file. */
+WASMBED_IMPORT("file_remove") int32_t wasmbed_file_remove(const char *path, uint32_t path_len);
+
+/* Gives a file another name in place of the file that has it; either is found there after a power cut, whole. */
+WASMBED_IMPORT("file_rename")
+int32_t wasmbed_file_rename(const char *from, uint32_t from_len, const char *to, uint32_t to_len);
+
+/* Copies the path of file number `nth`, in the order of their paths, to `out`; answers its length, or
+ * WASMBED_NOT_FOUND after the last one. No zero follows it. */
+WASMBED_IMPORT("file_list") int32_t wasmbed_file_list(int32_t nth, char *out, uint32_t out_cap);
 
 #endif

@@ -19,11 +19,11 @@ pub enum Errno {
     TooLong = -5,
     /// Not now; the same call may succeed later.
     Busy = -6,
-    /// No such key, pin or sensor.
+    /// No such key, pin, sensor, bus, file or connection.
     NotFound = -7,
     /// The answer does not fit.
     NoSpace = -8,
-    /// The hardware failed.
+    /// The hardware or the network failed.
     Io = -9,
     /// Not authentic.
     Forged = -10,

@@ -31,10 +31,13 @@
 //! that both agree.
 #![cfg_attr(not(test), no_std)]
 
+pub mod bus;
 mod calls;
 mod errno;
+pub mod files;
 pub mod messages;
 mod module;
+pub mod network;
 #[cfg(target_arch = "wasm32")]
 mod panic;
 pub mod raw;

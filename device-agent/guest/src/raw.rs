@@ -68,4 +68,49 @@ unsafe extern "C" {
     pub safe fn gpio_watch(pin: i32, edges: i32) -> i32;
     /// Fills bytes at random.
     pub fn random(ptr: *mut u8, len: usize) -> i32;
+    /// Writes to a chip on an I2C bus and reads from it.
+    pub fn i2c_transfer(
+        bus: i32,
+        address: i32,
+        write_ptr: *const u8,
+        write_len: usize,
+        read_ptr: *mut u8,
+        read_len: usize,
+    ) -> i32;
+    /// Exchanges bytes with a chip on an SPI bus.
+    pub fn spi_transfer(
+        bus: i32,
+        chip_select: i32,
+        write_ptr: *const u8,
+        read_ptr: *mut u8,
+        len: usize,
+    ) -> i32;
+    /// Copies bytes of a file.
+    pub fn file_read(
+        path_ptr: *const u8,
+        path_len: usize,
+        offset: i64,
+        out_ptr: *mut u8,
+        out_cap: usize,
+    ) -> i32;
+    /// Writes bytes into a file.
+    pub fn file_write(path_ptr: *const u8, path_len: usize, offset: i64, ptr: *const u8, len: usize) -> i32;
+    /// The bytes a file has.
+    pub fn file_size(path_ptr: *const u8, path_len: usize) -> i64;
+    /// Makes a file shorter.
+    pub fn file_truncate(path_ptr: *const u8, path_len: usize, size: i64) -> i32;
+    /// Removes a file.
+    pub fn file_remove(path_ptr: *const u8, path_len: usize) -> i32;
+    /// Gives a file another name.
+    pub fn file_rename(from_ptr: *const u8, from_len: usize, to_ptr: *const u8, to_len: usize) -> i32;
+    /// Begins to open a connection.
+    pub fn net_connect(ptr: *const u8, len: usize) -> i32;
+    /// Sends bytes.
+    pub fn net_send(number: i32, ptr: *const u8, len: usize) -> i32;
+    /// Copies what has arrived.
+    pub fn net_receive(number: i32, out_ptr: *mut u8, out_cap: usize) -> i32;
+    /// Closes a connection.
+    pub safe fn net_close(number: i32) -> i32;
+    /// Copies the path of a file.
+    pub fn file_list(nth: i32, out_ptr: *mut u8, out_cap: usize) -> i32;
 }

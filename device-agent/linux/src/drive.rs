@@ -18,6 +18,7 @@ use tokio::{
 use wasmbed_abi::MAX_MESSAGE_BYTES;
 use wasmbed_core::{Agent, Assignment, Config, Effect, Instant, ModuleEvent, Slot};
 use wasmbed_runtime::Runtime;
+use wasmbed_sandbox::Network;
 use wasmbed_wire::{
     Channel, Seq,
     message::{Reason, Setting},
@@ -26,6 +27,7 @@ use wasmbed_wire::{
 
 use crate::{
     device::{CLASS, Device, SETTINGS_BYTES, SLOTS, WINDOW_BLOCKS, modules_dir},
+    folders::Folders,
     launch::Watchdog,
     mqtt::{Event, Session},
     secrets::Secrets,
@@ -71,9 +73,12 @@ pub(crate) async fn run(
         news,
         outbox,
         online: Arc::new(AtomicBool::new(false)),
+        buses: settings.buses.clone(),
         peripherals: Peripherals::new(settings.sensors_dir.clone(), settings.simulate),
         secrets: Secrets::new(&settings.data_dir),
         values: Values::new(&settings.data_dir),
+        folders: Folders::new(&settings.data_dir),
+        network: Network::new(tokio::runtime::Handle::current()),
         start,
     };
     let machine = Machine {

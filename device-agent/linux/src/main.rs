@@ -11,11 +11,13 @@
 #![forbid(unsafe_code)]
 
 mod boot;
+mod buses;
 mod crash;
 mod device;
 mod drive;
 mod files;
 mod flash;
+mod folders;
 mod launch;
 mod mqtt;
 mod secrets;

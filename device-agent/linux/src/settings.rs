@@ -13,6 +13,8 @@ use clap::Parser;
 use serde::Deserialize;
 use wasmbed_wire::{DeviceId, PublicKey, limits::HEARTBEAT_MS, provision::Provision, topic::DEFAULT_PREFIX};
 
+use crate::buses::{Buses, I2cConfig, SpiConfig};
+
 /// Environment variables that take part begin with this, for example `WASMBED_AGENT_BROKER`.
 const ENVIRONMENT: &str = "WASMBED_AGENT";
 /// How long an image may be silent before its watchdog ends it, in seconds.
@@ -75,6 +77,10 @@ struct Config {
     heartbeat_ms: Option<u32>,
     sensors_dir: Option<PathBuf>,
     #[serde(default)]
+    i2c: Vec<I2cConfig>,
+    #[serde(default)]
+    spi: Vec<SpiConfig>,
+    #[serde(default)]
     simulate: bool,
     #[serde(default)]
     no_boot: bool,
@@ -95,6 +101,7 @@ pub(crate) struct Settings {
     pub(crate) prefix: String,
     pub(crate) heartbeat_ms: u32,
     pub(crate) sensors_dir: Option<PathBuf>,
+    pub(crate) buses: Buses,
     pub(crate) simulate: bool,
     /// Images are not started.
     pub(crate) no_boot: bool,
@@ -182,6 +189,7 @@ impl Settings {
             prefix,
             heartbeat_ms: config.heartbeat_ms.unwrap_or(HEARTBEAT_MS),
             sensors_dir: config.sensors_dir,
+            buses: Buses::new(config.i2c, config.spi)?,
             simulate: config.simulate,
             no_boot: config.no_boot,
             watchdog_s: config.watchdog_s.unwrap_or(WATCHDOG_S),
@@ -253,6 +261,8 @@ mod tests {
             (format!("{complete}pasword = 'x'"), "pasword"),
             (format!("{complete}prefix = 'a/#'"), "cannot begin a topic"),
             ("device = 'a'\ndata_dir = 'd'\n".to_owned(), "trusted"),
+            (format!("{complete}[[i2c]]\nbus = -1\ndevice = '/dev/i2c-1'\n"), "bus"),
+            (format!("{complete}[[spi]]\nbus = 1\nchip_select = 0\ndevice = 'd'\nmode = 5\n"), "use 0 to 3"),
             (format!("device = 'A'\ntrusted = ['{KEY}']\n"), "a-z"),
         ];
         for (text, expected) in cases {

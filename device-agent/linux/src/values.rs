@@ -8,15 +8,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use wasmbed_abi::Errno;
+use wasmbed_abi::{Errno, STORE_BYTES, STORE_VALUES};
 use wasmbed_core::Owner;
 
 use crate::files;
-
-/// What one module may store, in bytes of keys and values.
-const QUOTA_BYTES: u64 = 256 * 1024;
-/// How many values one module may store.
-const MOST_VALUES: usize = 256;
 
 /// The values of all modules of the device; clones are the same.
 #[derive(Debug, Clone)]
@@ -49,7 +44,7 @@ impl Values {
         let (path, dir) = (self.path(owner, key), self.dir.join(owner.to_string()));
         files::private_dir(&dir).map_err(|error| failed(&dir, &error))?;
         let (others, bytes) = usage(&dir, &path).map_err(|error| failed(&dir, &error))?;
-        if others >= MOST_VALUES || bytes + (key.len() + value.len()) as u64 > QUOTA_BYTES {
+        if others >= STORE_VALUES || bytes + (key.len() + value.len()) as u64 > STORE_BYTES as u64 {
             return Err(Errno::NoSpace);
         }
         files::replace(&path, value).map_err(|error| match error.kind() {
@@ -147,7 +142,7 @@ mod tests {
         }
         assert_eq!(values.set(&pump, "more", b""), Err(Errno::NoSpace));
         assert_eq!(values.set(&pump, &key(0), &value), Ok(()), "in place of the one before");
-        for nth in 0..MOST_VALUES {
+        for nth in 0..STORE_VALUES {
             assert_eq!(values.set(&module("fan"), &key(nth), b""), Ok(()), "{nth}");
         }
         assert_eq!(values.set(&module("fan"), "more", b""), Err(Errno::NoSpace));

@@ -12,9 +12,10 @@ use std::{
 };
 
 use tokio::sync::mpsc;
-use wasmbed_abi::{Capabilities, Edges, Errno, Sensor};
+use wasmbed_abi::{ALLOW_NETWORK, Capabilities, Destination, Edges, Errno, FilePath, Sensor};
 use wasmbed_core::{Assignment, ModuleEvent, Owner, Slot, Used};
 use wasmbed_runtime::{Host, Instance, Runtime, Settings, StartError, Stopped};
+use wasmbed_sandbox::{Connections, Files, Network};
 use wasmbed_wire::{
     Backtrace, Channel, ModuleName,
     message::Reason,
@@ -22,7 +23,9 @@ use wasmbed_wire::{
 };
 
 use crate::{
+    buses::Buses,
     device::CLASS,
+    folders::Folders,
     secrets::{self, Secrets},
     sensors::Peripherals,
     values::Values,
@@ -75,8 +78,11 @@ pub(crate) struct Surroundings {
     /// Whether messages of modules have somewhere to go.
     pub(crate) online: Arc<AtomicBool>,
     pub(crate) peripherals: Peripherals,
+    pub(crate) buses: Buses,
     pub(crate) secrets: Secrets,
     pub(crate) values: Values,
+    pub(crate) folders: Folders,
+    pub(crate) network: Network,
     pub(crate) start: Instant,
 }
 
@@ -148,14 +154,7 @@ impl Worker {
         let queue = Arc::new(Queue::default());
         let line = Arc::new(Line { name, calls, queue: Arc::clone(&queue) });
         let job = Job { slot, name, grants, due, queue, news: surroundings.news.clone() };
-        let host = ModuleHost {
-            name,
-            owner: assignment.owner(),
-            line: Arc::downgrade(&line),
-            settings,
-            secret: None,
-            surroundings: surroundings.clone(),
-        };
+        let host = ModuleHost::new(assignment.owner(), Arc::downgrade(&line), settings, surroundings.clone());
         std::thread::Builder::new()
             .name(name.to_string())
             .stack_size(Runtime::thread_stack_bytes(CLASS))
@@ -296,16 +295,46 @@ struct ModuleHost {
     settings: Vec<(String, String)>,
     /// Once it has asked.
     secret: Option<[u8; 32]>,
+    /// Once it has used one.
+    files: Option<Files>,
+    connections: Connections,
     surroundings: Surroundings,
 }
 
 impl ModuleHost {
+    fn new(
+        owner: Owner,
+        line: Weak<Line>,
+        settings: Vec<(String, String)>,
+        surroundings: Surroundings,
+    ) -> Self {
+        let allowed = settings.iter().find(|(key, _)| key == ALLOW_NETWORK);
+        let connections = surroundings.network.connections(allowed.map_or("", |(_, patterns)| patterns));
+        ModuleHost {
+            name: owner.instance,
+            owner,
+            line,
+            settings,
+            secret: None,
+            files: None,
+            connections,
+            surroundings,
+        }
+    }
+
     fn send(&self, topic: Up, payload: &[u8]) -> Result<(), Errno> {
         if !self.surroundings.online.load(Ordering::Relaxed) {
             return Err(Errno::Busy);
         }
         let message = Message { topic, payload: payload.to_vec() };
         self.surroundings.outbox.try_send(message).map_err(|_| Errno::Busy)
+    }
+
+    fn files(&mut self) -> Result<&Files, Errno> {
+        match self.files {
+            Some(ref files) => Ok(files),
+            ref mut none @ None => Ok(none.insert(self.surroundings.folders.of(&self.owner)?)),
+        }
     }
 }
 
@@ -351,6 +380,14 @@ impl Host for ModuleHost {
         self.send(Up::Message(self.name, channel), payload)
     }
 
+    fn i2c_transfer(&mut self, bus: u32, address: u8, write: &[u8], read: &mut [u8]) -> Result<(), Errno> {
+        self.surroundings.buses.i2c(bus, address, write, read)
+    }
+
+    fn spi_transfer(&mut self, bus: u32, chip_select: u32, bytes: &mut [u8]) -> Result<(), Errno> {
+        self.surroundings.buses.spi(bus, chip_select, bytes)
+    }
+
     fn kv_get(&mut self, key: &str, out: &mut [u8]) -> Result<usize, Errno> {
         self.surroundings.values.get(&self.owner, key, out)
     }
@@ -374,6 +411,50 @@ impl Host for ModuleHost {
 
     fn random(&mut self, out: &mut [u8]) -> Result<(), Errno> {
         secrets::random(out)
+    }
+
+    fn file_read(&mut self, path: FilePath<'_>, offset: u64, out: &mut [u8]) -> Result<usize, Errno> {
+        self.files()?.read(path, offset, out)
+    }
+
+    fn file_write(&mut self, path: FilePath<'_>, offset: u64, bytes: &[u8]) -> Result<(), Errno> {
+        self.files()?.write(path, offset, bytes)
+    }
+
+    fn file_size(&mut self, path: FilePath<'_>) -> Result<u64, Errno> {
+        self.files()?.size(path)
+    }
+
+    fn file_truncate(&mut self, path: FilePath<'_>, size: u64) -> Result<(), Errno> {
+        self.files()?.truncate(path, size)
+    }
+
+    fn file_remove(&mut self, path: FilePath<'_>) -> Result<(), Errno> {
+        self.files()?.remove(path)
+    }
+
+    fn file_rename(&mut self, from: FilePath<'_>, to: FilePath<'_>) -> Result<(), Errno> {
+        self.files()?.rename(from, to)
+    }
+
+    fn file_list(&mut self, nth: u32, out: &mut [u8]) -> Result<usize, Errno> {
+        self.files()?.list(nth, out)
+    }
+
+    fn net_connect(&mut self, destination: Destination<'_>) -> Result<u32, Errno> {
+        self.connections.connect(destination)
+    }
+
+    fn net_send(&mut self, number: u32, bytes: &[u8]) -> Result<usize, Errno> {
+        self.connections.send(number, bytes)
+    }
+
+    fn net_receive(&mut self, number: u32, out: &mut [u8]) -> Result<usize, Errno> {
+        self.connections.receive(number, out)
+    }
+
+    fn net_close(&mut self, number: u32) -> Result<(), Errno> {
+        self.connections.close(number)
     }
 
     fn config_get(&mut self, key: &str, out: &mut [u8]) -> Result<usize, Errno> {

@@ -44,6 +44,38 @@ fn a_module_is_fetched_runs_and_outlives_a_kill_without_being_fetched_again() {
 }
 
 #[test]
+fn files_of_a_module_outlive_a_kill() {
+    let mut fleet = Fleet::start();
+    let mut agent = fleet.agent();
+    // Each tick makes the file a byte longer and tells its length.
+    let growing = r#"(module
+        (import "wasmbed" "telemetry" (func $telemetry (param i32 i32 i32 i32) (result i32)))
+        (import "wasmbed" "timer_set" (func $timer (param i32) (result i32)))
+        (import "wasmbed" "file_size" (func $size (param i32 i32) (result i64)))
+        (import "wasmbed" "file_write" (func $write (param i32 i32 i64 i32 i32) (result i32)))
+        (memory (export "memory") 1) (data (i32.const 0) "log/a")
+        (func (export "init") (result i32)
+            (if (i64.lt_s (call $size (i32.const 0) (i32.const 5)) (i64.const 0))
+                (then (drop (call $write (i32.const 0) (i32.const 5) (i64.const 0) (i32.const 0) (i32.const 0)))))
+            (call $timer (i32.const 50)))
+        (func (export "tick")
+            (drop (call $write (i32.const 0) (i32.const 5) (call $size (i32.const 0) (i32.const 5))
+                (i32.const 0) (i32.const 1)))
+            (i64.store8 (i32.const 16) (call $size (i32.const 0) (i32.const 5)))
+            (drop (call $telemetry (i32.const 0) (i32.const 3) (i32.const 16) (i32.const 1)))))"#;
+    let artifact = fleet.publish_artifact("growing", growing);
+    fleet.desire(1, &[("growing", artifact)]);
+    let (_, before) = fleet.wait_for(|topic, len| matches!(topic, Up::Telemetry(_)) && len[0] >= 3);
+    assert!(fleet.data_dir().join("files/growing/log/a").is_file());
+    let boot = fleet.state().boot;
+    agent.kill(Signal::SIGKILL);
+    let _agent = fleet.agent();
+    fleet.wait_for_state(|state| state.status == Status::Online && state.boot > boot);
+    let (_, after) = fleet.wait_for(|topic, _| matches!(topic, Up::Telemetry(_)));
+    assert!(after[0] > before[0], "{after:?} after {before:?}");
+}
+
+#[test]
 fn a_signal_ends_it_politely() {
     let mut fleet = Fleet::start();
     let mut agent = fleet.agent();

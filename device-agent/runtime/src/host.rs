@@ -1,6 +1,6 @@
 //! What a device offers its modules.
 
-use wasmbed_abi::{Edges, Errno, Sensor};
+use wasmbed_abi::{Destination, Edges, Errno, FilePath, Sensor};
 use wasmbed_wire::{Channel, topic::Level};
 
 /// A device, seen from one of its modules: each instance owns one, usually a small handle.
@@ -69,6 +69,25 @@ pub trait Host: 'static {
         Err(Errno::Unsupported)
     }
 
+    /// Writes to a chip on an I2C bus and then reads from it, in one transaction; at most one part is empty, and both
+    /// have at most [`wasmbed_abi::MAX_BUS_BYTES`].
+    ///
+    /// # Errors
+    /// [`Errno::NotFound`] if modules have no such bus, [`Errno::Io`] if nobody answers.
+    fn i2c_transfer(&mut self, bus: u32, address: u8, write: &[u8], read: &mut [u8]) -> Result<(), Errno> {
+        let _ = (bus, address, write, read);
+        Err(Errno::Unsupported)
+    }
+
+    /// Exchanges 1 to [`wasmbed_abi::MAX_BUS_BYTES`] bytes with a chip on an SPI bus, in place.
+    ///
+    /// # Errors
+    /// [`Errno::NotFound`] if modules have no such bus or chip select, [`Errno::Io`] if it does not work.
+    fn spi_transfer(&mut self, bus: u32, chip_select: u32, bytes: &mut [u8]) -> Result<(), Errno> {
+        let _ = (bus, chip_select, bytes);
+        Err(Errno::Unsupported)
+    }
+
     /// Copies the value that the module stored under `key`, 1 to [`wasmbed_abi::MAX_KEY_BYTES`] bytes, to the start
     /// of `out` and returns its length.
     ///
@@ -114,6 +133,112 @@ pub trait Host: 'static {
     /// [`Errno::Io`] if there is no randomness now.
     fn random(&mut self, out: &mut [u8]) -> Result<(), Errno> {
         let _ = out;
+        Err(Errno::Unsupported)
+    }
+
+    /// Copies the bytes of one of the module's files from `offset` on to the start of `out` and returns how many
+    /// there were: fewer than `out` has only at the file's end.
+    ///
+    /// # Errors
+    /// [`Errno::NotFound`] if there is no such file, [`Errno::Denied`] if it is none, [`Errno::Io`] if it cannot be
+    /// read.
+    fn file_read(&mut self, path: FilePath<'_>, offset: u64, out: &mut [u8]) -> Result<usize, Errno> {
+        let _ = (path, offset, out);
+        Err(Errno::Unsupported)
+    }
+
+    /// Writes all of `bytes` into a file from `offset` on; makes it and its folders if need be.
+    ///
+    /// # Errors
+    /// [`Errno::NoSpace`] if the module's files would exceed [`wasmbed_abi::FILES_BYTES`] or
+    /// [`wasmbed_abi::MAX_FILES`]; and as for [`file_read`](Host::file_read).
+    fn file_write(&mut self, path: FilePath<'_>, offset: u64, bytes: &[u8]) -> Result<(), Errno> {
+        let _ = (path, offset, bytes);
+        Err(Errno::Unsupported)
+    }
+
+    /// How many bytes a file has.
+    ///
+    /// # Errors
+    /// As for [`file_read`](Host::file_read).
+    fn file_size(&mut self, path: FilePath<'_>) -> Result<u64, Errno> {
+        let _ = path;
+        Err(Errno::Unsupported)
+    }
+
+    /// Cuts off what a file has beyond `size` bytes.
+    ///
+    /// # Errors
+    /// As for [`file_read`](Host::file_read).
+    fn file_truncate(&mut self, path: FilePath<'_>, size: u64) -> Result<(), Errno> {
+        let _ = (path, size);
+        Err(Errno::Unsupported)
+    }
+
+    /// Removes a file, and folders that are empty without it.
+    ///
+    /// # Errors
+    /// As for [`file_read`](Host::file_read).
+    fn file_remove(&mut self, path: FilePath<'_>) -> Result<(), Errno> {
+        let _ = path;
+        Err(Errno::Unsupported)
+    }
+
+    /// Gives a file another name, durably, in place of the file that has it.
+    ///
+    /// # Errors
+    /// As for [`file_write`](Host::file_write).
+    fn file_rename(&mut self, from: FilePath<'_>, to: FilePath<'_>) -> Result<(), Errno> {
+        let _ = (from, to);
+        Err(Errno::Unsupported)
+    }
+
+    /// Copies the path of file number `nth`, in the order of their paths, to the start of `out` and returns its
+    /// length.
+    ///
+    /// # Errors
+    /// [`Errno::NotFound`] after the last one, [`Errno::NoSpace`] if it does not fit, [`Errno::Io`].
+    fn file_list(&mut self, nth: u32, out: &mut [u8]) -> Result<usize, Errno> {
+        let _ = (nth, out);
+        Err(Errno::Unsupported)
+    }
+
+    /// Begins to open a connection and returns its number, from 0 to 2^31 - 1. It ends with the instance at the latest.
+    ///
+    /// # Errors
+    /// [`Errno::Denied`] if the module may not go there, [`Errno::NoSpace`] if it has too many, [`Errno::Busy`].
+    fn net_connect(&mut self, destination: Destination<'_>) -> Result<u32, Errno> {
+        let _ = destination;
+        Err(Errno::Unsupported)
+    }
+
+    /// Sends bytes and returns how many: those of a datagram, or as many of a stream as there is room for.
+    ///
+    /// # Errors
+    /// [`Errno::NotFound`] if there is no such connection, [`Errno::Busy`] if it is not open yet or has no room,
+    /// [`Errno::TooLong`] for a datagram, [`Errno::Io`] if it failed.
+    fn net_send(&mut self, number: u32, bytes: &[u8]) -> Result<usize, Errno> {
+        let _ = (number, bytes);
+        Err(Errno::Unsupported)
+    }
+
+    /// Receives into `out`, which is not empty, and returns how many bytes: those of one datagram, or what there is of
+    /// a stream; 0 at a stream's end.
+    ///
+    /// # Errors
+    /// [`Errno::Busy`] if there is nothing yet, [`Errno::NoSpace`] if the datagram is longer: it stays; and as for
+    /// [`net_send`](Host::net_send).
+    fn net_receive(&mut self, number: u32, out: &mut [u8]) -> Result<usize, Errno> {
+        let _ = (number, out);
+        Err(Errno::Unsupported)
+    }
+
+    /// Closes a connection.
+    ///
+    /// # Errors
+    /// [`Errno::NotFound`] if there is no such connection.
+    fn net_close(&mut self, number: u32) -> Result<(), Errno> {
+        let _ = number;
         Err(Errno::Unsupported)
     }
 

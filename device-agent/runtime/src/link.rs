@@ -1,17 +1,28 @@
 //! The host functions: arguments are checked here, once for all hosts.
 
+mod bus;
+#[cfg(feature = "std")]
+mod files;
 mod messages;
+#[cfg(feature = "std")]
+mod network;
 #[cfg(feature = "security")]
 mod security;
+#[cfg(not(feature = "std"))]
+mod unsupported;
+
+#[cfg(not(feature = "std"))]
+use unsupported as files;
+#[cfg(not(feature = "std"))]
+use unsupported as network;
 #[cfg(not(feature = "security"))]
-#[path = "link/no_security.rs"]
-mod security;
+use unsupported as security;
 
 use alloc::vec::Vec;
 
 use wasmbed_abi::{
     Call, Capabilities, Edges, Errno, Export, INTERVAL_MS, MAX_KEY_BYTES, MAX_LOG_BYTES, MAX_TELEMETRY_BYTES,
-    MAX_VALUE_BYTES, Sensor, span,
+    MAX_VALUE_BYTES, Sensor, ValueType, span,
 };
 use wasmbed_wire::{Channel, topic::Level};
 use wasmtime::{Caller, Extern, Func, Memory, Store, Val};
@@ -33,11 +44,12 @@ pub(crate) fn link<H: Host>(
     let mut externs = Vec::new();
     externs.try_reserve_exact(module.imports.len())?;
     for (import, known) in module.inner.imports().zip(module.imports.iter()) {
-        let call = granted.contains(known.call.capability()).then_some(known.call);
+        let call = known.call;
+        let is_granted = granted.contains(call.capability());
         // Loading has checked that it is a function of the call's type.
         if let Some(ty) = import.ty().func() {
             let body = move |caller: Caller<'_, Guest<H>>, params: &[Val], results: &mut [Val]| {
-                answer(call, caller, params, results);
+                answer(call, is_granted, caller, params, results);
                 Ok(())
             };
             externs.push(Func::try_new(&mut *store, ty.clone(), body)?.into());
@@ -48,16 +60,17 @@ pub(crate) fn link<H: Host>(
 
 /// Not generic over calls, so that a board carries it once.
 fn answer<H: Host>(
-    call: Option<Call>,
+    call: Call,
+    is_granted: bool,
     mut caller: Caller<'_, Guest<H>>,
     params: &[Val],
     results: &mut [Val],
 ) {
     let mut args = Args(params);
-    let result = match call {
-        Some(call) => carry_out(call, &mut caller, &mut args),
-        // Every call that can be withheld answers with a status.
-        None => status(Err(Errno::Unsupported)),
+    let result = match (is_granted, call.signature().results) {
+        (true, _) => carry_out(call, &mut caller, &mut args),
+        (false, [ValueType::I64]) => Val::I64(Errno::Unsupported.code().into()),
+        (false, _) => status(Err(Errno::Unsupported)),
     };
     if let Some(slot) = results.first_mut() {
         *slot = result;
@@ -91,6 +104,18 @@ fn carry_out<H: Host>(call: Call, caller: &mut Caller<'_, Guest<H>>, args: &mut 
         | Call::Ed25519Sign
         | Call::Ed25519Verify
         | Call::Random => status(security::answer(call, caller, args)),
+        Call::I2cTransfer => status(bus::i2c_transfer(caller, args)),
+        Call::SpiTransfer => status(bus::spi_transfer(caller, args)),
+        Call::FileSize => Val::I64(files::size(caller, args).unwrap_or_else(|errno| errno.code().into())),
+        Call::FileRead
+        | Call::FileWrite
+        | Call::FileTruncate
+        | Call::FileRemove
+        | Call::FileRename
+        | Call::FileList => status(files::answer(call, caller, args)),
+        Call::NetConnect | Call::NetSend | Call::NetReceive | Call::NetClose => {
+            status(network::answer(call, caller, args))
+        }
     }
 }
 
@@ -247,6 +272,13 @@ impl Args<'_> {
         let Some((first, rest)) = self.0.split_first() else { return 0 };
         self.0 = rest;
         first.i32().unwrap_or(0)
+    }
+
+    #[cfg(feature = "std")]
+    fn i64(&mut self) -> i64 {
+        let Some((first, rest)) = self.0.split_first() else { return 0 };
+        self.0 = rest;
+        first.i64().unwrap_or(0)
     }
 }
 

@@ -42,6 +42,24 @@ pub trait Board: 'static {
         Err(Errno::NotFound)
     }
 
+    /// Writes to a chip on an I2C bus and then reads from it, in one transaction.
+    ///
+    /// # Errors
+    /// [`Errno::NotFound`] if there is no such bus, [`Errno::Io`] if nobody answers.
+    fn i2c(&mut self, bus: u32, address: u8, write: &[u8], read: &mut [u8]) -> Result<(), Errno> {
+        let _ = (bus, address, write, read);
+        Err(Errno::Unsupported)
+    }
+
+    /// Exchanges bytes with a chip on an SPI bus, in place.
+    ///
+    /// # Errors
+    /// [`Errno::NotFound`] if there is no such bus or chip select, [`Errno::Io`] if it does not work.
+    fn spi(&mut self, bus: u32, chip_select: u32, bytes: &mut [u8]) -> Result<(), Errno> {
+        let _ = (bus, chip_select, bytes);
+        Err(Errno::Unsupported)
+    }
+
     /// Milliseconds since the device started.
     fn now_ms(&self) -> u64 {
         self.now_us() / 1000

@@ -1,4 +1,5 @@
-//! The Netduino 2 (STM32F205) as QEMU models it: link on USART1, flash chip on USART2, sensors on ADC1.
+//! The Netduino 2 (STM32F205) as QEMU models it: link on USART1, flash chip on USART2, sensors on ADC1, and
+//! SPI3 for modules.
 //!
 //! Not here: the clock tree and the pins, which QEMU does not have. The model runs at 120 MHz from the
 //! start.
@@ -19,6 +20,7 @@ use crate::{
     clock, fault, stack,
     stm32f2::{
         adc1::Adc1,
+        spi3::{self, Spi3},
         usart1,
         usart2::{self, Usart2},
     },
@@ -31,12 +33,20 @@ const LINK_DIVISOR: u16 = 65;
 /// USART2 is clocked at 30 MHz.
 const FLASH_DIVISOR: u16 = 33;
 
+/// SPI3 is clocked at 30 MHz: 0.94 MHz, which every chip keeps up with.
+const SPI_DIVISOR: spi3::Divisor = spi3::Divisor::Div32;
+/// SPI3 as modules name it.
+const SPI_BUS: u32 = 3;
+/// The chip on its NSS pin.
+const SPI_CHIP_SELECT: u32 = 0;
+
 /// The flash that holds the firmware slots.
 pub type Flash = SerialNor<Usart2>;
 
 /// The board.
 pub struct Netduino2 {
     adc: Adc1,
+    spi: Spi3,
     heap: &'static Heap,
 }
 
@@ -48,7 +58,8 @@ pub fn start(heap: &'static Heap, layout: &Layout, window: &'static [u8]) -> Opt
     usart1::start(&chip.USART1, LINK_DIVISOR);
     let line = Usart2::start(chip.USART2, FLASH_DIVISOR);
     let flash = SerialNor::new(line, layout.sector_bytes, window);
-    Some((Netduino2 { adc: Adc1::start(chip.ADC1), heap }, flash))
+    let (adc, spi) = (Adc1::start(chip.ADC1), Spi3::start(chip.SPI3, SPI_DIVISOR));
+    Some((Netduino2 { adc, spi, heap }, flash))
 }
 
 /// Stops everything that [`start`] started and jumps to the image whose vectors lie at `image`.
@@ -58,6 +69,7 @@ pub fn start(heap: &'static Heap, layout: &Layout, window: &'static [u8]) -> Opt
 /// A vector table of an image for this board lies there.
 pub unsafe fn jump(mut board: Netduino2, image: u32) -> ! {
     board.adc.stop();
+    board.spi.stop();
     usart1::stop();
     usart2::stop();
     clock::stop();
@@ -119,6 +131,13 @@ impl Board for Netduino2 {
 
     fn sensor(&mut self, sensor: Sensor) -> Result<i64, Errno> {
         self.adc.sensor(sensor)
+    }
+
+    fn spi(&mut self, bus: u32, chip_select: u32, bytes: &mut [u8]) -> Result<(), Errno> {
+        if (bus, chip_select) != (SPI_BUS, SPI_CHIP_SELECT) {
+            return Err(Errno::NotFound);
+        }
+        self.spi.transfer(bytes)
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use wasmbed_abi::{Capabilities, Capability};
+use wasmbed_abi::{Capabilities, Capability, Pattern};
 use wasmbed_wire::{DeviceId, ModuleName};
 
 /// What begins the keys of settings that carry patterns of grants to a device: `allow.network`.
@@ -46,9 +46,14 @@ pub enum GrantError {
         /// Which.
         capability: Capability,
     },
-    /// The pattern cannot be carried.
-    #[error("the pattern {found:?} must have 1 to {MAX_PATTERN_BYTES} visible characters of ASCII")]
+    /// It is not a pattern of this capability.
+    #[error(
+        "{found:?} is not what {capability} is granted for; write {}, at most {MAX_PATTERN_BYTES} characters",
+        .capability.pattern().unwrap_or_default()
+    )]
     Pattern {
+        /// Which.
+        capability: Capability,
         /// The pattern.
         found: String,
     },
@@ -78,16 +83,20 @@ impl FromStr for Grant {
         match (capability.pattern(), pattern) {
             (None, Some(pattern)) => Err(GrantError::Whole { capability, pattern: pattern.to_owned() }),
             (Some(_), None) => Err(GrantError::Bare { capability }),
-            (_, Some(pattern)) if !is_pattern(pattern) => {
-                Err(GrantError::Pattern { found: pattern.to_owned() })
+            (_, Some(pattern)) if !is_pattern(capability, pattern) => {
+                Err(GrantError::Pattern { capability, found: pattern.to_owned() })
             }
             (_, pattern) => Ok(Grant { capability, pattern: pattern.map(str::to_owned) }),
         }
     }
 }
 
-fn is_pattern(text: &str) -> bool {
-    (1..=MAX_PATTERN_BYTES).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+fn is_pattern(capability: Capability, text: &str) -> bool {
+    text.len() <= MAX_PATTERN_BYTES
+        && match capability {
+            Capability::Network => Pattern::parse(text).is_ok(),
+            _ => false,
+        }
 }
 
 impl fmt::Display for Grant {
@@ -233,8 +242,10 @@ mod tests {
         assert!(error("base").contains("no capability"));
         assert!(error("gpio:3").contains("without \"3\""));
         assert!(error("network").contains("network:tcp:HOST:PORT"));
-        assert!(error("network:").contains("1 to 80"));
-        assert!(error("network:a b").contains("visible"));
+        for wrong in ["network:", "network:a b", "network:tcp:*:1", "network:tcp:a:99999"] {
+            assert!(error(wrong).contains("write network:tcp:HOST:PORT"), "{wrong}");
+        }
+        assert_eq!(format!("{ALLOW}network"), wasmbed_abi::ALLOW_NETWORK);
     }
 
     #[test]

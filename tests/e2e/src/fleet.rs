@@ -53,10 +53,10 @@ impl Fleet {
 
     /// Starts a fleet of these devices and waits until they are online.
     pub fn start_with(kind: BrokerKind, devices: &[(&str, &str)]) -> Result<Self> {
-        Self::begin(kind, devices, false)
+        Self::begin(kind, devices, str::to_owned)
     }
 
-    fn begin(kind: BrokerKind, devices: &[(&str, &str)], counting: bool) -> Result<Self> {
+    fn begin(kind: BrokerKind, devices: &[(&str, &str)], alter: impl Fn(&str) -> String) -> Result<Self> {
         let owned = |(id, board): &(&str, &str)| ((*id).to_owned(), (*board).to_owned());
         let mut users: Vec<(String, String)> =
             devices.iter().map(|(id, _)| ((*id).to_owned(), format!("device/{id}"))).collect();
@@ -78,9 +78,7 @@ impl Fleet {
             users,
             dir,
         };
-        if counting {
-            fleet.count_instructions()?;
-        }
+        fleet.alter_boards(alter)?;
         broker::write_secret(&fleet.dir.path().join("broker.secret"))?;
         fs::write(fleet.dir.path().join("operator.password"), broker::password("operator/default")?)?;
         fleet.start_broker()?;
@@ -98,7 +96,13 @@ impl Fleet {
 
     /// Starts a fleet whose emulators advance their clocks by one nanosecond for each instruction.
     pub fn start_counting(devices: &[(&str, &str)]) -> Result<Self> {
-        Self::begin(BrokerKind::Embedded, devices, true)
+        let counting = "arguments = [\n    \"-icount\", \"shift=0,sleep=on\",";
+        Self::start_altered(devices, |board| board.replace("arguments = [", counting))
+    }
+
+    /// Starts a fleet on whose host the files of emulated boards are altered.
+    pub fn start_altered(devices: &[(&str, &str)], alter: impl Fn(&str) -> String) -> Result<Self> {
+        Self::begin(BrokerKind::Embedded, devices, alter)
     }
 
     /// Where the broker listens.
@@ -174,15 +178,15 @@ impl Fleet {
         self.host.take().context("no host runs")?.kill()
     }
 
-    fn count_instructions(&self) -> Result<()> {
+    fn alter_boards(&self, alter: impl Fn(&str) -> String) -> Result<()> {
         for (_, board) in &self.devices {
             let file = boards()?.join(board).join("board.toml");
             let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-            if text.contains("kind = \"qemu\"") {
+            let altered = alter(&text);
+            if text.contains("kind = \"qemu\"") && altered != text {
                 let dir = self.dir.path().join("host/boards").join(board);
                 fs::create_dir_all(&dir)?;
-                let counting = "arguments = [\n    \"-icount\", \"shift=0,sleep=on\",";
-                fs::write(dir.join("board.toml"), text.replace("arguments = [", counting))?;
+                fs::write(dir.join("board.toml"), altered)?;
             }
         }
         Ok(())

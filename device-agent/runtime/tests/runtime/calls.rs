@@ -25,7 +25,8 @@ fn calling(call: Call, args: &[i32], data: &str) -> String {
     )
 }
 
-fn answer(world: &World, call: Call, args: &[i32], data: &str) -> (i32, Instance<Device>) {
+/// What a call answers, with `data` at address 8.
+pub(crate) fn answer(world: &World, call: Call, args: &[i32], data: &str) -> (i32, Instance<Device>) {
     let mut instance = world.run(&calling(call, args, data));
     instance.tick().expect("a call never traps");
     (instance.health().expect("reading the answer never traps"), instance)

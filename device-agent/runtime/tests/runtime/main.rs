@@ -3,11 +3,14 @@
 #![cfg(feature = "compile")]
 
 mod artifacts;
+mod bus;
 mod calibration;
 mod calls;
 mod events;
 mod examples;
 mod features;
+mod files;
 mod limits;
+mod network;
 mod security;
 mod world;

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use wasmbed_abi::{Capabilities, Edges, Errno, Sensor};
+use wasmbed_abi::{Capabilities, Destination, Edges, Errno, FilePath, Sensor};
 use wasmbed_runtime::{Host, Instance, LoadError, Module, Runtime, Settings, StartError, Target, compile};
 use wasmbed_wire::{Channel, limits::Class, topic::Level};
 
@@ -27,6 +27,9 @@ pub(crate) struct Seen {
     pub(crate) pins: BTreeMap<u32, bool>,
     pub(crate) watched: BTreeMap<u32, Edges>,
     pub(crate) values: BTreeMap<String, Vec<u8>>,
+    pub(crate) files: BTreeMap<String, Vec<u8>>,
+    /// What was sent on connection 0, if it is open.
+    pub(crate) connection: Option<Vec<u8>>,
     pub(crate) secret: Option<[u8; 32]>,
     /// Bytes drawn at random so far.
     pub(crate) drawn: u8,
@@ -83,6 +86,28 @@ impl Host for Device {
         Ok(())
     }
 
+    /// A chip at 0x48 of bus 1 that answers what was written plus one, and then zeros.
+    fn i2c_transfer(&mut self, bus: u32, address: u8, write: &[u8], read: &mut [u8]) -> Result<(), Errno> {
+        match (bus, address) {
+            (1, 0x48) => {
+                read.fill(0);
+                read.iter_mut().zip(write).for_each(|(out, byte)| *out = byte + 1);
+                Ok(())
+            }
+            (1, _) => Err(Errno::Io),
+            _ => Err(Errno::NotFound),
+        }
+    }
+
+    /// A chip that answers what was written plus two.
+    fn spi_transfer(&mut self, bus: u32, chip_select: u32, bytes: &mut [u8]) -> Result<(), Errno> {
+        if (bus, chip_select) != (2, 1) {
+            return Err(Errno::NotFound);
+        }
+        bytes.iter_mut().for_each(|byte| *byte = byte.wrapping_add(2));
+        Ok(())
+    }
+
     fn kv_get(&mut self, key: &str, out: &mut [u8]) -> Result<usize, Errno> {
         let seen = self.seen();
         let value = seen.values.get(key).ok_or(Errno::NotFound)?;
@@ -110,6 +135,77 @@ impl Host for Device {
             *byte = seen.drawn;
         });
         Ok(())
+    }
+
+    fn file_read(&mut self, path: FilePath<'_>, offset: u64, out: &mut [u8]) -> Result<usize, Errno> {
+        let seen = self.seen();
+        let file = seen.files.get(path.as_str()).ok_or(Errno::NotFound)?;
+        let rest = usize::try_from(offset).ok().and_then(|offset| file.get(offset..)).unwrap_or_default();
+        let len = rest.len().min(out.len());
+        out[..len].copy_from_slice(&rest[..len]);
+        Ok(len)
+    }
+
+    fn file_write(&mut self, path: FilePath<'_>, offset: u64, bytes: &[u8]) -> Result<(), Errno> {
+        let offset = usize::try_from(offset).ok().filter(|offset| *offset < 1 << 20).ok_or(Errno::NoSpace)?;
+        let mut seen = self.seen();
+        let file = seen.files.entry(path.as_str().to_owned()).or_default();
+        file.resize(file.len().max(offset + bytes.len()), 0);
+        file[offset..offset + bytes.len()].copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn file_size(&mut self, path: FilePath<'_>) -> Result<u64, Errno> {
+        self.seen().files.get(path.as_str()).map(|file| file.len() as u64).ok_or(Errno::NotFound)
+    }
+
+    fn file_truncate(&mut self, path: FilePath<'_>, size: u64) -> Result<(), Errno> {
+        let mut seen = self.seen();
+        seen.files.get_mut(path.as_str()).ok_or(Errno::NotFound)?.truncate(size as usize);
+        Ok(())
+    }
+
+    fn file_remove(&mut self, path: FilePath<'_>) -> Result<(), Errno> {
+        self.seen().files.remove(path.as_str()).map(drop).ok_or(Errno::NotFound)
+    }
+
+    fn file_rename(&mut self, from: FilePath<'_>, to: FilePath<'_>) -> Result<(), Errno> {
+        let mut seen = self.seen();
+        let file = seen.files.remove(from.as_str()).ok_or(Errno::NotFound)?;
+        seen.files.insert(to.as_str().to_owned(), file);
+        Ok(())
+    }
+
+    fn file_list(&mut self, nth: u32, out: &mut [u8]) -> Result<usize, Errno> {
+        let seen = self.seen();
+        let path = seen.files.keys().nth(nth as usize).ok_or(Errno::NotFound)?;
+        out.get_mut(..path.len()).ok_or(Errno::NoSpace)?.copy_from_slice(path.as_bytes());
+        Ok(path.len())
+    }
+
+    fn net_connect(&mut self, destination: Destination<'_>) -> Result<u32, Errno> {
+        if !destination.is_allowed_by("tcp:*.example:1") {
+            return Err(Errno::Denied);
+        }
+        self.seen().connection = Some(Vec::new());
+        Ok(0)
+    }
+
+    fn net_send(&mut self, number: u32, bytes: &[u8]) -> Result<usize, Errno> {
+        let mut seen = self.seen();
+        let sent = seen.connection.as_mut().filter(|_| number == 0).ok_or(Errno::NotFound)?;
+        sent.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn net_receive(&mut self, number: u32, out: &mut [u8]) -> Result<usize, Errno> {
+        self.seen().connection.as_ref().filter(|_| number == 0).ok_or(Errno::NotFound)?;
+        out.fill(b'x');
+        Ok(out.len())
+    }
+
+    fn net_close(&mut self, number: u32) -> Result<(), Errno> {
+        self.seen().connection.take().filter(|_| number == 0).map(drop).ok_or(Errno::NotFound)
     }
 
     fn config_get(&mut self, key: &str, out: &mut [u8]) -> Result<usize, Errno> {

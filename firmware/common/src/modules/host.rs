@@ -62,6 +62,14 @@ impl<B: Board> Host for ModuleHost<B> {
         self.port.board.borrow_mut().sensor(sensor)
     }
 
+    fn i2c_transfer(&mut self, bus: u32, address: u8, write: &[u8], read: &mut [u8]) -> Result<(), Errno> {
+        self.port.board.borrow_mut().i2c(bus, address, write, read)
+    }
+
+    fn spi_transfer(&mut self, bus: u32, chip_select: u32, bytes: &mut [u8]) -> Result<(), Errno> {
+        self.port.board.borrow_mut().spi(bus, chip_select, bytes)
+    }
+
     fn config_get(&mut self, key: &str, out: &mut [u8]) -> Result<usize, Errno> {
         let settings: Seq<'_, Setting<'_>> = minicbor::decode(&self.settings).map_err(|_| Errno::NotFound)?;
         let setting = settings.iter().find(|setting| setting.key == key).ok_or(Errno::NotFound)?;

@@ -5,7 +5,9 @@
 //! follow each other at once and the clock stands still inside of them, so that a run is the same each time.
 //! A module that fails is not started again.
 
+mod buses;
 mod device;
+mod outside;
 mod report;
 mod script;
 

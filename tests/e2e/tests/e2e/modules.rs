@@ -24,6 +24,20 @@ fn a_module_signs_with_a_key_that_the_device_keeps() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_module_reads_which_chip_is_on_the_bus_of_its_board() -> Result<()> {
+    // The board has Winbond's W25Q80; the same module finds Micron's M25P40 where that takes its place.
+    for (chip, id) in [("w25q80", "ef5014"), ("m25p40", "202013")] {
+        let altered = |board: &str| board.replace("\"w25q80\"", &format!("\"{chip}\""));
+        let fleet = Fleet::start_altered(&[("n2-1", "netduino2")], altered)?;
+        fleet.cli(&["module", "push", &module("chip")?.to_string_lossy(), "--version", "1.0.0"])?;
+        fleet.cli(&["deploy", "chip", "--to", "n2-1", "--wait"])?;
+        let found = fleet.subscribe_once("wasmbed/v1/n2-1/up/tm/chip")?;
+        ensure!(found.trim() == id, "{found} instead of {id} for {chip}");
+    }
+    Ok(())
+}
+
 /// Checks the next reading of `witness` and returns whose it is.
 fn testimony(fleet: &Fleet) -> Result<[u8; 32]> {
     let payload = fleet.subscribe_bytes("wasmbed/v1/hub-1/up/tm/witness")?;

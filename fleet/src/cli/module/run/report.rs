@@ -34,7 +34,7 @@ pub(super) enum Event {
     TelemetryBytes { channel: String, hex: String },
     /// It drove a pin to another level.
     Gpio { pin: u32, high: bool },
-    /// It asked for a sensor or a pin that there is not.
+    /// It asked for something that the script does not have.
     Missing { what: String },
     /// It failed.
     Failed { reason: String },

@@ -1,4 +1,4 @@
-//! What a module sees of the world: sensors and pins over time, from a file.
+//! What a module sees of the world: sensors, pins and chips over time, from a file.
 //!
 //! ```toml
 //! [sensors]                  # in the unit of the sensor
@@ -7,6 +7,15 @@
 //!
 //! [gpio]                     # inputs, by number
 //! 4 = [{ at_ms = 0, value = false }, { at_ms = 2500, value = true }]
+//!
+//! [i2c."1.0x48"]             # bus 1, address 0x48: bytes that are written, and those that are read then
+//! 00 = "19 00"
+//!
+//! [spi."3.0"]                # bus 3, chip select 0: how transfers begin, and what comes back from their start on
+//! 9f = "00 ef 40 14"
+//!
+//! [network]                  # real connections, with --realtime: nothing is allowed but this
+//! allow = ["tcp:127.0.0.1:1883", "udp:*.example.org:*"]
 //! ```
 //!
 //! A value holds from its time on; before the first one and for what is not named, there is no such sensor
@@ -16,16 +25,21 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
-use wasmbed_abi::{ADC_INPUTS, Errno, Sensor};
+use wasmbed_abi::{ADC_INPUTS, Errno, Pattern, Sensor};
+
+use super::buses::{self, Buses};
 
 /// Largest reading, in its unit: its thousandths fit where the module reads them.
 const MAX_READING: f64 = 9e15;
 
-/// Sensors by number, in thousandths of their unit, and inputs by pin.
+/// Sensors by number, in thousandths of their unit, inputs by pin, chips, and where connections may go.
 #[derive(Debug, Default)]
 pub(super) struct Script {
     sensors: BTreeMap<i32, Course<i64>>,
     inputs: BTreeMap<u32, Course<bool>>,
+    pub(super) buses: Buses,
+    /// Patterns separated by spaces.
+    pub(super) allow_network: String,
 }
 
 /// The file as written.
@@ -36,18 +50,31 @@ struct Config {
     sensors: BTreeMap<String, Values<f64>>,
     #[serde(default)]
     gpio: BTreeMap<String, Values<bool>>,
+    #[serde(default)]
+    i2c: buses::Config,
+    #[serde(default)]
+    spi: buses::Config,
+    #[serde(default)]
+    network: NetworkConfig,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NetworkConfig {
+    #[serde(default)]
+    allow: Vec<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "a value, or a list of { at_ms, value } or { at_ms, fault = true }")]
-enum Values<T> {
+pub(super) enum Values<T> {
     Always(T),
     Over(Vec<Step<T>>),
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Step<T> {
+pub(super) struct Step<T> {
     at_ms: u64,
     value: Option<T>,
     #[serde(default)]
@@ -56,7 +83,7 @@ struct Step<T> {
 
 /// Values and failures, each from its time on, in milliseconds; in the order of time.
 #[derive(Debug)]
-struct Course<T>(Vec<(u64, Result<T, Errno>)>);
+pub(super) struct Course<T>(Vec<(u64, Result<T, Errno>)>);
 
 impl Script {
     /// Reads a file.
@@ -66,8 +93,12 @@ impl Script {
     }
 
     pub(super) fn parse(text: &str) -> Result<Self> {
-        let Config { sensors, gpio } = toml::from_str(text)?;
-        let mut script = Script::default();
+        let Config { sensors, gpio, i2c, spi, network } = toml::from_str(text)?;
+        for pattern in &network.allow {
+            Pattern::parse(pattern).with_context(|| format!("network: {pattern:?}"))?;
+        }
+        let (buses, allow_network) = (Buses::new(i2c, spi)?, network.allow.join(" "));
+        let mut script = Script { buses, allow_network, ..Script::default() };
         for (name, values) in sensors {
             let sensor = sensor(&name)?;
             let course = Course::new(values, thousandths).with_context(|| format!("sensor {name}"))?;
@@ -92,8 +123,8 @@ impl Script {
     }
 }
 
-impl<T: Copy> Course<T> {
-    fn new<V>(values: Values<V>, convert: impl Fn(V) -> Result<T>) -> Result<Self> {
+impl<T: Clone> Course<T> {
+    pub(super) fn new<V>(values: Values<V>, convert: impl Fn(V) -> Result<T>) -> Result<Self> {
         let steps = match values {
             Values::Always(value) => return Ok(Course(vec![(0, Ok(convert(value)?))])),
             Values::Over(steps) => steps,
@@ -113,10 +144,10 @@ impl<T: Copy> Course<T> {
         Ok(Course(course))
     }
 
-    fn at(&self, now_ms: u64) -> Result<T, Errno> {
+    pub(super) fn at(&self, now_ms: u64) -> Result<T, Errno> {
         let passed = self.0.partition_point(|(at_ms, _)| *at_ms <= now_ms);
         let last = passed.checked_sub(1).and_then(|last| self.0.get(last));
-        last.map_or(Err(Errno::NotFound), |(_, value)| *value)
+        last.map_or(Err(Errno::NotFound), |(_, value)| value.clone())
     }
 }
 
@@ -177,6 +208,8 @@ mod tests {
             ("[sensors]\nadc0 = [{ at_ms = 1 }]", "at_ms = 1 needs either a value or fault"),
             ("[sensors]\nadc0 = [{ at_ms = 1, value = 1 }, { at_ms = 1, value = 2 }]", "does not come after"),
             ("[gpio]\nled = true", "\"led\" is not the number of a pin"),
+            ("[i2c.\"1.0x48\"]\n00 = 1", "a value, or a list"),
+            ("[network]\nallow = [\"tcp:*:80\"]", "write tcp:HOST:PORT"),
         ] {
             let error = format!("{:#}", Script::parse(text).expect_err(text));
             assert!(error.contains(expected), "{text}: {error}");

@@ -244,3 +244,92 @@ fn lines_are_objects_for_programs() {
         r#"{"at_ms":0,"event":"warning","rule":"debug","found":"8 bytes","limit":"0"}"#
     );
 }
+
+/// A module whose tick makes a call and publishes what lies at 32 then, and the lowest byte of the answer.
+fn calling(name: &str, signature: &str, data: &str, call: &str) -> String {
+    format!(
+        r#"(module
+        (import "wasmbed" "{name}" (func $call {signature}))
+        (import "wasmbed" "telemetry" (func $telemetry (param i32 i32 i32 i32) (result i32)))
+        (memory (export "memory") 1 1) (data (i32.const 0) "t") (data (i32.const 8) "{data}")
+        (func (export "tick")
+            (i32.store8 (i32.const 40) (call $call {call}))
+            (drop (call $telemetry (i32.const 0) (i32.const 1) (i32.const 32) (i32.const 9)))))"#
+    )
+}
+
+/// What such a module published, in hexadecimal, and what it missed.
+fn after(text: &str, class: &str, script: &str) -> Vec<String> {
+    let (lines, ended) = lines(text, &["--ticks", "1", "--class", class], Some(script));
+    assert_eq!(ended, Ok(()), "{lines:?}");
+    let told = lines.into_iter().filter_map(|line| match line.event {
+        Event::TelemetryBytes { hex, .. } => Some(hex),
+        Event::Telemetry { text, .. } => Some(text.bytes().map(|byte| format!("{byte:02x}")).collect()),
+        Event::Missing { what } => Some(what),
+        _ => None,
+    });
+    told.collect()
+}
+
+#[test]
+fn chips_answer_what_the_script_says() {
+    let i2c = |address: u8| {
+        let call = format!(
+            "(i32.const 1) (i32.const {address}) (i32.const 8) (i32.const 1) (i32.const 32) (i32.const 3)"
+        );
+        calling("i2c_transfer", "(param i32 i32 i32 i32 i32 i32) (result i32)", "\\05", &call)
+    };
+    let script = "[i2c.\"1.0x48\"]\n05 = \"1234\"\n[spi.\"3.0\"]\n9f = \"00ef4014\"";
+    assert_eq!(after(&i2c(0x48), "mcu", script), ["1234ff000000000000"]);
+    assert_eq!(after(&i2c(0x49), "mcu", script), ["0000000000000000f7"], "IO");
+    assert_eq!(after(&i2c(0x48), "mcu", ""), ["i2c bus 1", "0000000000000000f9"], "NOT_FOUND");
+    let call = "(i32.const 3) (i32.const 0) (i32.const 8) (i32.const 32) (i32.const 5)";
+    let spi = calling("spi_transfer", "(param i32 i32 i32 i32 i32) (result i32)", "\\9f", call);
+    assert_eq!(after(&spi, "mcu", script), ["00ef40140000000000"]);
+    assert_eq!(after(&spi, "mcu", ""), ["chip 0 of spi bus 3", "0000000000000000f9"]);
+}
+
+#[test]
+fn files_values_and_keys_are_those_of_the_run() {
+    let script = "";
+    let write = calling(
+        "file_write",
+        "(param i32 i32 i64 i32 i32) (result i32)",
+        "a/b",
+        "(i32.const 8) (i32.const 3) (i64.const 0) (i32.const 8) (i32.const 3)",
+    );
+    assert_eq!(after(&write, "mpu", script), ["000000000000000000"]);
+    // In another run it is not there any more.
+    let size = calling("file_remove", "(param i32 i32) (result i32)", "a/b", "(i32.const 8) (i32.const 3)");
+    assert_eq!(after(&size, "mpu", script), ["0000000000000000f9"], "NOT_FOUND");
+    let set = calling(
+        "kv_set",
+        "(param i32 i32 i32 i32) (result i32)",
+        "key",
+        "(i32.const 8) (i32.const 3) (i32.const 8) (i32.const 3)",
+    );
+    assert_eq!(after(&set, "mcu", script), ["000000000000000000"]);
+    let key = calling(
+        "hmac_sha256",
+        "(param i32 i32 i32 i32) (result i32)",
+        "key",
+        "(i32.const 0) (i32.const 8) (i32.const 3) (i32.const 32)",
+    );
+    let (first, second) = (after(&key, "riscv", script), after(&key, "riscv", script));
+    assert_eq!(first, second, "keys are the same in each run");
+    assert_ne!(first, ["000000000000000000"]);
+}
+
+#[test]
+fn connections_go_where_the_script_allows() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let destination = format!("tcp:127.0.0.1:{port}");
+    let call = format!("(i32.const 8) (i32.const {})", destination.len());
+    let text = calling("net_connect", "(param i32 i32) (result i32)", &destination, &call);
+    let denied = after(&text, "mpu", "");
+    assert_eq!(denied.first().map(String::as_str), Some(format!("way to {destination}").as_str()));
+    assert!(denied.last().is_some_and(|hex| hex.ends_with("fc")), "DENIED: {denied:?}");
+    let allowed = after(&text, "mpu", &format!("[network]\nallow = [\"{destination}\"]"));
+    assert!(allowed.last().is_some_and(|hex| hex.ends_with("00")), "{allowed:?}");
+}

@@ -1,0 +1,53 @@
+//! Calls for buses.
+
+use wasmbed_abi::{Errno, I2C_ADDRESSES, MAX_BUS_BYTES, span};
+use wasmtime::Caller;
+
+use super::{Args, Copied, charge, memory};
+use crate::{Host, instance::Guest};
+
+/// Fuel of a byte on a bus: what a board does in the time it takes at 100 kHz, and at 1 MHz.
+const I2C_BYTE_FUEL: u64 = 100;
+const SPI_BYTE_FUEL: u64 = 10;
+
+pub(super) fn i2c_transfer<H: Host>(
+    caller: &mut Caller<'_, Guest<H>>,
+    args: &mut Args<'_>,
+) -> Result<i32, Errno> {
+    let (bus, address) = (number(args)?, args.i32());
+    let (memory, guest) = memory(caller)?;
+    let write = Copied::<MAX_BUS_BYTES>::take(memory, args)?;
+    let room = span(memory.len(), args.i32(), args.i32(), MAX_BUS_BYTES)?;
+    let carried = write.get().len() + room.len();
+    let address = u8::try_from(address).ok().filter(|address| I2C_ADDRESSES.contains(address));
+    let address = address.filter(|_| carried > 0).ok_or(Errno::Invalid)?;
+    let read = memory.get_mut(room).ok_or(Errno::Fault)?;
+    let done = guest.host.i2c_transfer(bus, address, write.get(), read);
+    charge(caller, carried as u64 * I2C_BYTE_FUEL);
+    done.map(|()| 0)
+}
+
+pub(super) fn spi_transfer<H: Host>(
+    caller: &mut Caller<'_, Guest<H>>,
+    args: &mut Args<'_>,
+) -> Result<i32, Errno> {
+    let (bus, chip_select) = (number(args)?, number(args)?);
+    let (memory, guest) = memory(caller)?;
+    let (write_ptr, read_ptr, len) = (args.i32(), args.i32(), args.i32());
+    let given = span(memory.len(), write_ptr, len, MAX_BUS_BYTES)?;
+    let room = span(memory.len(), read_ptr, len, MAX_BUS_BYTES)?;
+    let mut buffer = [0; MAX_BUS_BYTES];
+    let bytes = buffer.get_mut(..given.len()).filter(|bytes| !bytes.is_empty()).ok_or(Errno::Invalid)?;
+    bytes.copy_from_slice(memory.get(given).ok_or(Errno::Fault)?);
+    let done = guest.host.spi_transfer(bus, chip_select, bytes);
+    if done.is_ok() {
+        memory.get_mut(room).ok_or(Errno::Fault)?.copy_from_slice(bytes);
+    }
+    let carried = bytes.len() as u64;
+    charge(caller, carried * SPI_BYTE_FUEL);
+    done.map(|()| 0)
+}
+
+fn number(args: &mut Args<'_>) -> Result<u32, Errno> {
+    u32::try_from(args.i32()).map_err(|_| Errno::NotFound)
+}
