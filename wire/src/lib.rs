@@ -27,7 +27,7 @@ pub mod seq;
 pub mod sign1;
 pub mod topic;
 
-pub use crc32::crc32;
+pub use crc32::{Crc32, crc32};
 pub use id::{
     ArtifactId, BoardName, Channel, CommandId, DeviceId, Digest, HostId, KeyId, ModuleName, PublicKey,
     RuntimeId,
