@@ -4,9 +4,15 @@
 //! is pinned in its slot exactly as long as anything of the module is left.
 
 mod host;
+mod keeper;
+#[cfg(not(feature = "security"))]
+#[path = "modules/no_secrets.rs"]
+mod secrets;
+#[cfg(feature = "security")]
+mod secrets;
 
 use alloc::rc::Rc;
-use core::fmt;
+use core::{cell::RefCell, fmt};
 
 use host::ModuleHost;
 use wasmbed_abi::Capabilities;
@@ -21,6 +27,8 @@ use wasmbed_wire::{
 };
 
 use crate::{Board, device::SharedSlots, port::Port};
+
+pub(crate) use keeper::Keeper;
 
 /// Heap that must be left beside the module's stack before one is started: running out in the middle
 /// of an engine's work resets the device, so it is not begun.
@@ -39,6 +47,7 @@ pub(crate) struct Modules<B: Board, const SLOTS: usize> {
     port: Rc<Port<B>>,
     slots: SharedSlots<SLOTS>,
     class: Class,
+    keeper: Rc<RefCell<Keeper>>,
     runtime: Option<Runtime>,
     prepared: bool,
     running: [Option<Instance<ModuleHost<B>>>; SLOTS],
@@ -56,8 +65,10 @@ enum NotStarted {
 }
 
 impl<B: Board, const SLOTS: usize> Modules<B, SLOTS> {
-    pub(crate) fn new(port: Rc<Port<B>>, slots: SharedSlots<SLOTS>, class: Class) -> Self {
-        Modules { port, slots, class, runtime: None, prepared: false, running: [const { None }; SLOTS] }
+    pub(crate) fn new(port: Rc<Port<B>>, slots: SharedSlots<SLOTS>, class: Class, keeper: Keeper) -> Self {
+        let keeper = Rc::new(RefCell::new(keeper));
+        let running = [const { None }; SLOTS];
+        Modules { port, slots, class, keeper, runtime: None, prepared: false, running }
     }
 
     /// Whether the engine is set up, or could not be.
@@ -145,7 +156,7 @@ impl<B: Board, const SLOTS: usize> Modules<B, SLOTS> {
         settings: Seq<'_, Setting<'_>>,
     ) -> Result<Instance<ModuleHost<B>>, NotStarted> {
         self.check_memory()?;
-        let host = ModuleHost::new(Rc::clone(&self.port), info.name, settings);
+        let host = ModuleHost::new(Rc::clone(&self.port), Rc::clone(&self.keeper), info.name, settings);
         let settings = Settings { capabilities: Capabilities::all(self.class) };
         let payload = self.slots.borrow_mut().pin(slot).ok_or(NotStarted::Empty)?;
         let runtime = self.runtime()?;

@@ -1,7 +1,7 @@
 //! What a module can ask of the board.
 
 use alloc::{rc::Rc, vec::Vec};
-use core::fmt;
+use core::{cell::RefCell, fmt};
 
 use wasmbed_abi::{Errno, MAX_LOG_BYTES, Sensor};
 use wasmbed_core::Token;
@@ -12,6 +12,7 @@ use wasmbed_wire::{
     topic::{Level, Up},
 };
 
+use super::Keeper;
 use crate::{Board, port::Port};
 
 /// Bytes of a line with the module's name before it.
@@ -20,6 +21,7 @@ const LINE_BYTES: usize = wasmbed_wire::id::MAX_NAME_BYTES + 2 + MAX_LOG_BYTES;
 /// One module's handle of the board.
 pub(crate) struct ModuleHost<B> {
     port: Rc<Port<B>>,
+    keeper: Rc<RefCell<Keeper>>,
     name: ModuleName,
     /// The settings, as CBOR: small, and read seldom.
     settings: Vec<u8>,
@@ -27,11 +29,24 @@ pub(crate) struct ModuleHost<B> {
 
 impl<B: Board> ModuleHost<B> {
     /// A handle with a copy of the settings.
-    pub(crate) fn new(port: Rc<Port<B>>, name: ModuleName, settings: Seq<'_, Setting<'_>>) -> Self {
+    pub(crate) fn new(
+        port: Rc<Port<B>>,
+        keeper: Rc<RefCell<Keeper>>,
+        name: ModuleName,
+        settings: Seq<'_, Setting<'_>>,
+    ) -> Self {
         let mut copy = Vec::new();
         // Writing to memory cannot fail; an empty copy would hold no settings.
         let _ = minicbor::encode(settings, &mut copy);
-        ModuleHost { port, name, settings: copy }
+        ModuleHost { port, keeper, name, settings: copy }
+    }
+
+    /// Says on the console that the flash failed, which the module alone would know.
+    fn told<T>(&self, done: Result<T, Errno>) -> Result<T, Errno> {
+        if let Err(Errno::Io) = done {
+            self.port.say(format_args!("{}: the flash with its values fails", self.name));
+        }
+        done
     }
 }
 
@@ -56,6 +71,26 @@ impl<B: Board> Host for ModuleHost<B> {
 
     fn sensor_read(&mut self, sensor: Sensor) -> Result<i64, Errno> {
         self.port.board.borrow_mut().sensor(sensor)
+    }
+
+    fn kv_get(&mut self, key: &str, out: &mut [u8]) -> Result<usize, Errno> {
+        self.told(self.keeper.borrow_mut().get(&self.name, key, out))
+    }
+
+    fn kv_set(&mut self, key: &str, value: &[u8]) -> Result<(), Errno> {
+        self.told(self.keeper.borrow_mut().set(self.port.now_ms(), &self.name, key, value))
+    }
+
+    fn kv_remove(&mut self, key: &str) -> Result<(), Errno> {
+        self.told(self.keeper.borrow_mut().remove(self.port.now_ms(), &self.name, key))
+    }
+
+    fn secret(&mut self) -> Result<[u8; 32], Errno> {
+        self.keeper.borrow().secret(&self.name)
+    }
+
+    fn random(&mut self, out: &mut [u8]) -> Result<(), Errno> {
+        self.told(self.keeper.borrow_mut().random(self.port.now_us(), out))
     }
 
     fn config_get(&mut self, key: &str, out: &mut [u8]) -> Result<usize, Errno> {
