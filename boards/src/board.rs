@@ -17,6 +17,8 @@ use crate::run::{Holds, Place, Run};
 
 /// Sectors of NOR flash; a header fits into the smallest.
 const SECTOR_BYTES: std::ops::RangeInclusive<u32> = 0x1000..=0x10_0000;
+/// Fewest sectors for values: one is written, one is empty, one holds what is older.
+const LEAST_VALUE_SECTORS: u32 = 3;
 /// Largest of the sizes in [`Slots`].
 const MOST_BYTES: u32 = 0x1000_0000;
 
@@ -116,6 +118,9 @@ pub struct Slots {
     pub image_bytes: u32,
     /// Largest patch, in bytes; whole sectors.
     pub patch_bytes: u32,
+    /// Room for what modules store, in bytes; whole sectors, at least three. 0 if they cannot.
+    #[serde(default)]
+    pub values_bytes: u32,
     /// What the flash is.
     pub chip: Chip,
 }
@@ -287,6 +292,7 @@ impl Slots {
     /// What lies where.
     pub const fn layout(&self) -> Layout {
         Layout::new(self.base, self.sector_bytes, self.image_bytes, self.patch_bytes)
+            .with_values(self.values_bytes)
     }
 
     fn check(&self) -> Result<(), String> {
@@ -297,13 +303,23 @@ impl Slots {
                 "slots.sector_bytes is {sector:#x}; use a power of two from {least:#x} to {most:#x}"
             ));
         }
-        let sizes =
-            [("base", self.base), ("image_bytes", self.image_bytes), ("patch_bytes", self.patch_bytes)];
+        let sizes = [
+            ("base", self.base),
+            ("image_bytes", self.image_bytes),
+            ("patch_bytes", self.patch_bytes),
+            ("values_bytes", self.values_bytes),
+        ];
         if let Some((name, size)) = sizes.into_iter().find(|(_, size)| !size.is_multiple_of(sector)) {
             return Err(format!("slots.{name} is {size:#x}; use a multiple of sector_bytes, {sector:#x}"));
         }
         if self.image_bytes == 0 {
             return Err("slots.image_bytes is 0; a slot holds an image".into());
+        }
+        if (1..LEAST_VALUE_SECTORS).contains(&(self.values_bytes / sector)) {
+            return Err(format!(
+                "slots.values_bytes is {:#x}; use 0 or at least {LEAST_VALUE_SECTORS} sectors of {sector:#x}",
+                self.values_bytes
+            ));
         }
         // A bound far above any board's keeps every address of the layout below 4 GiB.
         if sizes.into_iter().any(|(_, size)| size > MOST_BYTES) {
@@ -390,6 +406,7 @@ mod tests {
                 "slots.image_bytes is 0xb0001; use a multiple",
             ),
             ("patch_bytes = 0x2_0000", "patch_bytes = 0x4000_0000", "slots has a size above"),
+            ("values_bytes = 0x8000", "values_bytes = 0x2000", "use 0 or at least 3 sectors of 0x1000"),
             ("path={nor}", "path={link}", "use {nor} and {window}"),
             ("chip = \"serial\"", "chip = \"bank\"", "within memory.provision"),
             ("holds = \"boot\"", "holds = \"window\"", "no run.files holds it"),
@@ -422,8 +439,8 @@ mod tests {
             let board = boards.get(&name.parse().expect("a name")).expect("a board");
             board.firmware.as_ref().expect("firmware").slots.layout()
         };
-        assert_eq!((layout("netduino2").records, layout("netduino2").end()), (0, 0x1a_7000));
-        assert_eq!((layout("rv32-virt").records, layout("rv32-virt").end()), (0x4_0000, 0x48_0000));
+        assert_eq!((layout("netduino2").records, layout("netduino2").end()), (0, 0x1a_f000));
+        assert_eq!((layout("rv32-virt").records, layout("rv32-virt").end()), (0x4_0000, 0x58_0000));
     }
 
     #[test]

@@ -26,8 +26,8 @@ pub fn constants(board: &Board, firmware: &Firmware) -> Result<String, fmt::Erro
     writeln!(text, "    window_blocks: {},", modules.window_blocks)?;
     writeln!(
         text,
-        "    layout: wasmbed_firmware_common::Layout::new({:#x}, {:#x}, {:#x}, {:#x}),",
-        slots.base, slots.sector_bytes, slots.image_bytes, slots.patch_bytes
+        "    layout: wasmbed_firmware_common::Layout::new({:#x}, {:#x}, {:#x}, {:#x}).with_values({:#x}),",
+        slots.base, slots.sector_bytes, slots.image_bytes, slots.patch_bytes, slots.values_bytes
     )?;
     writeln!(text, "}};")?;
     let unused = "#[allow(dead_code, reason = \"not every program asks\")]";

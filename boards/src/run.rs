@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, OpenOptions},
     io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -245,7 +246,7 @@ fn fill(pattern: &str, places: &Places, comma: &str) -> Result<String, Place> {
 }
 
 impl DeviceFile {
-    /// Makes the file in `dir` with these contents at its beginning and returns its path.
+    /// Makes the file in `dir`, for this user alone, with these contents at its beginning and returns its path.
     ///
     /// # Errors
     /// If the contents are larger than the file may be, or it cannot be written.
@@ -258,7 +259,7 @@ impl DeviceFile {
         if !self.keep && path.exists() {
             fs::remove_file(&path)?;
         }
-        let mut file = OpenOptions::new().write(true).create(true).truncate(false).open(&path)?;
+        let mut file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path)?;
         file.write_all(contents)?;
         if let Some(size) = self.size_bytes {
             file.set_len(size)?;

@@ -29,7 +29,7 @@ pub mod sign1;
 pub mod topic;
 
 pub use backtrace::Backtrace;
-pub use crc32::crc32;
+pub use crc32::{Crc32, crc32};
 pub use id::{
     ArtifactId, BoardName, Channel, CommandId, DeviceId, Digest, HostId, KeyId, ModuleName, PublicKey,
     RuntimeId,

@@ -3,7 +3,13 @@
 //! On boards the blob sits at a fixed flash address of its own, so that any firmware finds it:
 //! the magic `WBPV`, the length of the CBOR as `u16` little-endian, then the CBOR.
 
-use minicbor::{Decode, Encode};
+use core::fmt;
+
+use minicbor::{
+    Decode, Decoder, Encode, Encoder,
+    decode::Error as DecodeError,
+    encode::{Error as EncodeError, Write},
+};
 
 use crate::{DeviceId, PublicKey, Seq};
 
@@ -29,6 +35,33 @@ pub struct Provision<'a> {
     #[n(2)]
     #[cbor(default)]
     pub boot_floor: u32,
+    /// What the secrets of its modules are made from; absent in a device that was made without.
+    #[n(3)]
+    pub secret: Option<DeviceSecret>,
+}
+
+/// 32 random bytes that only the device and its maker have. They are never shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct DeviceSecret(pub [u8; 32]);
+
+impl fmt::Debug for DeviceSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DeviceSecret(..)")
+    }
+}
+
+impl<C> Encode<C> for DeviceSecret {
+    fn encode<W: Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), EncodeError<W::Error>> {
+        e.bytes(&self.0)?.ok()
+    }
+}
+
+impl<'b, C> Decode<'b, C> for DeviceSecret {
+    fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, DecodeError> {
+        let at = d.position();
+        let bytes = d.bytes()?.try_into();
+        bytes.map(DeviceSecret).map_err(|_| DecodeError::message("not 32 bytes").at(at))
+    }
 }
 
 /// Why a provisioning area holds nothing usable.

@@ -63,9 +63,14 @@ pub(crate) fn test(options: &Options) -> Result<()> {
 fn test_other_workspaces(options: &Options) -> Result<Counts> {
     let host = host_target()?;
     let mut counts = Counts::default();
-    for (dir, package) in [("firmware", "wasmbed-firmware-common"), ("device-agent/guest", "wasmbed-guest")] {
+    let firmware = ["firmware", "wasmbed-firmware-common"];
+    // Boards differ in whether they have calls for security.
+    for ([dir, package], features) in
+        [(firmware, ""), (firmware, "security"), (["device-agent/guest", "wasmbed-guest"], "")]
+    {
         let mut cargo = Command::new("cargo");
         cargo.args(["test", "--quiet", "--package", package, "--lib", "--target", &host]);
+        cargo.args(["--features", features]);
         cargo.arg("--target-dir").arg(paths::target().join("other")).args(&options.filter);
         counts.add(run_tests(cargo.current_dir(paths::root().join(dir)))?);
     }

@@ -4,6 +4,7 @@ use core::fmt;
 
 use wasmbed_wire::{
     ArtifactId, Backtrace, ModuleName, Seq,
+    id::MAX_NAME_BYTES,
     message::{Reason, Setting},
     topic::Up,
 };
@@ -118,6 +119,9 @@ pub struct Owner {
     /// The name it runs under.
     pub instance: ModuleName,
 }
+
+/// Longest text of an [`Owner`], in bytes.
+pub const OWNER_BYTES: usize = 2 * MAX_NAME_BYTES + 1;
 
 impl From<ModuleName> for Owner {
     /// The instance under the module's own name.

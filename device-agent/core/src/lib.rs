@@ -32,7 +32,9 @@ mod trust;
 mod window;
 
 pub use agent::{Agent, Config, largest_message_bytes};
-pub use effect::{Assignment, Effect, ModuleEvent, ModuleInfo, Owner, Rejected, Slot, Token, Used};
+pub use effect::{
+    Assignment, Effect, ModuleEvent, ModuleInfo, OWNER_BYTES, Owner, Rejected, Slot, Token, Used,
+};
 pub use platform::{Facts, Platform, Store, StoreError, Vitals};
 pub use time::Instant;
 pub use wasmbed_update::{Fault, Flash, Layout, NoFlash};

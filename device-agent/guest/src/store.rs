@@ -1,6 +1,6 @@
 //! Values that survive restarts, updates and power cuts.
 //!
-//! A key is text of 1 to 64 bytes, a value has at most 4096 bytes. They are the module's own: no other module sees
+//! A key is text of 1 to 64 bytes, a value has at most 4096 bytes, 1024 on boards. They are the module's own: no other module sees
 //! them.
 
 use crate::{Errno, Result, errno::check, raw};
@@ -19,7 +19,8 @@ pub fn get<'a>(key: &str, buffer: &'a mut [u8]) -> Result<&'a [u8]> {
 /// Stores a value in place of the one before.
 ///
 /// # Errors
-/// `NoSpace` if the module has stored as much as it may, `Io` if it cannot be kept: then the one before is.
+/// `NoSpace` if the module has stored as much as it may, `TooLong` if the device takes no such value, `Busy` if the
+/// module changes values more often than flash takes, `Io` if it cannot be kept: then the one before is.
 pub fn set(key: &str, value: impl AsRef<[u8]>) -> Result<()> {
     let value = value.as_ref();
     // SAFETY: both pointers go with the length of what they point to.
@@ -29,7 +30,7 @@ pub fn set(key: &str, value: impl AsRef<[u8]>) -> Result<()> {
 /// Forgets the value under a key.
 ///
 /// # Errors
-/// `NotFound` if there is none.
+/// `NotFound` if there is none, `Busy` as for [`set`].
 pub fn remove(key: &str) -> Result<()> {
     // SAFETY: pointer and length are those of a string.
     check(unsafe { raw::kv_remove(key.as_ptr(), key.len()) }).map(drop)

@@ -103,7 +103,8 @@ pub trait Host: 'static {
     /// found after a power cut.
     ///
     /// # Errors
-    /// [`Errno::NoSpace`] if the module has stored as much as it may, [`Errno::Io`] if it cannot be kept.
+    /// [`Errno::NoSpace`] if the module has stored as much as it may, [`Errno::TooLong`] if the device takes no value
+    /// of this length, [`Errno::Busy`] if the module changes values too often, [`Errno::Io`] if it cannot be kept.
     fn kv_set(&mut self, key: &str, value: &[u8]) -> Result<(), Errno> {
         let _ = (key, value);
         Err(Errno::Unsupported)
@@ -112,7 +113,7 @@ pub trait Host: 'static {
     /// Forgets the value under a key.
     ///
     /// # Errors
-    /// [`Errno::NotFound`] if there is none.
+    /// [`Errno::NotFound`] if there is none, [`Errno::Busy`] as for [`kv_set`](Host::kv_set).
     fn kv_remove(&mut self, key: &str) -> Result<(), Errno> {
         let _ = key;
         Err(Errno::Unsupported)

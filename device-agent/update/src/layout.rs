@@ -5,9 +5,10 @@ use minicbor::{Decode, Encode};
 use crate::Region;
 
 /// Where everything is, one after the other: boot records and keyrings (two sectors each), the journal (one
-/// sector), a patch, and two slots. A slot is a sector for its header and the image behind it.
+/// sector), a patch, and two slots. A slot is a sector for its header and the image behind it. Where there are
+/// modules' values they come last.
 ///
-/// Host, bootloader, agent and tools compute the same layout from four numbers of the board.
+/// Host, bootloader, agent and tools compute the same layout from the same numbers of the board.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
     /// Bytes of a sector.
@@ -24,6 +25,8 @@ pub struct Layout {
     headers: [u32; 2],
     /// Largest image, in bytes; a multiple of a sector.
     pub image_bytes: u32,
+    /// What modules store; empty where they cannot.
+    pub values: Region,
 }
 
 /// One of the two places for a firmware image.
@@ -59,20 +62,29 @@ impl Layout {
         let patch_bytes = patch_bytes.next_multiple_of(sector_bytes);
         let patch = Region { origin: base + 5 * sector_bytes, bytes: patch_bytes };
         let first = patch.end();
+        let slot_bytes = sector_bytes + image_bytes;
         Layout {
             sector_bytes,
             records: base,
             keyrings: base + 2 * sector_bytes,
             journal: base + 4 * sector_bytes,
             patch,
-            headers: [first, first + sector_bytes + image_bytes],
+            headers: [first, first + slot_bytes],
             image_bytes,
+            values: Region { origin: first + 2 * slot_bytes, bytes: 0 },
         }
+    }
+
+    /// The same with room for modules' values, of this size at least.
+    #[must_use]
+    pub const fn with_values(mut self, bytes: u32) -> Self {
+        self.values.bytes = bytes.next_multiple_of(self.sector_bytes);
+        self
     }
 
     /// The address after the last one in use.
     pub const fn end(&self) -> u32 {
-        self.image(ImageSlot::B).end()
+        self.values.end()
     }
 
     /// Where a slot's header is.
@@ -92,7 +104,7 @@ mod tests {
 
     #[test]
     fn nothing_overlaps_and_everything_begins_with_a_sector() {
-        let layout = Layout::new(0x4_0000, 0x1000, 100_000, 10_000);
+        let layout = Layout::new(0x4_0000, 0x1000, 100_000, 10_000).with_values(0x4000);
         let places = [
             (layout.records, 0x2000),
             (layout.keyrings, 0x2000),
@@ -102,6 +114,7 @@ mod tests {
             (layout.image(ImageSlot::A).origin, layout.image_bytes),
             (layout.header(ImageSlot::B), 0x1000),
             (layout.image(ImageSlot::B).origin, layout.image_bytes),
+            (layout.values.origin, 0x4000),
         ];
         let mut at = 0x4_0000;
         for (origin, bytes) in places {

@@ -110,7 +110,7 @@ mod tests {
         let keys = [PublicKey(*key_pair().pk)];
         let device = "dut".parse().expect("a name");
         let mut area = vec![0; 256];
-        let provision = Provision { device, trusted: Seq::new(&keys[..]), boot_floor: 0 };
+        let provision = Provision { device, trusted: Seq::new(&keys[..]), boot_floor: 0, secret: None };
         provision.write(&mut area).expect("room");
         area
     }

@@ -6,7 +6,7 @@ use core::cell::RefCell;
 use wasmbed_core::{Facts, Flash, Layout, Platform, Slot, Store, StoreError, Vitals};
 use wasmbed_wire::{BoardName, PublicKey, message::Crash, provision::Provision};
 
-use crate::{Board, Running, Setup, crash::LastCrash, modules, port::Port, slots::Slots};
+use crate::{Board, Running, Setup, crash::LastCrash, flash::SharedFlash, modules, port::Port, slots::Slots};
 
 /// Version of this program where no signed manifest says which one it is: that of the workspace.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -19,7 +19,7 @@ pub(crate) struct Device<B, F, const SLOTS: usize> {
     port: Rc<Port<B>>,
     slots: SharedSlots<SLOTS>,
     provision: Provision<'static>,
-    flash: F,
+    flash: SharedFlash<F>,
     layout: Layout,
     running: Option<Running>,
     facts: Facts<'static>,
@@ -57,7 +57,7 @@ impl<B: Board, F: Flash, const SLOTS: usize> Device<B, F, SLOTS> {
             port,
             slots,
             provision,
-            flash,
+            flash: SharedFlash::new(flash),
             layout: sheet.layout,
             running,
             facts,
@@ -67,12 +67,17 @@ impl<B: Board, F: Flash, const SLOTS: usize> Device<B, F, SLOTS> {
             random,
         }
     }
+
+    /// The flash that the agent works with.
+    pub(crate) fn flash(&self) -> &SharedFlash<F> {
+        &self.flash
+    }
 }
 
 impl<B: Board, F: Flash, const SLOTS: usize> Platform for Device<B, F, SLOTS> {
-    type Flash = F;
+    type Flash = SharedFlash<F>;
 
-    fn firmware(&mut self) -> Option<(&mut F, Layout)> {
+    fn firmware(&mut self) -> Option<(&mut SharedFlash<F>, Layout)> {
         Some((&mut self.flash, self.layout))
     }
 

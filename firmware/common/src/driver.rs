@@ -17,7 +17,7 @@ use crate::{
     Board, Running, Sheet,
     crash::Start,
     device::{Device, VERSION},
-    modules::{self, Modules},
+    modules::{self, Keeper, Modules},
     port::{BoardLink, DATAGRAM_BYTES, Port},
     slots::Slots,
     variant,
@@ -49,7 +49,7 @@ pub struct Setup<F> {
 }
 
 /// Runs the device for ever. What a board brings is on the heap because what is on its stack now stays there.
-pub fn run<B: Board, F: Flash, const SLOTS: usize>(board: B, setup: Box<Setup<F>>) -> ! {
+pub fn run<B: Board, F: Flash + 'static, const SLOTS: usize>(board: B, setup: Box<Setup<F>>) -> ! {
     let Setup { sheet, ref start, ref running, .. } = *setup;
     let session = (start.starts as u16).rotate_left(8) ^ board.now_us() as u16;
     let port = open_port(board, sheet, session, const { message_bytes(SLOTS) });
@@ -124,15 +124,16 @@ enum Then {
     GoOn,
 }
 
-impl<B: Board, F: Flash, const SLOTS: usize> Driver<B, F, SLOTS> {
+impl<B: Board, F: Flash + 'static, const SLOTS: usize> Driver<B, F, SLOTS> {
     #[inline(never)]
     #[expect(clippy::boxed_local, reason = "the caller's stack has no room for it")]
     fn new(port: Rc<Port<B>>, board: BoardName, provision: Provision<'static>, setup: Box<Setup<F>>) -> Self {
-        let sheet = setup.sheet;
+        let (sheet, starts) = (setup.sheet, setup.start.starts);
         port.say(format_args!("device {}", provision.device));
         let slots = Rc::new(RefCell::new(Slots::new()));
-        let modules = Modules::new(Rc::clone(&port), Rc::clone(&slots), sheet.class);
-        let device = Device::new(Rc::clone(&port), slots, board, provision, *setup);
+        let device = Device::new(Rc::clone(&port), Rc::clone(&slots), board, provision, *setup);
+        let keeper = Keeper::new(device.flash(), &sheet.layout, &provision, starts);
+        let modules = Modules::new(Rc::clone(&port), slots, sheet.class, keeper);
         let config =
             Config { keep_alive_s: KEEP_ALIVE_S, window_blocks: sheet.window_blocks, ..Config::default() };
         Driver { agent: place(device, config), port, modules, opening: None }

@@ -8,6 +8,8 @@
 
 mod parallel;
 mod serial;
+mod shared;
 
 pub use parallel::{Chips, ParallelNor};
 pub use serial::{SerialLine, SerialNor};
+pub(crate) use shared::SharedFlash;

@@ -4,9 +4,15 @@
 //! is pinned in its slot exactly as long as anything of the module is left.
 
 mod host;
+mod keeper;
+#[cfg(not(feature = "security"))]
+#[path = "modules/no_secrets.rs"]
+mod secrets;
+#[cfg(feature = "security")]
+mod secrets;
 
 use alloc::{rc::Rc, vec::Vec};
-use core::fmt;
+use core::{cell::RefCell, fmt};
 
 use heapless::Deque;
 use host::ModuleHost;
@@ -22,6 +28,8 @@ use wasmbed_wire::{
 };
 
 use crate::{Board, device::SharedSlots, port::Port};
+
+pub(crate) use keeper::Keeper;
 
 /// Heap that must be left beside the module's stack before one is started: running out in the middle
 /// of an engine's work resets the device, so it is not begun.
@@ -43,6 +51,7 @@ pub(crate) struct Modules<B: Board, const SLOTS: usize> {
     port: Rc<Port<B>>,
     slots: SharedSlots<SLOTS>,
     class: Class,
+    keeper: Rc<RefCell<Keeper>>,
     runtime: Option<Runtime>,
     prepared: bool,
     inbox: Deque<(Slot, Channel, Vec<u8>), MESSAGES>,
@@ -61,8 +70,11 @@ enum NotStarted {
 }
 
 impl<B: Board, const SLOTS: usize> Modules<B, SLOTS> {
-    pub(crate) fn new(port: Rc<Port<B>>, slots: SharedSlots<SLOTS>, class: Class) -> Self {
-        Modules { port, slots, class, runtime: None, prepared: false, inbox: Deque::new(), running: [const { None }; SLOTS] }
+    pub(crate) fn new(port: Rc<Port<B>>, slots: SharedSlots<SLOTS>, class: Class, keeper: Keeper) -> Self {
+        let keeper = Rc::new(RefCell::new(keeper));
+        let running = [const { None }; SLOTS];
+        let inbox = Deque::new();
+        Modules { port, slots, class, keeper, runtime: None, prepared: false, inbox, running }
     }
 
     /// Whether the engine is set up, or could not be.
@@ -194,7 +206,8 @@ impl<B: Board, const SLOTS: usize> Modules<B, SLOTS> {
         settings: Seq<'_, Setting<'_>>,
     ) -> Result<Instance<ModuleHost<B>>, NotStarted> {
         self.check_memory()?;
-        let host = ModuleHost::new(Rc::clone(&self.port), assignment.instance, settings);
+        let host =
+            ModuleHost::new(Rc::clone(&self.port), Rc::clone(&self.keeper), assignment.owner(), settings);
         let granted = Capabilities::from_bits(assignment.grants).and(Capabilities::all(self.class));
         let settings = Settings { capabilities: granted };
         let payload = self.slots.borrow_mut().pin(slot).ok_or(NotStarted::Empty)?;

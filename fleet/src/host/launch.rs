@@ -3,14 +3,15 @@
 //! A device's folder is its alone (0700) and holds what it is started from, what it keeps over a power
 //! cycle, and its console log. Sockets lie there too, unless that would make their paths longer than
 //! the kernel allows. A board with firmware has its flash there (`flash.bin`, or the file of its bank),
-//! what was last written to it as in a factory (`factory`), and for a chip where its window is
-//! (`window.address`); `fault.toml` is for tests (`nor`).
+//! what was last written to it as in a factory (`factory`), the secret it is provisioned with (`secret`), and for
+//! a chip where its window is (`window.address`); `fault.toml` is for tests (`nor`).
 //!
 //! Not here: what a board needs (`wasmbed-boards`), and the process itself (`process`).
 
 mod agent;
 mod flash;
 mod images;
+mod secret;
 
 use std::{
     env, fs, io,
@@ -184,7 +185,7 @@ impl Launcher {
                     let chip = chip.as_mut().ok_or(PrepareError::NoChip { board: board.name })?;
                     chip.window().map_err(at(&dir))?
                 }
-                Holds::Provision => blob(device, boot_floor)?,
+                Holds::Provision => blob(device, boot_floor, &dir)?,
             };
             let path = file.fill(&dir, &contents).map_err(at(&dir.join(&file.name)))?;
             places.insert(file.holds.place(), path);
@@ -245,8 +246,9 @@ fn remedy(run: &Run) -> String {
     }
 }
 
-fn blob(device: &DesiredDevice, boot_floor: u32) -> Result<Vec<u8>, PrepareError> {
-    let provision = Provision { device: device.id, trusted: Seq::new(&device.trusted), boot_floor };
+fn blob(device: &DesiredDevice, boot_floor: u32, dir: &Path) -> Result<Vec<u8>, PrepareError> {
+    let secret = Some(secret::of(dir)?);
+    let provision = Provision { device: device.id, trusted: Seq::new(&device.trusted), boot_floor, secret };
     let mut area = vec![0; provision::MAX_BYTES];
     let len = provision.write(&mut area).ok_or(PrepareError::TooManyKeys { count: device.trusted.len() })?;
     area.truncate(len);

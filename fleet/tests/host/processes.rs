@@ -1,6 +1,6 @@
 //! Processes are started, watched, started again and ended as desired.
 
-use std::{env, process::Command, time::Duration};
+use std::{env, os::unix::fs::PermissionsExt, process::Command, time::Duration};
 
 use nix::sys::signal::Signal;
 use tokio::time::{Instant, sleep, timeout};
@@ -122,6 +122,9 @@ async fn each_start_is_provisioned_with_the_keys_of_now_and_higher_numbers() {
     let before = std::fs::read(&path).expect("a blob");
     let before = Provision::read(&before).expect("a blob");
     assert!(before.device == desired.id && before.trusted.is_empty() && before.boot_floor > 0);
+    let secret = before.secret.expect("a secret");
+    let mode = std::fs::metadata(&path).expect("a file").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "the secret is nobody else's");
 
     desired.trusted = vec![PublicKey([7; 32])];
     let revision = world.desire(&[desired.clone()]).await;
@@ -136,6 +139,7 @@ async fn each_start_is_provisioned_with_the_keys_of_now_and_higher_numbers() {
     let after = Provision::read(&after).expect("a blob");
     assert!(after.trusted.iter().eq(desired.trusted));
     assert!(after.boot_floor > before.boot_floor);
+    assert_eq!(after.secret, Some(secret), "it stays the same");
 }
 
 #[tokio::test]

@@ -105,7 +105,7 @@ fn is_plain(value: &Value, of: &str) -> bool {
             true
         }
         ("ArtifactId" | "RuntimeId", Value::Bytes(bytes)) => bytes.len() == 8,
-        ("Digest" | "PublicKey", Value::Bytes(bytes)) => bytes.len() == 32,
+        ("Digest" | "PublicKey" | "DeviceSecret", Value::Bytes(bytes)) => bytes.len() == 32,
         _ => false,
     }
 }

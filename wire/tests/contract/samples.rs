@@ -11,7 +11,7 @@ use wasmbed_wire::{
     limits::Class,
     manifest::{Classes, Kind, Manifest, Patch, Trial},
     message::*,
-    provision::Provision,
+    provision::{DeviceSecret, Provision},
 };
 
 /// A message, encoded.
@@ -316,9 +316,10 @@ fn provision() -> Sample {
             device: parsed("pump-7"),
             trusted: Seq::new(&[PublicKey([0xe1; 32]), PublicKey([0xe2; 32])]),
             boot_floor: 1_800_000_000,
+            secret: Some(DeviceSecret([0x5e; 32])),
         },
         expect![
-            "a3006670756d702d3701825820e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e15820e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2021a6b49d200"
+            "a4006670756d702d3701825820e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e15820e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2021a6b49d2000358205e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e"
         ]
     )
 }

@@ -1,10 +1,10 @@
 //! What a module can ask of the board.
 
 use alloc::{rc::Rc, vec::Vec};
-use core::fmt;
+use core::{cell::RefCell, fmt};
 
 use wasmbed_abi::{Errno, MAX_LOG_BYTES, Sensor};
-use wasmbed_core::Token;
+use wasmbed_core::{OWNER_BYTES, Owner, Token};
 use wasmbed_runtime::Host;
 use wasmbed_wire::{
     Channel, ModuleName, Seq,
@@ -12,6 +12,7 @@ use wasmbed_wire::{
     topic::{Level, Up},
 };
 
+use super::Keeper;
 use crate::{Board, port::Port};
 
 /// Bytes of a line with the module's name before it.
@@ -20,18 +21,37 @@ const LINE_BYTES: usize = wasmbed_wire::id::MAX_NAME_BYTES + 2 + MAX_LOG_BYTES;
 /// One module's handle of the board.
 pub(crate) struct ModuleHost<B> {
     port: Rc<Port<B>>,
+    keeper: Rc<RefCell<Keeper>>,
+    /// The instance.
     name: ModuleName,
+    owner: heapless::String<OWNER_BYTES>,
     /// The settings, as CBOR: small, and read seldom.
     settings: Vec<u8>,
 }
 
 impl<B: Board> ModuleHost<B> {
     /// A handle with a copy of the settings.
-    pub(crate) fn new(port: Rc<Port<B>>, name: ModuleName, settings: Seq<'_, Setting<'_>>) -> Self {
+    pub(crate) fn new(
+        port: Rc<Port<B>>,
+        keeper: Rc<RefCell<Keeper>>,
+        owner: Owner,
+        settings: Seq<'_, Setting<'_>>,
+    ) -> Self {
         let mut copy = Vec::new();
         // Writing to memory cannot fail; an empty copy would hold no settings.
         let _ = minicbor::encode(settings, &mut copy);
-        ModuleHost { port, name, settings: copy }
+        let mut text = heapless::String::new();
+        // As long as it can be.
+        let _ = fmt::write(&mut text, format_args!("{owner}"));
+        ModuleHost { port, keeper, name: owner.instance, owner: text, settings: copy }
+    }
+
+    /// Says on the console that the flash failed, which the module alone would know.
+    fn told<T>(&self, done: Result<T, Errno>) -> Result<T, Errno> {
+        if let Err(Errno::Io) = done {
+            self.port.say(format_args!("{}: the flash with its values fails", self.name));
+        }
+        done
     }
 }
 
@@ -68,6 +88,26 @@ impl<B: Board> Host for ModuleHost<B> {
 
     fn spi_transfer(&mut self, bus: u32, chip_select: u32, bytes: &mut [u8]) -> Result<(), Errno> {
         self.port.board.borrow_mut().spi(bus, chip_select, bytes)
+    }
+
+    fn kv_get(&mut self, key: &str, out: &mut [u8]) -> Result<usize, Errno> {
+        self.told(self.keeper.borrow_mut().get(&self.owner, key, out))
+    }
+
+    fn kv_set(&mut self, key: &str, value: &[u8]) -> Result<(), Errno> {
+        self.told(self.keeper.borrow_mut().set(self.port.now_ms(), &self.owner, key, value))
+    }
+
+    fn kv_remove(&mut self, key: &str) -> Result<(), Errno> {
+        self.told(self.keeper.borrow_mut().remove(self.port.now_ms(), &self.owner, key))
+    }
+
+    fn secret(&mut self) -> Result<[u8; 32], Errno> {
+        self.keeper.borrow().secret(&self.owner)
+    }
+
+    fn random(&mut self, out: &mut [u8]) -> Result<(), Errno> {
+        self.told(self.keeper.borrow_mut().random(self.port.now_us(), out))
     }
 
     fn config_get(&mut self, key: &str, out: &mut [u8]) -> Result<usize, Errno> {

@@ -3,14 +3,15 @@
 use alloc::rc::Rc;
 use core::marker::PhantomData;
 
-use wasmbed_core::{Assignment, ModuleEvent, Slot, Used};
+use wasmbed_core::{Assignment, Layout, ModuleEvent, Slot, Used};
 use wasmbed_wire::{
     Backtrace, Channel, RuntimeId, Seq,
     limits::Class,
     message::{Reason, Setting},
+    provision::Provision,
 };
 
-use crate::{Board, device::SharedSlots, port::Port};
+use crate::{Board, device::SharedSlots, flash::SharedFlash, port::Port};
 
 /// Whether this program runs modules.
 pub(crate) const ARE_RUN: bool = false;
@@ -20,11 +21,20 @@ pub(crate) fn runtime_id(_: Class) -> RuntimeId {
     RuntimeId([0; 8])
 }
 
+/// Nothing is kept.
+pub(crate) struct Keeper;
+
+impl Keeper {
+    pub(crate) fn new<F>(_: &SharedFlash<F>, _: &Layout, _: &Provision<'_>, _: u32) -> Self {
+        Keeper
+    }
+}
+
 /// No modules.
 pub(crate) struct Modules<B: Board, const SLOTS: usize>(PhantomData<B>);
 
 impl<B: Board, const SLOTS: usize> Modules<B, SLOTS> {
-    pub(crate) fn new(_: Rc<Port<B>>, _: SharedSlots<SLOTS>, _: Class) -> Self {
+    pub(crate) fn new(_: Rc<Port<B>>, _: SharedSlots<SLOTS>, _: Class, _: Keeper) -> Self {
         Modules(PhantomData)
     }
 

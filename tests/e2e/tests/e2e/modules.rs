@@ -1,26 +1,45 @@
 //! What modules can do on a device, seen from outside.
 
+use std::{collections::HashSet, fs};
+
 use anyhow::{Context, Result, ensure};
 use ed25519_compact::{PublicKey, Signature};
-use wasmbed_e2e::{BrokerKind, Fleet, Limit, module};
+use nix::sys::signal::Signal;
+use wasmbed_e2e::{BrokerKind, Fleet, Limit, module, signal};
+
+/// Publishes on `draw` what sealing the text `same` gives at each start: a nonce, the text encrypted, a tag.
+const SEALER: &str = r#"(module
+  (import "wasmbed" "seal" (func $seal (param i32 i32 i32 i32 i32 i32 i32) (result i32)))
+  (import "wasmbed" "open" (func $open (param i32 i32 i32 i32 i32 i32 i32) (result i32)))
+  (import "wasmbed" "telemetry" (func $telemetry (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 256 256 (pagesize 1))
+  (data (i32.const 0) "same") (data (i32.const 4) "draw")
+  (func (export "init") (result i32)
+    (i32.ne (call $seal (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 4)
+      (i32.const 64) (i32.const 32)) (i32.const 32)))
+  (func (export "health") (result i32)
+    (i32.ne (call $open (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 64) (i32.const 32)
+      (i32.const 128) (i32.const 4)) (i32.const 4)))
+  (func (export "tick")
+    (drop (call $telemetry (i32.const 4) (i32.const 4) (i32.const 64) (i32.const 32)))))"#;
 
 #[test]
 fn a_module_signs_with_a_key_that_the_device_keeps() -> Result<()> {
-    let fleet = Fleet::start_with(BrokerKind::Embedded, &[("hub-1", "linux")])?;
+    let fleet = Fleet::start_with(BrokerKind::Embedded, &[("hub-1", "linux"), ("rv-1", "rv32-virt")])?;
     fleet.add_idle("n2-9", "netduino2")?;
     fleet.cli(&["module", "push", &module("witness")?.to_string_lossy(), "--version", "1.0.0"])?;
     let refusal = fleet.cli_fails(&["deploy", "witness", "--to", "n2-9"])?;
     assert!(refusal.contains("mcu"), "{refusal}");
 
-    fleet.cli(&["deploy", "witness", "--to", "hub-1", "--wait"])?;
-    let key = testimony(&fleet)?;
-    let pid = fleet.pid("hub-1")?;
-    fleet.cli(&["device", "restart", "hub-1"])?;
-    fleet.wait("hub-1 in another process", Limit::seconds(20), || {
-        Ok(fleet.pid("hub-1").is_ok_and(|now| now != pid))
-    })?;
-    fleet.wait_running("hub-1", "witness", Limit::seconds(20))?;
-    assert_eq!(testimony(&fleet)?, key, "the key is another after a restart");
+    let mut keys = HashSet::new();
+    for device in ["hub-1", "rv-1"] {
+        fleet.cli(&["deploy", "witness", "--to", device, "--wait"])?;
+        let key = testimony(&fleet, device)?;
+        pull_the_power(&fleet, device)?;
+        fleet.wait_running(device, "witness", Limit::seconds(20))?;
+        assert_eq!(testimony(&fleet, device)?, key, "the key of {device} is another after a restart");
+        assert!(keys.insert(key), "two devices have the same key");
+    }
     Ok(())
 }
 
@@ -38,9 +57,83 @@ fn a_module_reads_which_chip_is_on_the_bus_of_its_board() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_module_finds_what_it_stored_after_power_cuts() -> Result<()> {
+    let fleet = Fleet::start(BrokerKind::Embedded)?;
+    fleet.cli(&["module", "push", &module("tally")?.to_string_lossy(), "--version", "1.0.0"])?;
+    fleet.cli(&["deploy", "tally", "--to", "all", "--wait"])?;
+    for device in fleet.devices() {
+        let mut before = count(&fleet, &device)?;
+        for _ in 0..2 {
+            pull_the_power(&fleet, &device)?;
+            fleet.wait_running(&device, "tally", Limit::seconds(20))?;
+            let now = count(&fleet, &device)?;
+            assert_eq!(now, before + 1, "{device} lost its count");
+            before = now;
+        }
+    }
+    // Another module's name is another module: it has no count yet. The first one's stays where it was removed.
+    fleet.cli(&[
+        "module",
+        "push",
+        &module("tally")?.to_string_lossy(),
+        "--name",
+        "other",
+        "--version",
+        "1.0.0",
+    ])?;
+    for device in fleet.devices() {
+        let before = count(&fleet, &device)?;
+        fleet.cli(&["undeploy", "tally", "--to", &device, "--wait"])?;
+        fleet.cli(&["deploy", "other", "--to", &device, "--wait"])?;
+        assert_eq!(count(&fleet, &device)?, 1, "{device} gave a module the count of another");
+        fleet.cli(&["undeploy", "other", "--to", &device, "--wait"])?;
+        fleet.cli(&["deploy", "tally", "--to", &device, "--wait"])?;
+        assert_eq!(count(&fleet, &device)?, before + 1, "{device} lost the count with its module");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_board_seals_with_a_nonce_that_no_start_repeats() -> Result<()> {
+    let fleet = Fleet::start_with(BrokerKind::Embedded, &[("rv-1", "rv32-virt")])?;
+    let path = fleet.dir().join("sealer.wasm");
+    fs::write(&path, wat::parse_str(SEALER)?)?;
+    fleet.cli(&["module", "push", &path.to_string_lossy(), "--version", "1.0.0"])?;
+    // Only one whose health says that what it sealed can be opened counts as deployed.
+    fleet.cli(&["deploy", "sealer", "--to", "rv-1", "--wait"])?;
+    let mut seen = HashSet::new();
+    for start in 0..3 {
+        if start > 0 {
+            pull_the_power(&fleet, "rv-1")?;
+            fleet.wait_running("rv-1", "sealer", Limit::seconds(20))?;
+        }
+        let sealed = fleet.subscribe_bytes("wasmbed/v1/rv-1/up/tm/draw")?;
+        ensure!(sealed.len() == 32, "{} bytes are sealed", sealed.len());
+        assert!(seen.insert(sealed[..12].to_vec()), "a nonce came twice");
+        assert!(seen.insert(sealed[12..].to_vec()), "the same bytes came twice");
+    }
+    Ok(())
+}
+
+/// Kills a device's process and waits for another.
+fn pull_the_power(fleet: &Fleet, device: &str) -> Result<()> {
+    let before = fleet.pid(device)?;
+    signal(before, Signal::SIGKILL)?;
+    fleet.wait(&format!("another process for {device}"), Limit::seconds(30), || {
+        Ok(fleet.pid(device).is_ok_and(|pid| pid != before))
+    })
+}
+
+/// What `tally` publishes next.
+fn count(fleet: &Fleet, device: &str) -> Result<u32> {
+    let text = fleet.subscribe_once(&format!("wasmbed/v1/{device}/up/tm/tally"))?;
+    text.trim().parse().with_context(|| format!("{text:?} is no count"))
+}
+
 /// Checks the next reading of `witness` and returns whose it is.
-fn testimony(fleet: &Fleet) -> Result<[u8; 32]> {
-    let payload = fleet.subscribe_bytes("wasmbed/v1/hub-1/up/tm/witness")?;
+fn testimony(fleet: &Fleet, device: &str) -> Result<[u8; 32]> {
+    let payload = fleet.subscribe_bytes(&format!("wasmbed/v1/{device}/up/tm/witness"))?;
     let (key, rest) = payload.split_first_chunk::<32>().context("no key")?;
     let (signature, text) = rest.split_first_chunk::<64>().context("no signature")?;
     PublicKey::new(*key)
