@@ -12,6 +12,9 @@ use std::{
 
 use wasmbed_boards::{Board, Boards, Firmware, Region, constants, memory_map};
 
+/// The package with an image for measurements for every board, `<board>-bench`.
+const BENCH: &str = "wasmbed-firmware-bench";
+
 fn main() -> Result<(), Box<dyn Error>> {
     let package = env::var("CARGO_PKG_NAME")?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
@@ -23,6 +26,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         if firmware.boot_package == package {
             hand_over(board, firmware, (&firmware.boot, firmware.memory.boot), &out)?;
+        }
+        if package == BENCH {
+            // It runs alone, from the reset on.
+            let binary = format!("{}-bench", board.name);
+            hand_over(board, firmware, (&binary, firmware.memory.alone()), &out)?;
         }
     }
     Ok(())

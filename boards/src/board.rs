@@ -346,6 +346,14 @@ impl Modules {
 }
 
 impl Memory {
+    /// Where a program lies that runs alone from the reset on: in the bootloader's place, and in the image's as
+    /// well where that follows it.
+    pub const fn alone(&self) -> Region {
+        let Region { origin, size_bytes } = self.boot;
+        let adjoins = self.flash.origin.wrapping_sub(origin) == size_bytes;
+        Region { origin, size_bytes: if adjoins { size_bytes + self.flash.size_bytes } else { size_bytes } }
+    }
+
     fn check(&self) -> Result<(), String> {
         let regions =
             [("boot", self.boot), ("flash", self.flash), ("provision", self.provision), ("ram", self.ram)];

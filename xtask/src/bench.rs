@@ -26,7 +26,8 @@ enum What {
     /// Firmware updates: goodput, time and bytes on boards, on Linux and on a hundred simulated boards, and what
     /// the updater takes.
     Ota,
-    /// The runtime on this machine, against native code and another interpreter: calls, work, limits, memory.
+    /// The runtime on this machine and on boards, against native code and another interpreter: calls, work, limits,
+    /// memory.
     Runtime,
 }
 
@@ -69,13 +70,24 @@ fn ota() -> Result<()> {
 
 /// Built for release, like nothing else here: an interpreter that is compiled to be debugged says nothing.
 fn runtime() -> Result<()> {
-    setup::ensure(setup::Need::BUILD)?;
+    setup::ensure(setup::Need::UP)?;
     let modules = modules::build_workloads()?;
     step("the benchmark, for release (the first time takes some minutes)");
     let mut cargo = Command::new("cargo");
     cargo.args(["build", "--release", "--quiet", "--package", "wasmbed-speed"]).current_dir(paths::root());
     run(&mut cargo)?;
-    run(Command::new(paths::release_bin("bench-runtime")).arg(modules))
+    let measure = || {
+        let mut measure = Command::new(paths::release_bin("bench-runtime"));
+        measure.arg(&modules);
+        measure
+    };
+    let prepared = modules.join("prepared");
+    run(measure().arg("prepare").arg(&prepared))?;
+    let boards = firmware::build_benches(&prepared)?;
+    step("this machine");
+    run(measure().arg("linux"))?;
+    step("boards");
+    run(measure().arg("boards").args(boards))
 }
 
 /// What a board's stacks take, in bytes: the regions `…_STACK` of its `memory.x`.

@@ -1,6 +1,10 @@
 //! `cargo xtask fw`: firmware images and bootloaders, and whether they fit their boards' budgets.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -17,6 +21,11 @@ use crate::{
 const VARIANTS: [&str; 2] = ["variant-note", "fault-panic"];
 /// What these show does not depend on the board, so that one has them.
 const VARIANTS_OF_ONE: [&str; 2] = ["fault-hang", "fault-mute"];
+
+/// The package with every board's images for measurements, `<board>-bench`.
+const BENCH: &str = "wasmbed-firmware-bench";
+/// What our runtime is compared with there, built to be fast as its authors advise, while ours stays as it ships.
+const FAST: [&str; 5] = ["wasmbed-workloads", "wasmi", "wasmi_collections", "wasmi_core", "wasmi_ir"];
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -73,6 +82,31 @@ pub(crate) fn build_all() -> Result<Vec<(BoardName, Sizes)>> {
 /// Builds every board's firmware as tests need it as well.
 pub(crate) fn build_all_variants() -> Result<()> {
     build_variants(&Boards::embedded()?, |_| true)
+}
+
+/// Builds every board's images for measurements, with the modules that `bench-runtime prepare` wrote to a folder.
+/// Returns `BOARD=FILE` for each.
+pub(crate) fn build_benches(prepared: &Path) -> Result<Vec<String>> {
+    let boards = Boards::embedded()?;
+    let mut built = Vec::new();
+    for (board, firmware) in with_firmware(&boards, |_| true) {
+        step(&format!("benchmark for {}", board.title));
+        let binary = format!("{}-bench", board.name);
+        for (whose, feature) in [("ours", None), ("wasmi", Some("wasmi"))] {
+            let mut cargo = cargo(firmware, (BENCH, &binary), feature);
+            cargo
+                .env("WASMBED_MEASURING_LOOP", prepared.join("measuring-loop"))
+                .env("WASMBED_BENCH_MODULES", prepared.join(board.class.name()));
+            for package in FAST {
+                cargo.args(["--config", &format!("profile.release.package.{package}.opt-level=3")]);
+            }
+            run(&mut cargo)?;
+            let name = format!("bench/{}-{whose}.elf", board.name);
+            keep(&read(firmware, &binary)?, &name)?;
+            built.push(format!("{}={}", board.name, paths::images().join(name).display()));
+        }
+    }
+    Ok(built)
 }
 
 /// Every board's image and the one with a one-line change, flat, as `OLD:NEW,…`: what patches are made of.
@@ -137,19 +171,31 @@ fn build(board: &Board, firmware: &Firmware) -> Result<Sizes> {
 }
 
 /// Compiles a binary and returns its ELF file.
-fn compile(firmware: &Firmware, (package, binary): (&str, &str), feature: Option<&str>) -> Result<Vec<u8>> {
-    let target_dir = paths::target().join("firmware");
+fn compile(firmware: &Firmware, program: (&str, &str), feature: Option<&str>) -> Result<Vec<u8>> {
+    run(cargo(firmware, program, feature).env("WASMBED_MEASURING_LOOP", paths::measuring_loop()))?;
+    read(firmware, program.1)
+}
+
+/// A command that compiles a package's binary.
+fn cargo(firmware: &Firmware, (package, binary): (&str, &str), feature: Option<&str>) -> Command {
     let mut cargo = Command::new("cargo");
     cargo
         .args(["build", "--release", "--quiet", "--package", package, "--bin", binary])
         .args(["--target", &firmware.target, "--target-dir"])
-        .arg(&target_dir)
+        .arg(target_dir())
         .args(feature.iter().flat_map(|feature| ["--features", *feature]))
-        .env("WASMBED_MEASURING_LOOP", paths::measuring_loop())
         .current_dir(paths::root().join("firmware"));
-    run(&mut cargo)?;
-    let elf = target_dir.join(&firmware.target).join("release").join(binary);
+    cargo
+}
+
+/// What the compiler made of it.
+fn read(firmware: &Firmware, binary: &str) -> Result<Vec<u8>> {
+    let elf = target_dir().join(&firmware.target).join("release").join(binary);
     fs::read(&elf).with_context(|| format!("cannot read {}", elf.display()))
+}
+
+fn target_dir() -> PathBuf {
+    paths::target().join("firmware")
 }
 
 /// What a program takes that is linked for this region.

@@ -52,4 +52,4 @@ pub use instance::{Instance, Settings, StartError, Stats};
 pub use runtime::{CalibrateError, Runtime, SetupError};
 pub use stop::{Stopped, TrapCode};
 pub use target::Target;
-pub use tunables::wasm_features;
+pub use tunables::{bytecode, wasm_features};

@@ -75,7 +75,6 @@ impl Runtime {
 
     /// The engine as modules get it, for programs that check or measure the engine itself: what they run on
     /// it is held to no module's contract and to no limit.
-    #[cfg(feature = "compile")]
     pub fn engine(&self) -> &Engine {
         &self.engine
     }

@@ -20,9 +20,10 @@ pub(crate) const REVISION: u8 = 1;
 /// Rises when what modules may import or export grows, and so what an older device cannot load.
 pub(crate) const GUEST_ABI: &str = "wasmbed-2";
 
-/// Bytecode: no virtual memory, no signals, no 64-bit atomics; time is fuel.
+/// Bytecode: no virtual memory, no signals, no 64-bit atomics; time is fuel. Public for programs that measure
+/// what one of these settings costs; devices have a [`Runtime`](crate::Runtime).
 #[inline(never)]
-pub(crate) fn bytecode(class: Class, stack_bytes: usize) -> Config {
+pub fn bytecode(class: Class, stack_bytes: usize) -> Config {
     // The interpreter has neither vectors nor threads: the MPU class runs as native code.
     let features = wasm_features(if class == Class::Mpu { Class::Riscv } else { class });
     let mut config = Config::new();

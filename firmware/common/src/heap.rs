@@ -85,6 +85,11 @@ impl Heap {
         self.with(|inner| inner.use_)
     }
 
+    /// Lets the peak be of what is allocated from now on; for programs that measure one thing after another.
+    pub fn forget_peak(&self) {
+        self.with(|inner| inner.use_.peak = inner.use_.used);
+    }
+
     fn with<R>(&self, f: impl FnOnce(&mut Inner) -> R) -> R {
         critical_section::with(|cs| f(&mut self.inner.borrow_ref_mut(cs)))
     }
@@ -179,6 +184,8 @@ mod tests {
             heap.dealloc(block, Layout::from_size_align(2000, 16).expect("a valid layout"));
         }
         assert_eq!(heap.usage(), HeapUse { total: 4096, used: 0, peak: 2000 });
+        heap.forget_peak();
+        assert_eq!(heap.usage().peak, 0);
     }
 
     #[test]

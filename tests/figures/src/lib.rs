@@ -18,6 +18,11 @@ pub fn line(subject: &str, what: &str, figure: f64, unit: &str) {
     println!("{subject:<10} {what:<28} {figure:>11.0} {unit}");
 }
 
+/// Prints a count of bytes, and what became of its aim.
+pub fn bytes(subject: &str, what: &str, figure: f64, aim: Aim) {
+    println!("{subject:<10} {what:<28} {figure:>11.0} B   {}", verdict(figure, aim));
+}
+
 /// Prints a share or a ratio, and what became of its aim.
 pub fn ratio(subject: &str, what: &str, figure: f64, aim: Aim) {
     println!("{subject:<10} {what:<28} {figure:>11.3}   {}", verdict(figure, aim));

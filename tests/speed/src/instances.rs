@@ -3,12 +3,13 @@
 use std::{env, fs, path::Path, process::Command};
 
 use nix::unistd::{SysconfVar, sysconf};
+use wasmbed_engines::{Machine as _, Wasmi, start};
 use wasmbed_figures::{line, plain_ratio};
 use wasmtime::{Result, bail, ensure, error::Context as _};
 
 use crate::{
     Module,
-    machine::{Machine as _, Wasmi, board, bytecode, linux, load, start},
+    machine::{board, bytecode, linux, load},
     race::Times,
 };
 
@@ -51,7 +52,7 @@ fn print_times(what: &str, times: &Times<'_>) {
 
 /// Asks a fresh process.
 fn idle_bytes(subject: &str, folder: &Path) -> Result<f64> {
-    let output = Command::new(env::current_exe()?).arg(folder).arg(subject).output()?;
+    let output = Command::new(env::current_exe()?).arg(folder).args(["idle", subject]).output()?;
     ensure!(output.status.success(), "{subject}: {}", String::from_utf8_lossy(&output.stderr));
     let bytes = String::from_utf8(output.stdout)?;
     bytes.trim().parse::<f64>().with_context(|| format!("{bytes:?} is no number"))

@@ -2,10 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use wasmbed_engines::Machine;
 use wasmbed_figures::median;
 use wasmtime::{Result, ensure};
-
-use crate::machine::Machine;
 
 const ROUNDS: usize = 15;
 /// Time of one measurement, within a round.

@@ -1,12 +1,13 @@
 //! Work inside a module, natively and in every runtime, and what limits add to it.
 
+use wasmbed_engines::Native;
 use wasmbed_figures::{Aim, line, plain_ratio, ratio};
 use wasmbed_workloads as workloads;
 use wasmtime::Result;
 
 use crate::{
     Module,
-    machine::{Bare, Native, Ours, Wasmi},
+    machine::{linux_unlimited, ours_linux, ours_pulley, pulley_unlimited, wasmi, wasmi_metered},
     race::Times,
 };
 
@@ -22,28 +23,28 @@ fn measure(what: &str, work: fn(u32) -> u32, module: &Module) -> Result<()> {
     let Module { boards, linux } = module;
     let times = Times::of_ticks(vec![
         ("native", Box::new(Native::new(work))),
-        ("linux", Box::new(Ours::linux(linux)?)),
-        ("boards' build", Box::new(Ours::linux(boards)?)),
-        ("pulley", Box::new(Ours::pulley(boards)?)),
-        ("wasmi, boards'", Box::new(Wasmi::new(boards)?)),
-        ("wasmi, linux'", Box::new(Wasmi::new(linux)?)),
-        ("no epochs", Box::new(Bare::linux_unlimited(linux)?)),
-        ("no fuel", Box::new(Bare::pulley_unlimited(boards)?)),
-        ("fuel", Box::new(Wasmi::metered(boards)?)),
+        ("linux", Box::new(ours_linux(linux)?)),
+        ("boards' build", Box::new(ours_linux(boards)?)),
+        ("pulley", Box::new(ours_pulley(boards)?)),
+        ("wasmi, boards'", Box::new(wasmi(boards)?)),
+        ("wasmi, linux'", Box::new(wasmi(linux)?)),
+        ("no epochs", Box::new(linux_unlimited(linux)?)),
+        ("no fuel", Box::new(pulley_unlimited(boards)?)),
+        ("fuel", Box::new(wasmi_metered(boards)?)),
     ])?;
     // The one that suits it better.
     let builds = ["wasmi, boards'", "wasmi, linux'"];
-    let wasmi = if times.ratio(builds[0], builds[1]) <= 1.0 { builds[0] } else { builds[1] };
-    for (subject, name) in [("native", "native"), ("linux", "linux"), ("pulley", "pulley"), ("wasmi", wasmi)]
+    let other = if times.ratio(builds[0], builds[1]) <= 1.0 { builds[0] } else { builds[1] };
+    for (subject, name) in [("native", "native"), ("linux", "linux"), ("pulley", "pulley"), ("wasmi", other)]
     {
         line(subject, what, times.median(name) / 1000.0, "us");
         if name != "native" {
             plain_ratio(subject, &format!("{what}: / native"), times.ratio(name, "native"));
         }
     }
-    ratio("linux", &format!("{what}: wasmi / ours"), times.ratio(wasmi, "linux"), Aim::AtLeast(FASTER));
+    ratio("linux", &format!("{what}: wasmi / ours"), times.ratio(other, "linux"), Aim::AtLeast(FASTER));
     plain_ratio("linux", &format!("{what}: / boards'"), times.ratio("linux", "boards' build"));
-    plain_ratio("pulley", &format!("{what}: wasmi / ours"), times.ratio(wasmi, "pulley"));
+    plain_ratio("pulley", &format!("{what}: wasmi / ours"), times.ratio(other, "pulley"));
     plain_ratio("linux", &format!("{what}: with epochs"), times.ratio("linux", "no epochs"));
     plain_ratio("pulley", &format!("{what}: with fuel"), times.ratio("pulley", "no fuel"));
     plain_ratio("wasmi", &format!("{what}: with fuel"), times.ratio("fuel", builds[0]));
