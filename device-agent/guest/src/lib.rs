@@ -47,8 +47,8 @@ pub mod store;
 mod text;
 
 pub use calls::{
-    Edges, Level, config_get, config_number, gpio_read, gpio_watch, gpio_write, log, sensor_read, telemetry, timer_set,
-    uptime_ms,
+    Edges, Level, config_get, config_number, gpio_read, gpio_watch, gpio_write, log, sensor_read, telemetry,
+    timer_set, uptime_ms,
 };
 pub use errno::{Errno, Result};
 pub use module::{Module, Slot};
