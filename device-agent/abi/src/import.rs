@@ -128,7 +128,7 @@ mod tests {
     fn what_a_class_lacks_may_only_be_optional() {
         let import = |module| Import::read(Class::Mcu, module, "random", [I32; 2], [I32]);
         assert_eq!(import("wasmbed"), Err(ImportError::NotOnClass(Call::Random, Class::Mcu)));
-        let random = import("wasmbed-optional").unwrap();
+        let random = import("wasmbed-optional").expect("optional");
         assert!(random.is_met_by(Capabilities::BASE));
         assert!(!Import { optional: false, ..random }.is_met_by(Capabilities::BASE));
         assert!(import("wasmbed-optional2").is_err());

@@ -56,14 +56,19 @@ mod tests {
 
     use super::*;
 
+    fn owner(name: &str) -> Owner {
+        Owner::from(name.parse::<wasmbed_wire::ModuleName>().expect("a name"))
+    }
+
     #[test]
     fn each_module_has_files_of_its_own_that_stay() {
         let dir = tempfile::tempdir().expect("a folder");
-        let (pump, fan) = ("pump".parse().expect("a name"), "fan".parse().expect("a name"));
+        let (pump, fan) = (owner("pump"), owner("fan"));
         let path = FilePath::parse(b"level").expect("a path");
         let folders = Folders::new(dir.path());
-        let write =
-            |module| folders.of(module).and_then(|files| files.write(path, 0, owner.to_string().as_bytes()));
+        let write = |owner: &Owner| {
+            folders.of(owner).and_then(|files| files.write(path, 0, owner.to_string().as_bytes()))
+        };
         assert_eq!((write(&pump), write(&fan)), (Ok(()), Ok(())));
         let folders = Folders::new(dir.path());
         let mut out = [0; 8];

@@ -248,7 +248,7 @@ impl Value {
     }
 
     /// Whether the pieces were what was written.
-    pub(crate) fn is_whole(self) -> bool {
+    pub(crate) fn verify(self) -> bool {
         self.head.is_whole(self.check)
     }
 }

@@ -243,7 +243,7 @@ impl Log {
             now.copy_from_slice(piece);
             rest = later;
         }
-        if value.is_whole() { Ok(out.len()) } else { Err(Fault::Failed.into()) }
+        if value.verify() { Ok(out.len()) } else { Err(Fault::Failed.into()) }
     }
 
     /// Whether that is the value already.
@@ -258,7 +258,7 @@ impl Log {
             rest = later;
         }
         // A damaged one is replaced.
-        Ok(found.is_whole())
+        Ok(found.verify())
     }
 
     /// The value in flash, if there is one.

@@ -111,7 +111,7 @@ fn bad_pointers_are_faults_and_never_traps() {
     on_both(Class::Mpu, |world| {
         let end = 2 * MEMORY;
         for (ptr, len) in [(end, 1), (end - 3, 4), (-1, 1), (8, -1), (-8, -8), (1 << 31, 1 << 31)] {
-            let (ptr, len) = (i64::from(ptr as i32), i64::from(len as i32));
+            let (ptr, len) = (i64::from(ptr as i32), i64::from(len));
             for (call, args) in [
                 (Call::FileRead, &[ptr, len, 0, 64, 8][..]),
                 (Call::FileRead, &[8, 3, 0, ptr, len]),
