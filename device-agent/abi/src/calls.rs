@@ -141,7 +141,7 @@ calls! {
     GpioWatch = "gpio_watch" (pin: I32, edges: I32) -> I32, Gpio;
 
     /// Fills bytes at random, fit for keys. Answers 0; `Unsupported` on devices that have no randomness.
-    Random = "random" (ptr: I32, len: I32) -> I32, Security;
+    Random = "random" (out_ptr: I32, len: I32) -> I32, Security;
 
     /// Writes to the chip with an address of 7 bits on an I2C bus, then reads from it, in one transaction with a
     /// repeated start; either part may be empty. Both places may overlap. Each part has at most
