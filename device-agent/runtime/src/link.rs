@@ -19,18 +19,21 @@ use unsupported as network;
 use unsupported as security;
 
 use alloc::vec::Vec;
+use core::mem::MaybeUninit;
 
 use wasmbed_abi::{
     Call, Capabilities, Edges, Errno, Export, INTERVAL_MS, MAX_KEY_BYTES, MAX_LOG_BYTES, MAX_TELEMETRY_BYTES,
     MAX_VALUE_BYTES, Sensor, ValueType, span,
 };
 use wasmbed_wire::{Channel, topic::Level};
-use wasmtime::{Caller, Extern, Func, Memory, Store, Val};
+use wasmtime::{Caller, Extern, Func, Memory, Store, ValRaw};
 
 use crate::{Host, Module, instance::Guest, meter::HOST_CALL_FUEL};
 
 pub(crate) use messages::Mailbox;
 
+/// Memory that one function of the host takes, in bytes; more than it ever is.
+const FUNCTION_BYTES: usize = 192;
 /// Bytes `sensor_read` writes.
 const READING_BYTES: i32 = 8;
 
@@ -43,16 +46,22 @@ pub(crate) fn link<H: Host>(
 ) -> wasmtime::Result<Vec<Extern>> {
     let mut externs = Vec::new();
     externs.try_reserve_exact(module.imports.len())?;
+    // The engine has no way to make such functions that says when memory is short; so it is looked for first.
+    Vec::<u8>::new().try_reserve_exact(module.imports.len() * FUNCTION_BYTES)?;
     for (import, known) in module.inner.imports().zip(module.imports.iter()) {
         let call = known.call;
         let is_granted = granted.contains(call.capability());
         // Loading has checked that it is a function of the call's type.
         if let Some(ty) = import.ty().func() {
-            let body = move |caller: Caller<'_, Guest<H>>, params: &[Val], results: &mut [Val]| {
-                answer(call, is_granted, caller, params, results);
+            let body = move |caller: Caller<'_, Guest<H>>, values: &mut [MaybeUninit<ValRaw>]| {
+                answer(call, is_granted, caller, values);
                 Ok(())
             };
-            externs.push(Func::try_new(&mut *store, ty.clone(), body)?.into());
+            #[allow(unsafe_code, reason = "typed functions would be compiled once for each type and device")]
+            // SAFETY: `answer` reads the parameters that the call has and writes its one result, both of the types
+            // in its signature; loading has checked that the import has just that signature.
+            let function = unsafe { Func::new_unchecked(&mut *store, ty.clone(), body) };
+            externs.push(function.into());
         }
     }
     Ok(externs)
@@ -63,24 +72,26 @@ fn answer<H: Host>(
     call: Call,
     is_granted: bool,
     mut caller: Caller<'_, Guest<H>>,
-    params: &[Val],
-    results: &mut [Val],
+    values: &mut [MaybeUninit<ValRaw>],
 ) {
-    let mut args = Args(params);
+    let params = values.get(..call.signature().params.len()).unwrap_or_default();
+    #[allow(unsafe_code, reason = "see `link`")]
+    // SAFETY: a call comes with all its parameters, which lie in front.
+    let mut args = Args(unsafe { params.assume_init_ref() });
     let result = match (is_granted, call.signature().results) {
         (true, _) => carry_out(call, &mut caller, &mut args),
-        (false, [ValueType::I64]) => Val::I64(Errno::Unsupported.code().into()),
+        (false, [ValueType::I64]) => ValRaw::i64(Errno::Unsupported.code().into()),
         (false, _) => status(Err(Errno::Unsupported)),
     };
-    if let Some(slot) = results.first_mut() {
-        *slot = result;
+    if let Some(slot) = values.first_mut() {
+        slot.write(result);
     }
     charge(&mut caller, HOST_CALL_FUEL);
 }
 
-fn carry_out<H: Host>(call: Call, caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Val {
+fn carry_out<H: Host>(call: Call, caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> ValRaw {
     match call {
-        Call::UptimeMs => Val::I64(caller.data_mut().host.uptime_ms().cast_signed()),
+        Call::UptimeMs => ValRaw::i64(caller.data_mut().host.uptime_ms().cast_signed()),
         Call::Log => status(log(caller, args)),
         Call::Telemetry => status(telemetry(caller, args)),
         Call::SensorRead => status(sensor_read(caller, args)),
@@ -106,7 +117,7 @@ fn carry_out<H: Host>(call: Call, caller: &mut Caller<'_, Guest<H>>, args: &mut 
         | Call::Random => status(security::answer(call, caller, args)),
         Call::I2cTransfer => status(bus::i2c_transfer(caller, args)),
         Call::SpiTransfer => status(bus::spi_transfer(caller, args)),
-        Call::FileSize => Val::I64(files::size(caller, args).unwrap_or_else(|errno| errno.code().into())),
+        Call::FileSize => ValRaw::i64(files::size(caller, args).unwrap_or_else(|errno| errno.code().into())),
         Call::FileRead
         | Call::FileWrite
         | Call::FileTruncate
@@ -211,8 +222,8 @@ fn timer_set<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) ->
     Ok(0)
 }
 
-fn status(result: Result<i32, Errno>) -> Val {
-    Val::I32(result.unwrap_or_else(Errno::code))
+fn status(result: Result<i32, Errno>) -> ValRaw {
+    ValRaw::i32(result.unwrap_or_else(Errno::code))
 }
 
 fn pin(args: &mut Args<'_>) -> Result<u32, Errno> {
@@ -265,20 +276,20 @@ impl Key {
 }
 
 /// The parameters, taken in order. Their types were checked when the module was loaded.
-struct Args<'a>(&'a [Val]);
+struct Args<'a>(&'a [ValRaw]);
 
 impl Args<'_> {
     fn i32(&mut self) -> i32 {
         let Some((first, rest)) = self.0.split_first() else { return 0 };
         self.0 = rest;
-        first.i32().unwrap_or(0)
+        first.get_i32()
     }
 
     #[cfg(feature = "std")]
     fn i64(&mut self) -> i64 {
         let Some((first, rest)) = self.0.split_first() else { return 0 };
         self.0 = rest;
-        first.i64().unwrap_or(0)
+        first.get_i64()
     }
 }
 

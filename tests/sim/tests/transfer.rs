@@ -77,7 +77,6 @@ fn what_this_device_cannot_run_is_refused_before_anything_is_erased() {
         (Maker::new("flow", "2.0.0", 500).for_runtime(RuntimeId([9; 8])), Reason::WrongRuntime),
         (Maker::new("flow", "2.0.0", 65 * 1024), Reason::TooLarge),
         (Maker::new("flow", "2.0.0", 0), Reason::BadManifest),
-        (Maker::new("other", "2.0.0", 500), Reason::WrongArtifact),
     ];
     for (maker, reason) in strangers {
         let mut world = World::seeded(1);

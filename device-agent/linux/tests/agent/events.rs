@@ -45,6 +45,17 @@ fn tell(fleet: &Fleet, instance: &str, text: &str) {
     fleet.say(topic, text.as_bytes().to_vec());
 }
 
+/// Waits until all of this was said, in any order, and nothing else was.
+fn hear(fleet: &mut Fleet, expected: &[(&str, &str)]) {
+    let mut left: Vec<_> =
+        expected.iter().map(|(instance, text)| (said(instance), text.as_bytes().to_vec())).collect();
+    while !left.is_empty() {
+        let heard = fleet.wait_for(|topic, _| matches!(topic, Up::Message(..)));
+        let at = left.iter().position(|expected| *expected == heard);
+        left.remove(at.unwrap_or_else(|| panic!("{heard:?} was said, not {left:?}")));
+    }
+}
+
 #[test]
 fn each_instance_hears_its_own_messages_and_a_pin_is_heard_by_who_watches_it() {
     let mut fleet = Fleet::start();
@@ -57,13 +68,10 @@ fn each_instance_hears_its_own_messages_and_a_pin_is_heard_by_who_watches_it() {
     });
     // An odd letter drives the pin high.
     tell(&fleet, "left", "a");
-    fleet.wait_for(|topic, payload| topic == said("left") && payload == b"a");
-    fleet.wait_for(|topic, payload| topic == said("watch") && payload == b"1");
+    hear(&mut fleet, &[("left", "a"), ("watch", "1")]);
     tell(&fleet, "nobody", "x");
     tell(&fleet, "right", "bee");
-    let (topic, _) = fleet.wait_for(|topic, payload| matches!(topic, Up::Message(..)) && payload == b"bee");
-    assert_eq!(topic, said("right"));
-    fleet.wait_for(|topic, payload| topic == said("watch") && payload == b"0");
+    hear(&mut fleet, &[("right", "bee"), ("watch", "0")]);
 }
 
 #[test]

@@ -49,6 +49,7 @@ fn a_module_reads_which_chip_is_on_the_bus_of_its_board() -> Result<()> {
     for (chip, id) in [("w25q80", "ef5014"), ("m25p40", "202013")] {
         let altered = |board: &str| board.replace("\"w25q80\"", &format!("\"{chip}\""));
         let fleet = Fleet::start_altered(&[("n2-1", "netduino2")], altered)?;
+        fleet.cli(&["module", "grant", "chip", "bus"])?;
         fleet.cli(&["module", "push", &module("chip")?.to_string_lossy(), "--version", "1.0.0"])?;
         fleet.cli(&["deploy", "chip", "--to", "n2-1", "--wait"])?;
         let found = fleet.subscribe_once("wasmbed/v1/n2-1/up/tm/chip")?;
