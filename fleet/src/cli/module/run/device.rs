@@ -118,6 +118,11 @@ impl Host for Device {
         Ok(())
     }
 
+    fn publish(&mut self, channel: Channel, payload: &[u8]) -> Result<(), Errno> {
+        self.say(Event::message(channel.as_str(), payload));
+        Ok(())
+    }
+
     fn uptime_ms(&mut self) -> u64 {
         self.now_ms()
     }

@@ -32,6 +32,10 @@ pub(super) enum Event {
     Telemetry { channel: String, text: String },
     /// It published bytes that are no text.
     TelemetryBytes { channel: String, hex: String },
+    /// It published a message of text.
+    Message { channel: String, text: String },
+    /// It published a message of bytes that are no text.
+    MessageBytes { channel: String, hex: String },
     /// It drove a pin to another level.
     Gpio { pin: u32, high: bool },
     /// It asked for something that the script does not have.
@@ -59,12 +63,21 @@ impl Event {
         let channel = channel.to_owned();
         match std::str::from_utf8(payload) {
             Ok(text) => Event::Telemetry { channel, text: text.to_owned() },
-            Err(_) => {
-                let hex = payload.iter().map(|byte| format!("{byte:02x}")).collect();
-                Event::TelemetryBytes { channel, hex }
-            }
+            Err(_) => Event::TelemetryBytes { channel, hex: hex(payload) },
         }
     }
+
+    pub(super) fn message(channel: &str, payload: &[u8]) -> Self {
+        let channel = channel.to_owned();
+        match std::str::from_utf8(payload) {
+            Ok(text) => Event::Message { channel, text: text.to_owned() },
+            Err(_) => Event::MessageBytes { channel, hex: hex(payload) },
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl fmt::Display for Line {
@@ -89,6 +102,8 @@ impl fmt::Display for Event {
             Event::Log { level, line } => write!(f, "log        {level}: {}", plain(line)),
             Event::Telemetry { channel, text } => write!(f, "telemetry  {channel}: {}", plain(text)),
             Event::TelemetryBytes { channel, hex } => write!(f, "telemetry  {channel}: 0x{hex}"),
+            Event::Message { channel, text } => write!(f, "message    {channel}: {}", plain(text)),
+            Event::MessageBytes { channel, hex } => write!(f, "message    {channel}: 0x{hex}"),
             Event::Gpio { pin, high } => {
                 write!(f, "gpio       pin {pin} {}", if *high { "high" } else { "low" })
             }
