@@ -153,6 +153,11 @@ impl Capabilities {
         Capabilities(self.0 & !other.0 | Self::BASE.0)
     }
 
+    /// The capabilities in the set that can be withheld: all but [`Capability::Base`], by number.
+    pub fn beyond_base(self) -> impl Iterator<Item = Capability> {
+        self.iter().filter(|capability| *capability != Capability::Base)
+    }
+
     /// The capabilities in the set, by number.
     pub fn iter(self) -> impl Iterator<Item = Capability> {
         Capability::ALL.iter().copied().filter(move |capability| self.contains(*capability))

@@ -200,8 +200,7 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
     /// Where the instance runs that messages under this name are for.
     pub fn recipient(&self, instance: &ModuleName) -> Option<Slot> {
         self.tables.slots().find(|slot| {
-            let held = self.tables.held(*slot).filter(|held| held.instance == *instance);
-            held.is_some_and(|held| matches!(held.run, Run::Running { .. }))
+            self.tables.held(*slot).is_some_and(|held| held.instance == *instance && held.is_running())
         })
     }
 

@@ -229,6 +229,10 @@ impl<const SETTINGS: usize> Held<SETTINGS> {
         (self.tally.calls > 0).then(|| self.tally.report(self.instance))
     }
 
+    pub(crate) fn is_running(&self) -> bool {
+        matches!(self.run, Run::Running { .. })
+    }
+
     pub(crate) fn identity(&self) -> Identity {
         Identity { name: self.instance, artifact: self.module.artifact }
     }

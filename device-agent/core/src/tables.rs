@@ -205,7 +205,7 @@ impl<const SLOTS: usize, const SETTINGS: usize> Tables<SLOTS, SETTINGS> {
     }
 
     fn report_predecessor(&self, held: &Held<SETTINGS>) -> Option<ModuleReport> {
-        let runs = matches!(held.run, Run::Running { .. });
+        let runs = held.is_running();
         let wanted = self.find_wanted(held.identity()).is_some();
         (runs && !wanted).then_some(ModuleReport {
             name: held.instance,

@@ -288,8 +288,6 @@ fn used_since(start: Instant, instance: &mut Instance<ModuleHost>) -> Used {
 
 /// What this device offers one module.
 struct ModuleHost {
-    /// The instance.
-    name: ModuleName,
     owner: Owner,
     line: Weak<Line>,
     settings: Vec<(String, String)>,
@@ -310,16 +308,7 @@ impl ModuleHost {
     ) -> Self {
         let allowed = settings.iter().find(|(key, _)| key == ALLOW_NETWORK);
         let connections = surroundings.network.connections(allowed.map_or("", |(_, patterns)| patterns));
-        ModuleHost {
-            name: owner.instance,
-            owner,
-            line,
-            settings,
-            secret: None,
-            files: None,
-            connections,
-            surroundings,
-        }
+        ModuleHost { owner, line, settings, secret: None, files: None, connections, surroundings }
     }
 
     fn send(&self, topic: Up, payload: &[u8]) -> Result<(), Errno> {
@@ -341,13 +330,13 @@ impl ModuleHost {
 impl Host for ModuleHost {
     fn log(&mut self, level: Level, line: &str) -> Result<(), Errno> {
         match level {
-            Level::Error => tracing::error!(module = %self.name, "{line}"),
-            Level::Warn => tracing::warn!(module = %self.name, "{line}"),
-            Level::Info => tracing::info!(module = %self.name, "{line}"),
-            Level::Debug => tracing::debug!(module = %self.name, "{line}"),
+            Level::Error => tracing::error!(module = %self.owner.instance, "{line}"),
+            Level::Warn => tracing::warn!(module = %self.owner.instance, "{line}"),
+            Level::Info => tracing::info!(module = %self.owner.instance, "{line}"),
+            Level::Debug => tracing::debug!(module = %self.owner.instance, "{line}"),
         }
         // The console has it; that is all there is without a connection.
-        let _ = self.send(Up::Log(level), format!("{}: {line}", self.name).as_bytes());
+        let _ = self.send(Up::Log(level), format!("{}: {line}", self.owner.instance).as_bytes());
         Ok(())
     }
 
@@ -377,7 +366,7 @@ impl Host for ModuleHost {
     }
 
     fn publish(&mut self, channel: Channel, payload: &[u8]) -> Result<(), Errno> {
-        self.send(Up::Message(self.name, channel), payload)
+        self.send(Up::Message(self.owner.instance, channel), payload)
     }
 
     fn i2c_transfer(&mut self, bus: u32, address: u8, write: &[u8], read: &mut [u8]) -> Result<(), Errno> {

@@ -183,8 +183,7 @@ fn gpio_watch<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -
 fn config_get<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
     let (memory, guest) = memory(caller)?;
     let key = Key::take(memory, args)?;
-    let out = span(memory.len(), args.i32(), args.i32(), usize::MAX)?;
-    let out = memory.get_mut(out).ok_or(Errno::Fault)?;
+    let out = room(memory, args, usize::MAX)?;
     let len = guest.host.config_get(key.text()?, out)?;
     i32::try_from(len).map_err(|_| Errno::NoSpace)
 }
@@ -192,8 +191,7 @@ fn config_get<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -
 fn kv_get<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
     let (memory, guest) = memory(caller)?;
     let key = Key::take(memory, args)?;
-    let out = span(memory.len(), args.i32(), args.i32(), usize::MAX)?;
-    let out = memory.get_mut(out).ok_or(Errno::Fault)?;
+    let out = room(memory, args, usize::MAX)?;
     let len = guest.host.kv_get(key.stored()?, out)?;
     charge(caller, len as u64);
     i32::try_from(len).map_err(|_| Errno::NoSpace)
@@ -228,6 +226,18 @@ fn status(result: Result<i32, Errno>) -> ValRaw {
 
 fn pin(args: &mut Args<'_>) -> Result<u32, Errno> {
     u32::try_from(args.i32()).map_err(|_| Errno::Invalid)
+}
+
+/// What one of several is numbered: there is none below zero.
+fn number(args: &mut Args<'_>) -> Result<u32, Errno> {
+    u32::try_from(args.i32()).map_err(|_| Errno::NotFound)
+}
+
+/// The place for an answer, of which no more than `most_bytes` are used.
+fn room<'m>(memory: &'m mut [u8], args: &mut Args<'_>, most_bytes: usize) -> Result<&'m mut [u8], Errno> {
+    let room = span(memory.len(), args.i32(), args.i32(), usize::MAX)?;
+    let end = room.end.min(room.start.saturating_add(most_bytes));
+    memory.get_mut(room.start..end).ok_or(Errno::Fault)
 }
 
 fn bytes<'m>(memory: &'m [u8], args: &mut Args<'_>, max_bytes: usize) -> Result<&'m [u8], Errno> {

@@ -218,7 +218,7 @@ pub struct Granted {
 /// What modules are granted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GrantList {
-    /// Every module that has grants of its own.
+    /// What modules are granted that have no grants of their own.
     pub default: Grants,
     /// Modules with grants of their own.
     pub modules: Vec<Granted>,

@@ -43,9 +43,7 @@ impl Fleet {
             trusted: vec![self.options.signer.public()],
         }
     }
-}
 
-impl Fleet {
     fn encode(&self, record: &Record) -> Option<Vec<u8>> {
         let granted: Vec<(u32, BTreeMap<String, String>)> = record
             .modules

@@ -42,6 +42,9 @@ impl Fleet {
 
     /// Names of an artifact's functions, or their numbers.
     fn functions(&self, artifact: &ArtifactId, indices: &[u32]) -> Vec<String> {
+        if indices.is_empty() {
+            return Vec::new();
+        }
         let modules = self.store.modules().unwrap_or_default();
         let is_it = |module: &&crate::store::ModuleVersion| {
             module.artifacts.iter().any(|known| known.id == *artifact)

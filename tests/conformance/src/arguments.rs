@@ -43,7 +43,7 @@ fn is_answer(param: &str) -> bool {
     param.starts_with("out") || param.starts_with("read")
 }
 
-/// The call's arguments as WebAssembly, one of them replaced.
+/// The call's arguments as WebAssembly.
 pub(crate) fn constants(call: Call, arguments: &[i64]) -> String {
     let types = call.signature().params.iter();
     types.zip(arguments).map(|(ty, value)| format!("({ty}.const {value}) ")).collect()

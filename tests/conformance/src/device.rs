@@ -6,8 +6,7 @@ use wasmbed_abi::{Destination, Edges, Errno, FilePath, MAX_KEY_BYTES, Sensor};
 use wasmbed_runtime::Host;
 use wasmbed_wire::{Channel, topic::Level};
 
-/// Grants every wish whose arguments are in order. What it leaves to the defaults no class can do without a
-/// machine behind it; that is what the tests of the machines are for.
+/// Grants every wish whose arguments are in order.
 #[derive(Debug, Default)]
 pub struct Obliging {
     values: BTreeMap<String, Vec<u8>>,

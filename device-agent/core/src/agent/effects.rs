@@ -10,7 +10,7 @@ use wasmbed_wire::{
 use super::{Agent, Leave, Leaving, SCRATCH_BYTES, Update, supervise::Trapped};
 use crate::{
     Assignment, Effect, Platform, Slot, Token,
-    module::{Place, Run, Tick},
+    module::{Held, Place, Run, Tick},
     window::Ask,
 };
 
@@ -268,9 +268,7 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
         let early = self.platform.random() % (self.heartbeat_ms / 16 + 1);
         self.next_heartbeat = self.now.after((self.heartbeat_ms - early).into());
         self.session.seq = self.session.seq.wrapping_add(1);
-        let running = |place: &&Place<SETTINGS>| {
-            place.held().is_some_and(|held| matches!(held.run, Run::Running { .. }))
-        };
+        let running = |place: &&Place<SETTINGS>| place.held().is_some_and(Held::is_running);
         let vitals = self.platform.vitals();
         let (boot, seq, uptime_ms) = (self.session.boot, self.session.seq, self.now.0);
         let slowest_call_us = core::mem::take(&mut self.slowest_call_us);

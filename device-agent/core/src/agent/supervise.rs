@@ -73,7 +73,7 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
             let wanted = self.tables.wanted_in(slot);
             let keep = match wanted {
                 Some(wanted) => !held.is_outdated(wanted),
-                None => matches!(held.run, Run::Running { .. }) && self.tables.is_predecessor(held),
+                None => held.is_running() && self.tables.is_predecessor(held),
             };
             let wanted = wanted.is_some();
             if !keep {

@@ -3,7 +3,7 @@
 use wasmbed_abi::{Errno, I2C_ADDRESSES, MAX_BUS_BYTES, span};
 use wasmtime::Caller;
 
-use super::{Args, Copied, charge, memory};
+use super::{Args, Copied, charge, memory, number};
 use crate::{Host, instance::Guest};
 
 /// Fuel of a byte on a bus: what a board does in the time it takes at 100 kHz, and at 1 MHz.
@@ -46,8 +46,4 @@ pub(super) fn spi_transfer<H: Host>(
     let carried = bytes.len() as u64;
     charge(caller, carried * SPI_BYTE_FUEL);
     done.map(|()| 0)
-}
-
-fn number(args: &mut Args<'_>) -> Result<u32, Errno> {
-    u32::try_from(args.i32()).map_err(|_| Errno::NotFound)
 }

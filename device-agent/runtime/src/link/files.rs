@@ -1,9 +1,9 @@
 //! Calls for files.
 
-use wasmbed_abi::{Call, Errno, FilePath, MAX_FILE_CALL_BYTES, MAX_PATH_BYTES, span};
+use wasmbed_abi::{Call, Errno, FilePath, MAX_FILE_CALL_BYTES, MAX_PATH_BYTES};
 use wasmtime::Caller;
 
-use super::{Args, Copied, bytes, charge, memory};
+use super::{Args, Copied, bytes, charge, memory, room};
 use crate::{Host, instance::Guest};
 
 pub(super) fn answer<H: Host>(
@@ -33,9 +33,7 @@ fn read<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Resu
     // A copy: what is read may be written over it.
     let name = Copied::<MAX_PATH_BYTES>::take(memory, args)?;
     let offset = position(args)?;
-    let room = span(memory.len(), args.i32(), args.i32(), usize::MAX)?;
-    let room = room.start..room.end.min(room.start + MAX_FILE_CALL_BYTES);
-    let out = memory.get_mut(room).ok_or(Errno::Fault)?;
+    let out = room(memory, args, MAX_FILE_CALL_BYTES)?;
     let len = guest.host.file_read(FilePath::parse(name.get())?, offset, out)?;
     charge(caller, len as u64);
     i32::try_from(len).map_err(|_| Errno::TooLong)
@@ -75,8 +73,7 @@ fn rename<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Re
 fn list<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
     let nth = u32::try_from(args.i32()).map_err(|_| Errno::Invalid)?;
     let (memory, guest) = memory(caller)?;
-    let room = span(memory.len(), args.i32(), args.i32(), usize::MAX)?;
-    let len = guest.host.file_list(nth, memory.get_mut(room).ok_or(Errno::Fault)?)?;
+    let len = guest.host.file_list(nth, room(memory, args, usize::MAX)?)?;
     i32::try_from(len).map_err(|_| Errno::TooLong)
 }
 

@@ -2,11 +2,11 @@
 
 use alloc::vec::Vec;
 
-use wasmbed_abi::{Errno, MAX_MESSAGE_BYTES, MAX_SUBSCRIPTIONS, span};
+use wasmbed_abi::{Errno, MAX_MESSAGE_BYTES, MAX_SUBSCRIPTIONS};
 use wasmbed_wire::Channel;
 use wasmtime::Caller;
 
-use super::{Args, bytes, channel, charge, memory};
+use super::{Args, bytes, channel, charge, memory, room};
 use crate::{Host, instance::Guest};
 
 /// What an instance hears, and what it is being told.
@@ -75,9 +75,8 @@ pub(super) fn message_read<H: Host>(
     args: &mut Args<'_>,
 ) -> Result<i32, Errno> {
     let (memory, guest) = memory(caller)?;
-    let out = span(memory.len(), args.i32(), args.i32(), usize::MAX)?;
+    let out = room(memory, args, usize::MAX)?;
     let message = guest.mailbox.delivered.as_deref().ok_or(Errno::NotFound)?;
-    let out = memory.get_mut(out).ok_or(Errno::Fault)?;
     out.get_mut(..message.len()).ok_or(Errno::NoSpace)?.copy_from_slice(message);
     let len = message.len();
     charge(caller, len as u64);

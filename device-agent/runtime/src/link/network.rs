@@ -1,9 +1,9 @@
 //! Calls for the network.
 
-use wasmbed_abi::{Call, Destination, Errno, MAX_DESTINATION_BYTES, MAX_NET_CALL_BYTES, span};
+use wasmbed_abi::{Call, Destination, Errno, MAX_DESTINATION_BYTES, MAX_NET_CALL_BYTES};
 use wasmtime::Caller;
 
-use super::{Args, bytes, charge, memory, text};
+use super::{Args, bytes, charge, memory, number, room, text};
 use crate::{Host, instance::Guest};
 
 pub(super) fn answer<H: Host>(
@@ -38,12 +38,11 @@ fn send<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Resu
 fn receive<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
     let number = number(args)?;
     let (memory, guest) = memory(caller)?;
-    let room = span(memory.len(), args.i32(), args.i32(), usize::MAX)?;
-    let room = room.start..room.end.min(room.start + MAX_NET_CALL_BYTES);
-    if room.is_empty() {
+    let out = room(memory, args, MAX_NET_CALL_BYTES)?;
+    if out.is_empty() {
         return Err(Errno::NoSpace);
     }
-    let received = guest.host.net_receive(number, memory.get_mut(room).ok_or(Errno::Fault)?)?;
+    let received = guest.host.net_receive(number, out)?;
     charge(caller, received as u64);
     i32::try_from(received).map_err(|_| Errno::TooLong)
 }
@@ -52,8 +51,4 @@ fn close<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Res
     let number = number(args)?;
     caller.data_mut().host.net_close(number)?;
     Ok(0)
-}
-
-fn number(args: &mut Args<'_>) -> Result<u32, Errno> {
-    u32::try_from(args.i32()).map_err(|_| Errno::NotFound)
 }

@@ -6,7 +6,7 @@ use wasmbed_abi::MAX_KEY_BYTES;
 use wasmbed_runtime::Target;
 use wasmbed_wire::{ModuleName, message::ModuleState};
 
-use super::{Outcome, grants::not_granted, internal, with};
+use super::{Outcome, internal, with};
 use crate::{
     api::{ALLOW, Code, Deploy, Deployed, DeployedDevice, Problem, Undeploy},
     service::{
@@ -24,10 +24,7 @@ impl Fleet {
     pub(super) fn deploy(&self, deploy: &Deploy) -> Result<Outcome, Problem> {
         check_settings(&deploy.settings)?;
         let module = self.version(deploy)?;
-        let missing = module.needs.without(self.grants_of(&module.name).capabilities());
-        if let Some(problem) = not_granted(&module.name, missing) {
-            return Err(problem);
-        }
+        self.check_grants(&module.name, module.needs)?;
         let instance = deploy.instance.unwrap_or(module.name);
         let mut change = Change::default();
         let mut devices = Vec::new();

@@ -10,32 +10,33 @@ use crate::{
     store::{DeviceRow, NewEvent, Severity},
 };
 
-/// What a module is told that needs more than it was granted, if anything is missing.
-pub(super) fn not_granted(name: &ModuleName, missing: Capabilities) -> Option<Problem> {
-    let missing: Vec<Capability> =
-        missing.iter().filter(|capability| *capability != Capability::Base).collect();
-    if missing.is_empty() {
-        return None;
+impl Fleet {
+    /// Everything a module is granted.
+    pub(in crate::service) fn grants_of(&self, module: &ModuleName) -> &Grants {
+        self.grants.get(module).unwrap_or(&self.options.grants)
     }
-    let texts: Vec<&str> = missing.iter().map(|capability| capability.name()).collect();
-    let forms: Vec<&str> =
-        missing.iter().map(|capability| capability.pattern().unwrap_or(capability.name())).collect();
-    Some(
-        Problem::new(
+
+    /// Whether a module is granted what it needs.
+    ///
+    /// # Errors
+    /// If not: what is missing, and how to grant it.
+    pub(super) fn check_grants(&self, name: &ModuleName, needs: Capabilities) -> Result<(), Problem> {
+        let missing = needs.without(self.grants_of(name).capabilities());
+        let missing: Vec<Capability> = missing.beyond_base().collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let texts: Vec<&str> = missing.iter().map(|capability| capability.name()).collect();
+        let forms: Vec<&str> =
+            missing.iter().map(|capability| capability.pattern().unwrap_or(capability.name())).collect();
+        Err(Problem::new(
             Code::Refused,
             format!("capability: {name} imports functions of {}; it is not granted that", texts.join(", ")),
         )
         .hint(format!(
             "`wasmbed module grant {name} {}`, or have the module import them from \"wasmbed-optional\"",
             forms.join(" ")
-        )),
-    )
-}
-
-impl Fleet {
-    /// Everything a module is granted.
-    pub(in crate::service) fn grants_of(&self, module: &ModuleName) -> &Grants {
-        self.grants.get(module).unwrap_or(&self.options.grants)
+        )))
     }
 
     pub(super) fn module_grant(&self, change: &GrantChange) -> Result<Outcome, Problem> {

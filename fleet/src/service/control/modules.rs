@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 use serde_json::json;
-use wasmbed_abi::{Capabilities, Capability};
+use wasmbed_abi::Capabilities;
 use wasmbed_plan::Time;
 use wasmbed_runtime::Target;
 use wasmbed_wire::{DeviceId, Digest, ModuleName, limits::Class};
 
-use super::{Outcome, grants::not_granted, internal, with};
+use super::{Outcome, internal, with};
 use crate::{
     api::{self, Answer, Code, ModuleRemove, Problem},
     service::{
@@ -89,10 +89,7 @@ impl Fleet {
         if let Some(found) = self.uploaded(&name, &version, &digest)? {
             return self.add_artifacts(now, found, module);
         }
-        let missing = module.needs.without(self.grants_of(&name).capabilities());
-        if let Some(problem) = not_granted(&name, missing) {
-            return Err(problem);
-        }
+        self.check_grants(&name, module.needs)?;
         let admitted: Vec<&str> =
             module.report.iter().filter(|report| report.admitted).map(|report| report.class.name()).collect();
         let reason = format!("version {version} for {}", admitted.join(", "));
@@ -214,6 +211,5 @@ impl Fleet {
 
 /// What must be granted, by name.
 fn beyond_base(capabilities: Capabilities) -> Vec<String> {
-    let named = capabilities.iter().filter(|capability| *capability != Capability::Base);
-    named.map(|capability| capability.to_string()).collect()
+    capabilities.beyond_base().map(|capability| capability.to_string()).collect()
 }
