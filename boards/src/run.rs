@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, OpenOptions},
     io::{self, Write},
+    net::Ipv4Addr,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
@@ -29,6 +30,9 @@ pub enum Run {
         files: Vec<DeviceFile>,
         /// The board is reset after this much silence on its link, in milliseconds; absent: never.
         watchdog_ms: Option<u32>,
+        /// The address at which the board's emulated network has what listens on the host's loopback; absent
+        /// where the board has no network.
+        loopback: Option<Ipv4Addr>,
     },
     /// The device is a process of its own.
     Process {
@@ -153,6 +157,14 @@ impl Run {
     pub fn watchdog_ms(&self) -> Option<u32> {
         match self {
             Run::Qemu { watchdog_ms, .. } => *watchdog_ms,
+            Run::Process { .. } => None,
+        }
+    }
+
+    /// The address at which the board reaches the host's loopback, if it has a network.
+    pub fn loopback(&self) -> Option<Ipv4Addr> {
+        match self {
+            Run::Qemu { loopback, .. } => *loopback,
             Run::Process { .. } => None,
         }
     }
@@ -282,7 +294,7 @@ mod tests {
         let (program, package, files) = ("p".to_owned(), "p".to_owned(), Vec::new());
         let process = Run::Process { program: program.clone(), arguments: arguments.clone() };
         assert_eq!(process.arguments(&places()), Ok(vec!["path=/run/a,b,x=/d/y".into(), "z".into()]));
-        let qemu = Run::Qemu { program, package, arguments, files, watchdog_ms: None };
+        let qemu = Run::Qemu { program, package, arguments, files, watchdog_ms: None, loopback: None };
         assert_eq!(qemu.arguments(&places()), Ok(vec!["path=/run/a,,b,x=/d/y".into(), "z".into()]));
     }
 

@@ -5,7 +5,12 @@
 //!
 //! Not here: who may do what (`wasmbed-broker`), and what is said (`host_api`, `control`).
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr},
+    str::FromStr,
+    time::Duration,
+};
 
 use rumqttc::v5::MqttOptions;
 use serde::{Deserialize, Serialize};
@@ -56,6 +61,19 @@ impl FromStr for Address {
         }
         let port = port.map_or(Ok(1883), |port| port.parse().map_err(|_| bad()))?;
         Ok(Address { host: host.to_owned(), port })
+    }
+}
+
+impl Address {
+    /// The same broker from inside of a device whose emulated network has the host's loopback at `loopback`.
+    #[must_use]
+    pub fn as_seen_from_guest(&self, loopback: Ipv4Addr) -> Address {
+        let is_loopback =
+            self.host == "localhost" || self.host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+        match is_loopback {
+            true => Address { host: loopback.to_string(), port: self.port },
+            false => self.clone(),
+        }
     }
 }
 
@@ -131,6 +149,19 @@ impl Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_guest_finds_the_hosts_loopback_elsewhere_and_everything_else_where_it_is() {
+        let from_guest = |text: &str| {
+            let address = text.parse::<Address>().expect("an address");
+            address.as_seen_from_guest(Ipv4Addr::new(10, 0, 2, 2)).to_string()
+        };
+        assert_eq!(from_guest("mqtt://127.0.0.1:99"), "mqtt://10.0.2.2:99");
+        assert_eq!(from_guest("mqtt://localhost"), "mqtt://10.0.2.2:1883");
+        assert_eq!(from_guest("mqtt://[::1]:99"), "mqtt://10.0.2.2:99");
+        assert_eq!(from_guest("mqtt://192.0.2.1:99"), "mqtt://192.0.2.1:99");
+        assert_eq!(from_guest("mqtt://broker.example:99"), "mqtt://broker.example:99");
+    }
 
     #[test]
     fn addresses_are_read_with_and_without_scheme_and_port() {
