@@ -19,7 +19,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use wasmbed_wire::{CommandId, DeviceId};
 
-pub use crate::store::{Event, EventFilter, Severity};
+pub use crate::{
+    host_api::{Control, FlashRegion, Order},
+    store::{Event, EventFilter, Severity},
+};
 pub use devices::*;
 pub use firmware::*;
 pub use grants::*;
@@ -76,6 +79,8 @@ pub enum Code {
     Refused,
     /// It is larger than allowed.
     TooLarge,
+    /// Who has to do it did not answer in time.
+    NoAnswer,
     /// The service failed; nothing was changed.
     Internal,
 }
@@ -124,6 +129,8 @@ pub enum Request {
     DeviceClear(Targets),
     /// `device-logs`: answers [`LogLine`]s.
     DeviceLogs(DeviceLogs),
+    /// `device-control`: has the device's host do something to its emulator; answers what that gave.
+    DeviceControl(Order),
     /// `module-list`: answers [`Module`]s.
     ModuleList,
     /// `module-remove`: forgets a version no device should run.
@@ -183,7 +190,7 @@ pub enum Request {
 }
 
 /// Every verb.
-pub const VERBS: [&str; 37] = [
+pub const VERBS: [&str; 38] = [
     "device-list",
     "device-show",
     "device-add",
@@ -193,6 +200,7 @@ pub const VERBS: [&str; 37] = [
     "device-start",
     "device-clear",
     "device-logs",
+    "device-control",
     "module-list",
     "module-remove",
     "module-grant",
@@ -241,6 +249,7 @@ impl Request {
             "device-start" => Request::DeviceStart(read(verb, fields)?),
             "device-clear" => Request::DeviceClear(read(verb, fields)?),
             "device-logs" => Request::DeviceLogs(read(verb, fields)?),
+            "device-control" => Request::DeviceControl(read(verb, fields)?),
             "module-list" => read::<Nothing>(verb, fields).map(|Nothing {}| Request::ModuleList)?,
             "module-remove" => Request::ModuleRemove(read(verb, fields)?),
             "module-grant" => Request::ModuleGrant(read(verb, fields)?),

@@ -1,6 +1,6 @@
 //! The command line `wasmbed`.
 //!
-//! Commands about devices, modules, firmware, keys and events only speak to the service over MQTT ([`crate::client`]).
+//! Commands about devices, faults, modules, firmware, keys and events only speak to the service over MQTT ([`crate::client`]).
 //! `serve`, `host` and `up` run roles in this process.
 
 mod checkout;
@@ -8,6 +8,7 @@ mod context;
 mod deploy;
 mod device;
 mod events;
+mod fault;
 mod firmware;
 mod keys;
 mod live;
@@ -75,6 +76,9 @@ enum Command {
     /// Look at and change devices
     #[command(subcommand)]
     Device(device::Device),
+    /// Disturb emulated devices, to see what comes of it
+    #[command(subcommand)]
+    Fault(fault::Fault),
     /// Push, check, list and remove modules
     #[command(subcommand)]
     Module(module::Module),
@@ -103,6 +107,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Serve(serve) => serve.run(&common).await,
         Command::Host(host) => host.run(&common).await,
         Command::Device(device) => device.run(&common).await,
+        Command::Fault(fault) => fault.run(&common).await,
         Command::Module(module) => module.run(&common).await,
         Command::Firmware(firmware) => firmware.run(&common).await,
         Command::Keys(keys) => keys.run(&common).await,

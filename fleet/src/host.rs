@@ -12,9 +12,12 @@
 mod bridge;
 mod console;
 mod device;
+mod faults;
 mod launch;
 mod manager;
 mod nor;
+mod ongoing;
+mod orders;
 mod process;
 mod qmp;
 mod reporter;
@@ -65,6 +68,7 @@ pub async fn run(config: HostConfig, shutdown: Shutdown) -> anyhow::Result<()> {
     let launcher = Arc::new(launcher);
     let (reporter, lines) = reporter::reporter();
     let (desired, desired_reader) = mpsc::channel(1);
+    let (orders, given) = mpsc::channel(1);
     let described = Arc::clone(&launcher);
     let uplink = Uplink {
         id: config.id,
@@ -72,13 +76,14 @@ pub async fn run(config: HostConfig, shutdown: Shutdown) -> anyhow::Result<()> {
         reporter: reporter.clone(),
         lines,
         desired,
+        orders,
         info: Box::new(move |boot| info(boot, &described)),
     };
     let manager = Manager::new(launcher, reporter);
     // The connection ends after the processes: until then it tells how they end.
     tokio::select! {
         () = uplink.run() => {}
-        () = manager.run(desired_reader, shutdown) => {}
+        () = manager.run(desired_reader, given, shutdown) => {}
     }
     Ok(())
 }

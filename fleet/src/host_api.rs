@@ -4,7 +4,7 @@
 //! A host owns processes and serial links, the service owns what should run where. Everything is a
 //! level: [`Desired`] is the whole of what the host should run, so receiving it twice, late, or after a
 //! restart of either side changes nothing. A power cycle is asked for by raising a number, not by a
-//! command. Names and meanings are contract: fields are added, never renamed; readers skip what they
+//! command. Only what concerns one run of an emulator is a command: an [`Order`]. Names and meanings are contract: fields are added, never renamed; readers skip what they
 //! do not know.
 //!
 //! Not here: how a host starts a board (`host`), and when a device is cycled (`wasmbed-plan`).
@@ -12,7 +12,9 @@
 use std::{fmt, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
-use wasmbed_wire::{BoardName, DeviceId, HostId, PublicKey, message::LinkCounters, message::Status, topic};
+use wasmbed_wire::{
+    BoardName, CommandId, DeviceId, HostId, PublicKey, message::LinkCounters, message::Status, topic,
+};
 
 use crate::connection::Connection;
 
@@ -144,6 +146,116 @@ pub enum ProcessStatus {
     Error,
 }
 
+/// `dn/ctl/{id}`, QoS 1, expires: something to be done once to a running device, answered on `up/res/{id}`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Order {
+    /// The device.
+    pub device: DeviceId,
+    /// What to do to it.
+    pub control: Control,
+}
+
+/// What can be done to a device's emulator, its lines and its flash: for people who look for a fault, and for tests
+/// that make some. What goes on for a time ends by itself, and with the next start of the device.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Control {
+    /// Takes the power away, without a word to the device, and gives it back after `for_ms`.
+    Cut {
+        /// How long it is off, in milliseconds within [`CONTROL_MS`], or 0.
+        #[serde(default)]
+        for_ms: u32,
+    },
+    /// Suspends the process: the device neither moves nor answers, and its clock stands still.
+    Freeze {
+        /// For how long, in milliseconds within [`CONTROL_MS`].
+        for_ms: u32,
+    },
+    /// Takes the device off its network.
+    Network {
+        /// For how long, in milliseconds within [`CONTROL_MS`].
+        for_ms: u32,
+        /// Has its packets come in batches, this many milliseconds apart, instead; only where the emulator has a
+        /// network.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        delay_ms: Option<u32>,
+    },
+    /// Disturbs the bytes on the serial line, both ways.
+    Serial {
+        /// For how long, in milliseconds within [`CONTROL_MS`].
+        for_ms: u32,
+        /// What share of bytes have a bit inverted, 0 to 1.
+        #[serde(default)]
+        corrupt: f64,
+        /// What share of bytes are lost, 0 to 1.
+        #[serde(default)]
+        lose: f64,
+        /// What share of bytes come twice, 0 to 1.
+        #[serde(default)]
+        repeat: f64,
+    },
+    /// Cuts the power, inverts bits of the flash, and starts the device again.
+    Flip {
+        /// How many bits, 1 to [`MAX_FLIPPED_BITS`].
+        bits: u32,
+        /// In which part of the flash.
+        #[serde(default)]
+        region: FlashRegion,
+        /// Which ones: the same number inverts the same bits.
+        #[serde(default)]
+        seed: u64,
+    },
+    /// Ends every disturbance.
+    Calm,
+    /// Stops the processor; the emulator goes on answering.
+    Pause,
+    /// Lets the processor go on.
+    Resume,
+    /// Resets the board; its memory keeps what it holds.
+    Reset,
+    /// Raises a non-maskable interrupt.
+    Nmi,
+    /// Sets a property of an emulated chip, a sensor's value for example.
+    Set {
+        /// The chip: the `id` it has in the board's arguments, or a path of QEMU's object model.
+        chip: String,
+        /// The property.
+        property: String,
+        /// The value, as QEMU takes it: a TMP105's `temperature` is in thousandths of a degree Celsius.
+        value: serde_json::Value,
+    },
+    /// Has QEMU's monitor carry out a line, and answers what it says.
+    Monitor {
+        /// The line.
+        command: String,
+    },
+    /// Has QEMU wait for a debugger on the socket it answers with; the processor goes on.
+    Gdb,
+}
+
+/// How long a disturbance may take, in milliseconds.
+pub const CONTROL_MS: std::ops::RangeInclusive<u32> = 10..=3_600_000;
+/// Most bits that one [`Control::Flip`] inverts.
+pub const MAX_FLIPPED_BITS: u32 = 10_000;
+
+/// A part of a board's firmware flash.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FlashRegion {
+    /// All that is used for something.
+    #[default]
+    Any,
+    /// What was decided about images.
+    Records,
+    /// The first image.
+    ImageA,
+    /// The second image.
+    ImageB,
+    /// What modules stored.
+    Values,
+}
+
 /// `up/event`, QoS 1: something happened to a device's process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
@@ -177,6 +289,8 @@ pub enum EventKind {
     Remapped,
     /// The board was reset because its link was silent; its process runs on.
     Watchdog,
+    /// An [`Order`] was carried out; the reason says what it did.
+    Ordered,
 }
 
 impl EventKind {
@@ -191,6 +305,7 @@ impl EventKind {
             EventKind::BudgetExhausted => "budget-exhausted",
             EventKind::Remapped => "remapped",
             EventKind::Watchdog => "watchdog",
+            EventKind::Ordered => "ordered",
         }
     }
 }
@@ -206,6 +321,8 @@ pub enum Up {
     Reported,
     /// [`Event`].
     Event,
+    /// `up/res/{id}`, QoS 1: the [`Answer`](crate::api::Answer) to the [`Order`] with that id.
+    Result(CommandId),
     /// `up/console/{device}`, QoS 0: one line of the device's console, as it came.
     Console(DeviceId),
 }
@@ -218,7 +335,11 @@ impl Up {
             "info" => Up::Info,
             "reported" => Up::Reported,
             "event" => Up::Event,
-            other => Up::Console(other.strip_prefix("console/")?.parse().ok()?),
+            other => match other.split_once('/')? {
+                ("res", id) => Up::Result(id.parse().ok()?),
+                ("console", device) => Up::Console(device.parse().ok()?),
+                _ => return None,
+            },
         })
     }
 }
@@ -230,13 +351,39 @@ impl fmt::Display for Up {
             Up::Info => f.write_str("up/info"),
             Up::Reported => f.write_str("up/reported"),
             Up::Event => f.write_str("up/event"),
+            Up::Result(id) => write!(f, "up/res/{id}"),
             Up::Console(device) => write!(f, "up/console/{device}"),
         }
     }
 }
 
-/// What a host receives, below `{prefix}/v1/_host/{host}/`: [`Desired`], its only topic.
-pub const DESIRED: &str = "dn/desired";
+/// What a host receives, below `{prefix}/v1/_host/{host}/`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Down {
+    /// [`Desired`].
+    Desired,
+    /// `dn/ctl/{id}`: an [`Order`].
+    Order(CommandId),
+}
+
+impl Down {
+    /// Reads what [`fmt::Display`] writes; `None` for anything else.
+    pub fn parse(rest: &str) -> Option<Self> {
+        Some(match rest.strip_prefix("dn/")? {
+            "desired" => Down::Desired,
+            other => Down::Order(other.strip_prefix("ctl/")?.parse().ok()?),
+        })
+    }
+}
+
+impl fmt::Display for Down {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Down::Desired => f.write_str("dn/desired"),
+            Down::Order(id) => write!(f, "dn/ctl/{id}"),
+        }
+    }
+}
 
 /// The whole topic `{prefix}/v1/_host/{host}/{rest}`.
 pub fn topic(prefix: &str, host: &HostId, rest: impl fmt::Display) -> String {
@@ -268,11 +415,16 @@ mod tests {
     #[test]
     fn topics_read_back_as_written() {
         let device = "pump-7".parse().expect("a name");
-        for up in [Up::State, Up::Info, Up::Reported, Up::Event, Up::Console(device)] {
+        let id = "fault-1".parse().expect("a name");
+        for up in [Up::State, Up::Info, Up::Reported, Up::Event, Up::Result(id), Up::Console(device)] {
             assert_eq!(Up::parse(&up.to_string()), Some(up));
         }
         assert_eq!(Up::parse("up/console/Not A Name"), None);
         assert_eq!(Up::parse("dn/desired"), None);
+        for down in [Down::Desired, Down::Order(id)] {
+            assert_eq!(Down::parse(&down.to_string()), Some(down));
+        }
+        assert_eq!(Down::parse("dn/ctl/Not A Name"), None);
     }
 
     #[test]

@@ -23,12 +23,14 @@ mod hosts;
 mod keys;
 mod patches;
 mod publish;
+mod relay;
 mod rollouts;
 mod run;
 mod traps;
 mod uploads;
 mod worker;
 
+pub use control::Reaction;
 pub(crate) use devices::{failure_text, reason_text};
 pub use fleet::{Fleet, Options};
 pub use patches::{Pair, PatchOrder, make_patch};

@@ -16,6 +16,8 @@ mod keys;
 mod park;
 #[path = "fleet/registry.rs"]
 mod registry;
+#[path = "fleet/relay.rs"]
+mod relay;
 #[path = "fleet/restart.rs"]
 mod restart;
 #[path = "fleet/rollouts.rs"]

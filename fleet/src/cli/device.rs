@@ -1,6 +1,6 @@
 //! `wasmbed device …`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, io::IsTerminal};
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -9,12 +9,13 @@ use wasmbed_wire::{BoardName, DeviceId, HostId, message::ModuleUse};
 
 use super::{
     Common,
+    fault::control_device,
     live::{self, Live, REFRESH},
     output,
     table::Table,
 };
 use crate::{
-    api::{self, DeviceAdd, DeviceList, LogLine, Selector, Targets},
+    api::{self, Control, DeviceAdd, DeviceList, LogLine, Selector, Targets},
     client::{Client, random_name},
 };
 
@@ -45,6 +46,38 @@ pub(super) enum Device {
     Clear(Required),
     /// Show what a device said on its console and log
     Logs(Logs),
+    /// Show what a device says on its console, as it says it
+    Console {
+        /// The device
+        id: DeviceId,
+    },
+    /// Talk to the monitor of a device's QEMU
+    Monitor(Monitor),
+    /// Stop the processor of an emulated device
+    Pause {
+        /// The device
+        id: DeviceId,
+    },
+    /// Let the processor of an emulated device go on
+    Resume {
+        /// The device
+        id: DeviceId,
+    },
+    /// Reset an emulated board; its memory keeps what it holds
+    Reset {
+        /// The device
+        id: DeviceId,
+    },
+    /// Raise a non-maskable interrupt on an emulated board
+    Nmi {
+        /// The device
+        id: DeviceId,
+    },
+    /// Have an emulated board's QEMU wait for a debugger
+    Gdb {
+        /// The device
+        id: DeviceId,
+    },
     /// Register a device
     Add(Add),
     /// Stop and forget a device
@@ -81,6 +114,14 @@ pub(super) struct Logs {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct Monitor {
+    /// The device
+    id: DeviceId,
+    /// A line for the monitor, for example `info registers`; without one, lines are read from the input
+    line: Vec<String>,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct Add {
     /// Its id
     id: DeviceId,
@@ -112,6 +153,13 @@ impl Device {
             Device::Start(to) => act(&mut client, common, "start", to).await,
             Device::Clear(to) => act(&mut client, common, "clear", to).await,
             Device::Logs(logs) => logs.run(&mut client, common).await,
+            Device::Console { id } => console(&mut client, id).await,
+            Device::Monitor(monitor) => monitor.run(&mut client, common).await,
+            Device::Pause { id } => control(&mut client, common, id, Control::Pause).await,
+            Device::Resume { id } => control(&mut client, common, id, Control::Resume).await,
+            Device::Reset { id } => control(&mut client, common, id, Control::Reset).await,
+            Device::Nmi { id } => control(&mut client, common, id, Control::Nmi).await,
+            Device::Gdb { id } => control(&mut client, common, id, Control::Gdb).await,
             Device::Add(add) => add.run(&mut client, common).await,
             Device::Remove { id } => {
                 let removed: Value = client.request("device-remove", &once(json!({ "device": id }))).await?;
@@ -234,6 +282,52 @@ async fn act(client: &mut Client, common: &Common, verb: &str, to: Required) -> 
     let ids = done["devices"].as_array().map(Vec::as_slice).unwrap_or_default();
     let ids: Vec<&str> = ids.iter().filter_map(Value::as_str).collect();
     output::line(format_args!("{verb}: {}", ids.join(", ")))
+}
+
+async fn control(client: &mut Client, common: &Common, id: DeviceId, control: Control) -> Result<()> {
+    let given = control_device(client, id, control).await?;
+    match given.as_str() {
+        _ if common.json => output::json(&given),
+        // What a monitor prints.
+        Some(text) => output::line(text.trim_end().replace('\r', "")),
+        None => output::line(format_args!("{id}: done")),
+    }
+}
+
+impl Monitor {
+    async fn run(self, client: &mut Client, common: &Common) -> Result<()> {
+        let Monitor { id, line } = self;
+        if !line.is_empty() {
+            return control(client, common, id, Control::Monitor { command: line.join(" ") }).await;
+        }
+        loop {
+            if std::io::stdin().is_terminal() {
+                output::text("(qemu) ")?;
+            }
+            // In a thread of its own, so that the connection lives on meanwhile.
+            let line = tokio::task::spawn_blocking(|| std::io::stdin().lines().next()).await?;
+            let Some(command) = line.transpose()? else { return Ok(()) };
+            if command.trim().is_empty() {
+                continue;
+            }
+            if let Err(error) = control(client, common, id, Control::Monitor { command }).await {
+                eprintln!("wasmbed: {error:#}");
+            }
+        }
+    }
+}
+
+/// Prints lines of the device's console until interrupted.
+async fn console(client: &mut Client, id: DeviceId) -> Result<()> {
+    client.subscribe(&[format!("_host/+/up/console/{id}")]).await?;
+    // Whether there is such a device at all.
+    client.request::<Value>("device-show", &json!({ "device": id })).await?;
+    loop {
+        let message = client.next().await?;
+        if source(&message.topic) == Some("console") {
+            output::line(String::from_utf8_lossy(&message.payload).trim_end())?;
+        }
+    }
 }
 
 impl Add {

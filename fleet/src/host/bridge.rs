@@ -11,11 +11,12 @@
 //!
 //! Not here: who starts the board (`device`), how the link repairs bytes (`wire::link`).
 
-use std::{convert::Infallible, io, time::Duration};
+use std::{borrow::Cow, convert::Infallible, io, time::Duration};
 
 use rumqttc::v5::mqttbytes::{QoS, v5::LastWill};
 use tokio::{
     net::{UnixListener, UnixStream},
+    sync::watch,
     time::{Instant, sleep, sleep_until},
 };
 use wasmbed_wire::{
@@ -26,7 +27,10 @@ use wasmbed_wire::{
     topic::{Down, Full as Topic, Up},
 };
 
-use super::session::{Event, Policy, Session, Subscription};
+use super::{
+    faults::{Disturber, Faults},
+    session::{Event, Policy, Session, Subscription},
+};
 use crate::connection::Connection;
 
 /// Largest datagram taken from a board: a telemetry message of 4 KiB and its topic.
@@ -56,6 +60,8 @@ pub(super) struct Port {
     pub(super) device: DeviceId,
     /// The broker under the board's own name.
     pub(super) connection: Connection,
+    /// What is made to be wrong with line and connection.
+    pub(super) faults: watch::Receiver<Faults>,
 }
 
 /// What a bridge tells its owner.
@@ -92,8 +98,10 @@ pub(super) async fn attend(port: &Port, listener: &UnixListener, observer: &mut 
 async fn run(port: &Port, line: UnixStream, observer: &mut impl Observer) -> io::Error {
     let start = Instant::now();
     let mut bridge = Bridge::new(port, start);
+    let mut faults = port.faults.clone();
     let mut input = [0; READ_BYTES];
     loop {
+        bridge.obey(*faults.borrow_and_update());
         bridge.fill_line(observer);
         observer.counters(bridge.link.counters());
         let deadline = bridge.link.next_deadline().map(|ms| start + Duration::from_millis(ms));
@@ -120,6 +128,7 @@ async fn run(port: &Port, line: UnixStream, observer: &mut impl Observer) -> io:
                 Ok(())
             }
             () = sleep_until(deadline.unwrap_or(start)), if deadline.is_some() => Ok(()),
+            Ok(()) = faults.changed() => Ok(()),
         };
         if let Err(error) = done {
             return error;
@@ -149,6 +158,8 @@ struct Bridge<'a> {
     output: Vec<u8>,
     written: usize,
     too_large: u64,
+    faults: Faults,
+    disturber: Disturber,
 }
 
 impl<'a> Bridge<'a> {
@@ -164,6 +175,17 @@ impl<'a> Bridge<'a> {
             output: Vec::new(),
             written: 0,
             too_large: 0,
+            faults: Faults::default(),
+            disturber: Disturber::default(),
+        }
+    }
+
+    /// What is wrong from now on.
+    fn obey(&mut self, faults: Faults) {
+        self.faults = faults;
+        if self.faults.is_offline() && self.session.take().is_some() {
+            self.waiting = Some(encode(&ToBoard::Session { up: false }));
+            self.flush_waiting();
         }
     }
 
@@ -190,12 +212,17 @@ impl<'a> Bridge<'a> {
         self.written = 0;
         let len = self.link.transmit(now, &mut self.output);
         self.output.truncate(len);
+        if let Cow::Owned(disturbed) = self.disturber.pass(&self.faults, &self.output) {
+            self.output = disturbed;
+        }
         // Time may have ended the link.
         self.poll_link(observer);
     }
 
-    fn on_bytes(&mut self, mut bytes: &[u8], observer: &mut impl Observer) {
+    fn on_bytes(&mut self, bytes: &[u8], observer: &mut impl Observer) {
         let now = self.now();
+        let arrived = self.disturber.pass(&self.faults, bytes);
+        let mut bytes = arrived.as_ref();
         loop {
             let taken = self.link.on_bytes(now, bytes);
             bytes = bytes.get(taken..).unwrap_or_default();
@@ -222,7 +249,8 @@ impl<'a> Bridge<'a> {
                 link::Event::Console(text) => observer.console(text),
                 link::Event::Datagram(datagram) => match FromBoard::decode(datagram) {
                     Ok(FromBoard::Open { keep_alive_s, will }) => {
-                        self.session = open(self.port, keep_alive_s, will);
+                        let is_offline = self.faults.is_offline();
+                        self.session = if is_offline { None } else { open(self.port, keep_alive_s, will) };
                         // What the board has not heard of the old connection, it must not take for the new one's.
                         self.waiting =
                             self.session.is_none().then(|| encode(&ToBoard::Session { up: false }));

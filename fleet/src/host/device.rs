@@ -9,12 +9,13 @@
 use std::{
     convert::Infallible,
     io,
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use tokio::{
-    sync::watch,
+    sync::{mpsc, watch},
     time::{Instant, sleep},
 };
 use wasmbed_wire::{DeviceId, message::LinkCounters};
@@ -24,6 +25,8 @@ use super::{
     console::Console,
     launch::{ChipLine, Launch, Launcher},
     nor::{self, Demand},
+    ongoing::{Cut, Ongoing},
+    orders::{self, Order},
     process::{Exit, Process, StartError},
     qmp,
     reporter::{Reporter, unix_ms},
@@ -37,17 +40,30 @@ const CONNECTS_PER_START: u32 = 64;
 const AS_DESIRED: &str = "as desired";
 const REMAPPED: &str = "the board asked for another image";
 
+/// What a device's task is told from outside.
+pub(super) struct Wishes {
+    /// What is desired; `None` once the device is to be forgotten. Ends with the host.
+    wanted: watch::Receiver<Option<DesiredDevice>>,
+    /// What is to be done once.
+    orders: mpsc::Receiver<Order>,
+    /// The last power cycle done.
+    cycle: u32,
+}
+
+/// One thing that was told.
+enum Wish {
+    Disturb(Disturbance),
+    Order(Order),
+}
+
 /// The task of one device.
 pub(super) struct Device {
     id: DeviceId,
-    /// What is desired; `None` once the device is to be forgotten. Ends with the host.
-    wanted: watch::Receiver<Option<DesiredDevice>>,
+    wishes: Wishes,
     launcher: Arc<Launcher>,
     reporter: Reporter,
     restarts: Restarts,
     remaps: Remaps,
-    /// The last power cycle done.
-    cycle: u32,
     /// Starts after a death.
     restarted: u32,
     /// Why it was last started again, or does not run.
@@ -77,28 +93,62 @@ enum Ended {
     Died(String),
     /// The board is to be started again with another image.
     Remapped,
-    /// A test wanted the power to go.
-    PowerCut,
+    /// The power was to go.
+    Cut(Cut),
     /// Could not run at all.
     Failed(String),
 }
 
+impl Wishes {
+    /// Wishes for a device of which nothing was started yet.
+    pub(super) fn new(wanted: watch::Receiver<Option<DesiredDevice>>, orders: mpsc::Receiver<Order>) -> Self {
+        Wishes { wanted, orders, cycle: 0 }
+    }
+
+    /// What is desired now.
+    fn wanted(&mut self) -> Option<DesiredDevice> {
+        self.wanted.borrow_and_update().clone()
+    }
+
+    /// The next order, or the end of `wanted` being what is desired. Safe to drop and call again.
+    async fn next(&mut self, wanted: &DesiredDevice) -> Wish {
+        loop {
+            tokio::select! {
+                changed = self.wanted.changed() => {
+                    if changed.is_err() {
+                        return Wish::Disturb(Disturbance::Ending);
+                    }
+                    if let Some(disturbance) = self.disturbance(wanted) {
+                        return Wish::Disturb(disturbance);
+                    }
+                }
+                Some(order) = self.orders.recv() => return Wish::Order(order),
+            }
+        }
+    }
+
+    /// How `wanted` differs from what is desired now. New keys wait for the next start.
+    fn disturbance(&mut self, wanted: &DesiredDevice) -> Option<Disturbance> {
+        let Some(now) = self.wanted() else {
+            return Some(Disturbance::Changed);
+        };
+        if now.power != wanted.power || now.board != wanted.board || now.password != wanted.password {
+            return Some(Disturbance::Changed);
+        }
+        (now.cycle > self.cycle).then_some(Disturbance::Cycle)
+    }
+}
+
 impl Device {
     /// A device of which nothing was started yet.
-    pub(super) fn new(
-        id: DeviceId,
-        wanted: watch::Receiver<Option<DesiredDevice>>,
-        launcher: Arc<Launcher>,
-        reporter: Reporter,
-    ) -> Self {
+    pub(super) fn new(id: DeviceId, wishes: Wishes, launcher: Arc<Launcher>, reporter: Reporter) -> Self {
         Device {
             id,
-            wanted,
+            wishes,
             launcher,
             reporter,
             restarts: Restarts::default(),
             remaps: Remaps::default(),
-            cycle: 0,
             restarted: 0,
             reason: None,
             asked: AS_DESIRED,
@@ -110,7 +160,7 @@ impl Device {
     /// Runs until the host ends; the process is gone then.
     pub(super) async fn run(mut self) {
         loop {
-            let wanted = self.wanted.borrow_and_update().clone();
+            let wanted = self.wishes.wanted();
             let disturbance = match wanted {
                 None => self.forget().await,
                 Some(wanted) if wanted.power == Power::Off => self.rest(&wanted).await,
@@ -129,14 +179,14 @@ impl Device {
 
     async fn forget(&mut self) -> Disturbance {
         self.launcher.forget(&self.id);
-        match self.wanted.changed().await {
+        match self.wishes.wanted.changed().await {
             Ok(()) => Disturbance::Changed,
             Err(_) => Disturbance::Ending,
         }
     }
 
     async fn rest(&mut self, wanted: &DesiredDevice) -> Disturbance {
-        self.cycle = wanted.cycle;
+        self.wishes.cycle = wanted.cycle;
         self.report(ProcessStatus::Stopped, None);
         self.disturbed(wanted).await
     }
@@ -144,7 +194,7 @@ impl Device {
     /// Starts the device again and again, until it is used up or disturbed.
     async fn keep_running(&mut self, wanted: &DesiredDevice) -> Disturbance {
         // Everything is started afresh, which is what a cycle is.
-        self.cycle = wanted.cycle;
+        self.wishes.cycle = wanted.cycle;
         let mut wanted = wanted.clone();
         loop {
             let why = match self.run_once(&wanted).await {
@@ -162,10 +212,10 @@ impl Device {
                     let (count, seconds) = (restarts::REMAPS, restarts::WINDOW.as_secs());
                     format!("the board asked for another image more than {count} times in {seconds} s")
                 }
-                Ended::PowerCut => {
-                    self.restarts.forgive();
-                    format!("power cut in the middle of a flash operation, as {} demanded", nor::FAULT)
-                }
+                Ended::Cut(cut) => match self.cut(&mut wanted, cut).await {
+                    Some(disturbance) => return disturbance,
+                    None => continue,
+                },
                 Ended::Died(why) => why,
             };
             self.event(EventKind::Exited, &why);
@@ -191,9 +241,31 @@ impl Device {
         }
     }
 
+    /// The power is off, and what is to happen meanwhile happens.
+    async fn cut(&mut self, wanted: &mut DesiredDevice, cut: Cut) -> Option<Disturbance> {
+        let Cut { why, off, order } = cut;
+        self.event(EventKind::Exited, &why);
+        // It was wanted, and is nothing that a budget is for.
+        self.restarts.forgive();
+        self.reason = Some(why);
+        self.is_remapped = false;
+        if let Some((id, flip)) = order {
+            let done = flip.map_or(Ok(orders::done()), |flip| self.launcher.flip(wanted, &flip));
+            self.reporter.result(id, done);
+        }
+        if !off.is_zero()
+            && let Some(disturbance) = self.pause(wanted, off).await
+        {
+            return Some(disturbance);
+        }
+        self.restarted += 1;
+        self.renew(wanted);
+        None
+    }
+
     /// What did not disturb the last start still counts for the next one.
     fn renew(&self, wanted: &mut DesiredDevice) {
-        if let Some(now) = self.wanted.borrow().clone() {
+        if let Some(now) = self.wishes.wanted.borrow().clone() {
             wanted.trusted = now.trusted;
         }
     }
@@ -240,18 +312,47 @@ impl Device {
             printer.note(&format!("reset: {why}"));
             reporter.event(id, EventKind::Watchdog, why);
         };
-        let disturbance = tokio::select! {
-            exit = process.wait() => return Ended::Died(exit.to_string()),
-            disturbance = self.disturbed(wanted) => disturbance,
-            demand = attend_chip(&id, chip.as_mut(), watchdog.as_ref()) => {
-                process.kill().await;
-                return match demand {
-                    Demand::Remap => Ended::Remapped,
-                    Demand::PowerCut => Ended::PowerCut,
-                };
+        let mut serving = pin!(async {
+            tokio::select! {
+                demand = attend_chip(&id, chip.as_mut(), watchdog.as_ref()) => demand,
+                never = attend(&launch, &mut attendant) => match never {},
+                never = watch(&launch, watchdog.as_ref(), on_reset) => match never {},
             }
-            never = attend(&launch, &mut attendant) => match never {},
-            never = watch(&launch, watchdog.as_ref(), on_reset) => match never {},
+        });
+        let mut ongoing = Ongoing::new(&launch, &self.reporter);
+        let disturbance = loop {
+            let wish = tokio::select! {
+                exit = process.wait() => return Ended::Died(exit.to_string()),
+                demand = &mut serving => {
+                    process.kill().await;
+                    return match demand {
+                        Demand::Remap => Ended::Remapped,
+                        Demand::PowerCut => Ended::Cut(Cut::torn()),
+                    };
+                }
+                wish = self.wishes.next(wanted) => wish,
+                () = ongoing.is_due() => {
+                    ongoing.end_due(&process);
+                    continue;
+                }
+            };
+            let order = match wish {
+                Wish::Disturb(disturbance) => break disturbance,
+                Wish::Order(order) => order,
+            };
+            let id = order.id;
+            match orders::judge(order.control, &launch) {
+                Err(refused) => self.reporter.result(id, Err(refused)),
+                Ok(step) => {
+                    let what = step.text();
+                    printer.note(&what);
+                    self.event(EventKind::Ordered, &what);
+                    if let Some(cut) = ongoing.begin(step, id, &process) {
+                        process.kill().await;
+                        return Ended::Cut(cut);
+                    }
+                }
+            }
         };
         self.report(ProcessStatus::Stopping, Some(pid));
         let exit = end(process, &launch, disturbance).await;
@@ -285,23 +386,13 @@ impl Device {
         self.report(if is_running { ProcessStatus::Running } else { ProcessStatus::Starting }, Some(pid));
     }
 
-    /// Returns when `wanted` is not what is desired any more.
+    /// Returns when `wanted` is not what is desired any more; there is nothing that could be given orders.
     async fn disturbed(&mut self, wanted: &DesiredDevice) -> Disturbance {
         loop {
-            if self.wanted.changed().await.is_err() {
-                return Disturbance::Ending;
+            match self.wishes.next(wanted).await {
+                Wish::Disturb(disturbance) => return disturbance,
+                Wish::Order(order) => self.reporter.result(order.id, Err(orders::not_running())),
             }
-            let now = self.wanted.borrow_and_update().clone();
-            let Some(now) = now else {
-                return Disturbance::Changed;
-            };
-            if now.power != wanted.power || now.board != wanted.board || now.password != wanted.password {
-                return Disturbance::Changed;
-            }
-            if now.cycle > self.cycle {
-                return Disturbance::Cycle;
-            }
-            // New keys wait for the next start.
         }
     }
 
@@ -311,7 +402,7 @@ impl Device {
             status,
             pid,
             since_ms: unix_ms(),
-            cycle: self.cycle,
+            cycle: self.wishes.cycle,
             restarts: self.restarted,
             reason: self.reason.clone(),
             link: None,

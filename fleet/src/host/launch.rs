@@ -21,7 +21,7 @@ use std::{
 };
 
 use tempfile::TempDir;
-use tokio::net::UnixListener;
+use tokio::{net::UnixListener, sync::watch};
 use wasmbed_boards::{Board, Boards, Holds, ImageError, Place, Places, Run};
 use wasmbed_wire::{
     BoardName, DeviceId, Seq,
@@ -31,10 +31,16 @@ use wasmbed_wire::{
 
 use super::{
     bridge::Port,
+    faults::Faults,
     nor::Chip,
+    orders::Flip,
     process::{Spec, find},
 };
-use crate::{connection::Connection, host_api::DesiredDevice};
+use crate::{
+    api::{Code, Problem},
+    connection::Connection,
+    host_api::DesiredDevice,
+};
 use images::Images;
 
 /// Longest path of a socket, in bytes, with its end.
@@ -64,6 +70,10 @@ pub(super) struct Launch {
     pub(super) chip: Option<ChipLine>,
     /// How long the board may be silent.
     pub(super) silence: Option<Duration>,
+    /// What its bridge is told to be wrong with its lines.
+    pub(super) faults: watch::Sender<Faults>,
+    /// Whether the emulator has a network.
+    pub(super) has_network: bool,
 }
 
 /// The host's end of a serial line before it is there.
@@ -199,11 +209,12 @@ impl Launcher {
             .arguments(&places)
             .map_err(|place| PrepareError::NoSuchPlace { board: board.name, place })?;
         let spec = Spec { program: self.program(&board.run), remedy: remedy(&board.run), args, dir };
+        let (faults, told) = watch::channel(Faults::default());
         let (qmp, link) = match board.run {
             Run::Qemu { .. } => {
                 let listener = listen(&sockets.join(LINK))?;
                 let connection = self.connection.with_identity(device.id.as_str(), &device.password);
-                let port = Port { device: device.id, connection };
+                let port = Port { device: device.id, connection, faults: told };
                 (Some(sockets.join(QMP)), Some(Link { listener, port }))
             }
             Run::Process { .. } => (None, None),
@@ -213,7 +224,22 @@ impl Launcher {
             None => None,
         };
         let silence = board.run.watchdog_ms().map(|ms| Duration::from_millis(ms.into()));
-        Ok(Launch { spec, qmp, link, chip, silence })
+        let has_network = board.run.loopback().is_some();
+        Ok(Launch { spec, qmp, link, chip, silence, faults, has_network })
+    }
+
+    /// Inverts bits in the flash of a device that does not run.
+    pub(super) fn flip(&self, device: &DesiredDevice, flip: &Flip) -> Result<serde_json::Value, Problem> {
+        let board = self
+            .boards
+            .get(&device.board)
+            .ok_or_else(|| Problem::new(Code::NotFound, self.unknown_board(device.board).to_string()))?;
+        let bits = flip.choose(board)?;
+        let path = self.device_dir(&device.id).join(flash::file(board));
+        flash::flip(&path, &bits)
+            .map_err(|error| Problem::new(Code::Internal, format!("{}: {error}", path.display())))?;
+        let addresses = || bits.iter().map(|(address, _)| *address);
+        Ok(serde_json::json!({ "bits": bits.len(), "from": addresses().min(), "to": addresses().max() }))
     }
 
     /// The program of this name beside this one is meant when a board names the agent's.

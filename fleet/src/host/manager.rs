@@ -7,16 +7,31 @@ use tokio::{
     task::JoinSet,
     time::timeout,
 };
-use wasmbed_wire::DeviceId;
+use wasmbed_wire::{CommandId, DeviceId};
 
-use super::{device::Device, launch::Launcher, reporter::Reporter};
+use super::{
+    device::{Device, Wishes},
+    launch::Launcher,
+    orders::Order,
+    reporter::Reporter,
+};
 use crate::{
-    host_api::{Desired, DesiredDevice},
+    api::{Code, Problem},
+    host_api::{self, Desired, DesiredDevice},
     shutdown::Shutdown,
 };
 
 /// How long devices may take to end with the host; longer than a stop by degrees.
 const GOODBYE: Duration = Duration::from_secs(5);
+
+/// Orders that may wait for a device.
+const ORDERS: usize = 8;
+
+/// The task of a device, from outside.
+struct Handle {
+    wanted: watch::Sender<Option<DesiredDevice>>,
+    orders: mpsc::Sender<Order>,
+}
 
 /// Runs devices as desired.
 pub(super) struct Manager {
@@ -25,7 +40,7 @@ pub(super) struct Manager {
     revision: Option<u64>,
     /// What each device's task goes by. One that is forgotten keeps its idle task, so that the same
     /// device can come back without two tasks ever holding its folder.
-    devices: BTreeMap<DeviceId, watch::Sender<Option<DesiredDevice>>>,
+    devices: BTreeMap<DeviceId, Handle>,
     tasks: JoinSet<()>,
 }
 
@@ -35,8 +50,13 @@ impl Manager {
         Manager { launcher, reporter, revision: None, devices: BTreeMap::new(), tasks: JoinSet::new() }
     }
 
-    /// Follows what is desired until the shutdown; every process is gone then.
-    pub(super) async fn run(mut self, mut desired: mpsc::Receiver<Desired>, mut shutdown: Shutdown) {
+    /// Follows what is desired and ordered until the shutdown; every process is gone then.
+    pub(super) async fn run(
+        mut self,
+        mut desired: mpsc::Receiver<Desired>,
+        mut orders: mpsc::Receiver<(CommandId, host_api::Order)>,
+        mut shutdown: Shutdown,
+    ) {
         loop {
             tokio::select! {
                 () = shutdown.wait() => break,
@@ -44,6 +64,7 @@ impl Manager {
                     Some(desired) => self.accept(desired),
                     None => break,
                 },
+                Some((id, order)) = orders.recv() => self.order(id, order),
             }
         }
         self.devices.clear();
@@ -83,18 +104,33 @@ impl Manager {
         }
     }
 
+    fn order(&self, id: CommandId, order: host_api::Order) {
+        let host_api::Order { device, control } = order;
+        let refused = match self.devices.get(&device) {
+            None => Problem::new(Code::NotFound, format!("this host does not run {device}")),
+            Some(handle) => match handle.orders.try_send(Order { id, control }) {
+                Ok(()) => return,
+                Err(_) => Problem::new(Code::Conflict, format!("{device} has too many orders to carry out"))
+                    .hint("wait for the answers to the earlier ones"),
+            },
+        };
+        self.reporter.result(id, Err(refused));
+    }
+
     fn start(&mut self, device: DesiredDevice) {
         let id = device.id;
         let (sender, wanted) = watch::channel(Some(device));
-        self.devices.insert(id, sender);
-        let device = Device::new(id, wanted, Arc::clone(&self.launcher), self.reporter.clone());
+        let (orders, given) = mpsc::channel(ORDERS);
+        self.devices.insert(id, Handle { wanted: sender, orders });
+        let device =
+            Device::new(id, Wishes::new(wanted, given), Arc::clone(&self.launcher), self.reporter.clone());
         self.tasks.spawn(device.run());
     }
 }
 
 /// Wakes the device's task only if something changed.
-fn set(device: &watch::Sender<Option<DesiredDevice>>, wanted: Option<DesiredDevice>) {
-    device.send_if_modified(|known| {
+fn set(device: &Handle, wanted: Option<DesiredDevice>) {
+    device.wanted.send_if_modified(|known| {
         let changed = *known != wanted;
         *known = wanted;
         changed

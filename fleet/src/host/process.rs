@@ -183,7 +183,8 @@ impl Process {
         self.wait().await
     }
 
-    fn signal(&self, signal: Signal) {
+    /// Sends a signal to the process and all of its group.
+    pub(super) fn signal(&self, signal: Signal) {
         // 0 would be the host's own group.
         let Some(group) = i32::try_from(self.pid).ok().filter(|pid| *pid > 0) else {
             return;

@@ -1,8 +1,8 @@
-//! What is said to QEMU's monitor (QMP): `quit` and `system_reset`.
+//! What is said to QEMU's monitor (QMP).
 
 use std::{io, path::Path, time::Duration};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Take},
     net::{
@@ -12,16 +12,16 @@ use tokio::{
     time::timeout,
 };
 
-/// Most read from a monitor, in bytes; the greeting is the longest answer and well below this.
-const ANSWER_BYTES: u64 = 64 * 1024;
-/// How long a reset may take; one that is suspended never answers.
-const RESET: Duration = Duration::from_secs(2);
+/// Most read from a monitor, in bytes; a tree of all objects has less.
+const ANSWER_BYTES: u64 = 1024 * 1024;
+/// How long an answer may take; a QEMU that is suspended never answers.
+const ANSWER: Duration = Duration::from_secs(2);
 
 /// Asks the QEMU whose monitor listens at `socket` to end. It flushes its disks first. An answer is
 /// not waited for: the end of the process is the answer.
 pub(super) async fn quit(socket: &Path) -> io::Result<()> {
     let mut monitor = Monitor::connect(socket).await?;
-    monitor.write("quit").await?;
+    monitor.write("quit", &json!({})).await?;
     // Closing before QEMU has read it would lose it.
     while !monitor.line().await?.is_empty() {}
     Ok(())
@@ -32,11 +32,26 @@ pub(super) async fn quit(socket: &Path) -> io::Result<()> {
 /// # Errors
 /// If there is no answer within two seconds, or it is none.
 pub(super) async fn reset(socket: &Path) -> io::Result<()> {
-    let reset = async {
+    execute(socket, &[("system_reset", json!({}))]).await.map(drop)
+}
+
+/// Has the QEMU whose monitor listens at `socket` carry out commands, one after the other, and returns what the last
+/// one gave.
+///
+/// # Errors
+/// If one is refused, or there is no answer within two seconds.
+pub(super) async fn execute(socket: &Path, commands: &[(&str, Value)]) -> io::Result<Value> {
+    let all = async {
         let mut monitor = Monitor::connect(socket).await?;
-        monitor.execute("system_reset").await
+        let mut given = Value::Null;
+        for (command, arguments) in commands {
+            given = monitor.execute(command, arguments).await?;
+        }
+        Ok(given)
     };
-    timeout(RESET, reset).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    timeout(ANSWER, all).await.unwrap_or_else(|_| {
+        Err(io::Error::new(io::ErrorKind::TimedOut, "no answer; it may be suspended, or somebody else asks"))
+    })
 }
 
 struct Monitor {
@@ -50,30 +65,29 @@ impl Monitor {
         let mut monitor = Monitor { reader: BufReader::new(reader.take(ANSWER_BYTES)), writer };
         // The greeting.
         monitor.line().await?;
-        monitor.write("qmp_capabilities").await?;
+        monitor.write("qmp_capabilities", &json!({})).await?;
         Ok(monitor)
     }
 
-    async fn write(&mut self, command: &str) -> io::Result<()> {
-        self.writer
-            .write_all(format!("{{\"execute\":\"{command}\",\"id\":\"{command}\"}}\n").as_bytes())
-            .await
+    async fn write(&mut self, command: &str, arguments: &Value) -> io::Result<()> {
+        let request = json!({ "execute": command, "arguments": arguments, "id": command });
+        self.writer.write_all(format!("{request}\n").as_bytes()).await
     }
 
     /// Returns once the command is done.
-    async fn execute(&mut self, command: &str) -> io::Result<()> {
-        self.write(command).await?;
+    async fn execute(&mut self, command: &str, arguments: &Value) -> io::Result<Value> {
+        self.write(command, arguments).await?;
         loop {
             let line = self.line().await?;
             if line.is_empty() {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            let answer: Value = serde_json::from_str(&line)?;
+            let mut answer: Value = serde_json::from_str(&line)?;
             // Others are events and answers to what was said before.
             if answer["id"] == command {
                 return match answer.get("error") {
-                    Some(error) => Err(io::Error::other(error.to_string())),
-                    None => Ok(()),
+                    Some(error) => Err(io::Error::other(error["desc"].as_str().unwrap_or_default())),
+                    None => Ok(answer["return"].take()),
                 };
             }
         }

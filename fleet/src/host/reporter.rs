@@ -1,6 +1,6 @@
 //! What the devices' tasks tell about their devices, kept until the broker has it.
 //!
-//! [`Reporter`] is what tasks hold; `uplink` reads it. Levels replace each other, events and lines are
+//! [`Reporter`] is what tasks hold; `uplink` reads it. Levels replace each other, facts and lines are
 //! bounded: a broker that is away costs the oldest of them, never memory.
 
 use std::{
@@ -10,12 +10,16 @@ use std::{
 };
 
 use tokio::sync::{mpsc, watch};
-use wasmbed_wire::{DeviceId, message::LinkCounters};
+use wasmbed_wire::{CommandId, DeviceId, message::LinkCounters};
 
-use crate::host_api::{Event, EventKind, ProcessStatus, Reported, ReportedDevice};
+use super::orders;
+use crate::{
+    api::Answer,
+    host_api::{Event, EventKind, ProcessStatus, Reported, ReportedDevice},
+};
 
-/// Events kept while the broker is away.
-const EVENTS: usize = 256;
+/// Facts kept while the broker is away.
+const FACTS: usize = 256;
 /// Console lines waiting to be sent.
 const LINES: usize = 256;
 
@@ -26,13 +30,22 @@ pub(super) struct Reporter {
     lines: mpsc::Sender<(DeviceId, String)>,
 }
 
+/// Something to be told once.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Fact {
+    /// It happened to a device.
+    Event(Event),
+    /// It became of an order.
+    Result(CommandId, Answer),
+}
+
 /// What was reported so far.
 #[derive(Debug, Default)]
 pub(super) struct Told {
     revision: u64,
     devices: BTreeMap<DeviceId, ReportedDevice>,
-    events: VecDeque<Event>,
-    /// Number of the first of `events`.
+    facts: VecDeque<Fact>,
+    /// Number of the first of `facts`.
     first: u64,
 }
 
@@ -42,21 +55,21 @@ impl Told {
         Reported { revision: self.revision, devices: self.devices.values().cloned().collect() }
     }
 
-    /// The oldest event the broker does not have, and its number.
-    pub(super) fn event(&self) -> Option<(u64, &Event)> {
-        self.events.front().map(|event| (self.first, event))
+    /// The oldest fact the broker does not have, and its number.
+    pub(super) fn fact(&self) -> Option<(u64, &Fact)> {
+        self.facts.front().map(|fact| (self.first, fact))
     }
 
-    fn push(&mut self, event: Event) {
-        if self.events.len() >= EVENTS {
+    fn push(&mut self, fact: Fact) {
+        if self.facts.len() >= FACTS {
             self.forget(self.first);
         }
-        self.events.push_back(event);
+        self.facts.push_back(fact);
     }
 
     fn forget(&mut self, number: u64) {
         // It may have made room for a newer one in the meantime.
-        if number == self.first && self.events.pop_front().is_some() {
+        if number == self.first && self.facts.pop_front().is_some() {
             self.first += 1;
         }
     }
@@ -110,11 +123,17 @@ impl Reporter {
     pub(super) fn event(&self, device: DeviceId, kind: EventKind, reason: impl Into<String>) {
         let reason = reason.into();
         tracing::info!(%device, kind = kind.name(), reason, "device process");
-        self.told.send_modify(|told| told.push(Event { device, kind, reason, at_ms: unix_ms() }));
+        let event = Event { device, kind, reason, at_ms: unix_ms() };
+        self.told.send_modify(|told| told.push(Fact::Event(event)));
     }
 
-    /// The broker has the event with this number.
-    pub(super) fn forget_event(&self, number: u64) {
+    /// This became of an order.
+    pub(super) fn result(&self, id: CommandId, outcome: orders::Answer) {
+        self.told.send_modify(|told| told.push(Fact::Result(id, Answer::new(None, outcome))));
+    }
+
+    /// The broker has the fact with this number.
+    pub(super) fn forget_fact(&self, number: u64) {
         self.told.send_modify(|told| told.forget(number));
     }
 
@@ -154,14 +173,17 @@ mod tests {
         let (reporter, _lines) = reporter();
         let told = reporter.subscribe();
         let device = "pump-7".parse().expect("a name");
-        for n in 0..EVENTS + 3 {
+        for n in 0..FACTS + 3 {
             reporter.event(device, EventKind::Exited, n.to_string());
         }
-        let oldest = || told.borrow().event().map(|(number, event)| (number, event.reason.clone()));
+        let oldest = || match told.borrow().fact() {
+            Some((number, Fact::Event(event))) => Some((number, event.reason.clone())),
+            _ => None,
+        };
         assert_eq!(oldest(), Some((3, "3".to_owned())));
-        reporter.forget_event(2);
+        reporter.forget_fact(2);
         assert_eq!(oldest(), Some((3, "3".to_owned())));
-        reporter.forget_event(3);
+        reporter.forget_fact(3);
         assert_eq!(oldest(), Some((4, "4".to_owned())));
     }
 }

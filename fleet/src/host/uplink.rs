@@ -14,15 +14,15 @@ use tokio::{
     sync::{mpsc, watch},
     time::{MissedTickBehavior, interval, sleep},
 };
-use wasmbed_wire::{DeviceId, HostId, message::Status, topic::Delivery};
+use wasmbed_wire::{CommandId, DeviceId, HostId, message::Status, topic::Delivery};
 
 use super::{
-    reporter::{Reporter, Told, unix_ms},
-    session::{Event, Policy, Session, Subscription},
+    reporter::{Fact, Reporter, Told, unix_ms},
+    session::{Event, Message, Policy, Session, Subscription},
 };
 use crate::{
     connection::Connection,
-    host_api::{self, Desired, Info, Reported, State, Up},
+    host_api::{self, Desired, Down, Info, Order, Reported, State, Up},
 };
 
 /// How often numbers that change all the time are told.
@@ -46,6 +46,8 @@ pub(super) struct Uplink {
     pub(super) lines: mpsc::Receiver<(DeviceId, String)>,
     /// Gets every desired state.
     pub(super) desired: mpsc::Sender<Desired>,
+    /// Gets every order, with its number.
+    pub(super) orders: mpsc::Sender<(CommandId, Order)>,
     /// Describes the host; called with the number of the connect.
     pub(super) info: Box<dyn Fn(u64) -> Info + Send + Sync>,
 }
@@ -93,7 +95,11 @@ impl Uplink {
 }
 
 fn policy(topic: &str) -> Policy {
-    if topic == host_api::DESIRED { Policy::Latest } else { Policy::Ignored }
+    match Down::parse(topic) {
+        Some(Down::Desired) => Policy::Latest,
+        Some(Down::Order(_)) => Policy::Wanted,
+        None => Policy::Ignored,
+    }
 }
 
 /// What the broker has not yet acknowledged.
@@ -102,7 +108,7 @@ enum UnderWay {
     State,
     Info,
     Reported,
-    Event(u64),
+    Fact(u64),
 }
 
 /// One connection that is up.
@@ -132,7 +138,7 @@ impl<'a> Online<'a> {
                 event = self.session.next() => match event {
                     Event::Closed(reason) => return reason,
                     Event::Acked(_) => self.on_acked(),
-                    Event::Message(message) => self.on_message(&message.payload).await,
+                    Event::Message(message) => self.on_message(&message).await,
                     Event::Up => {}
                 },
                 Ok(()) = self.told.changed() => self.advance(),
@@ -146,20 +152,28 @@ impl<'a> Online<'a> {
         }
     }
 
-    async fn on_message(&self, payload: &[u8]) {
-        match serde_json::from_slice(payload) {
-            // An error means that the host is ending.
-            Ok(desired) => drop(self.uplink.desired.send(desired).await),
-            Err(error) => {
-                tracing::warn!(%error, bytes = payload.len(), "ignored a desired state that cannot be read");
-            }
+    /// An error of a reader means that the host is ending.
+    async fn on_message(&self, message: &Message) {
+        let unreadable = |error: serde_json::Error| {
+            tracing::warn!(%error, topic = message.topic, bytes = message.payload.len(), "ignored what cannot be read");
+        };
+        match Down::parse(&message.topic) {
+            Some(Down::Desired) => match serde_json::from_slice(&message.payload) {
+                Ok(desired) => drop(self.uplink.desired.send(desired).await),
+                Err(error) => unreadable(error),
+            },
+            Some(Down::Order(id)) => match serde_json::from_slice(&message.payload) {
+                Ok(order) => drop(self.uplink.orders.send((id, order)).await),
+                Err(error) => unreadable(error),
+            },
+            None => {}
         }
     }
 
     fn on_acked(&mut self) {
         match self.under_way.take() {
             Some(UnderWay::State) => return self.send(UnderWay::Info),
-            Some(UnderWay::Event(number)) => self.uplink.reporter.forget_event(number),
+            Some(UnderWay::Fact(number)) => self.uplink.reporter.forget_fact(number),
             _ => {}
         }
         self.advance();
@@ -171,12 +185,12 @@ impl<'a> Online<'a> {
         if self.under_way.is_some() {
             return;
         }
-        let (event, reported) = {
+        let (fact, reported) = {
             let told = self.told.borrow_and_update();
-            (told.event().map(|(number, _)| number), told.reported())
+            (told.fact().map(|(number, _)| number), told.reported())
         };
-        if let Some(number) = event {
-            self.send(UnderWay::Event(number));
+        if let Some(number) = fact {
+            self.send(UnderWay::Fact(number));
         } else if self.reported.as_ref() != Some(&reported) {
             self.reported = Some(reported);
             self.send(UnderWay::Reported);
@@ -188,9 +202,11 @@ impl<'a> Online<'a> {
             UnderWay::State => (Up::State, LEVEL, json(&State { status: Status::Online, boot: self.boot })),
             UnderWay::Info => (Up::Info, LEVEL, json(&(self.uplink.info)(self.boot))),
             UnderWay::Reported => (Up::Reported, LEVEL, json(&self.reported)),
-            UnderWay::Event(_) => {
-                (Up::Event, FACT, json(&self.told.borrow().event().map(|(_, event)| event)))
-            }
+            UnderWay::Fact(_) => match self.told.borrow().fact() {
+                Some((_, Fact::Event(event))) => (Up::Event, FACT, json(event)),
+                Some((_, Fact::Result(id, answer))) => (Up::Result(*id), FACT, json(answer)),
+                None => return,
+            },
         };
         let topic = self.uplink.topic(up);
         match self.session.publish(0, topic, delivery, payload) {

@@ -19,41 +19,57 @@ use super::{
     fleet::Fleet,
 };
 use crate::{
-    api::{Answer, Code, Problem, Request},
+    api::{Answer, Code, Order, Problem, Request},
     store::StoreError,
 };
 
-/// What a request leads to: an answer, and what must be durable before it is given.
+/// What a request leads to: an answer, and what must be durable before it is given; or an order that a host answers.
 struct Outcome {
     result: Value,
     change: Change,
+    order: Option<Order>,
+}
+
+/// What a request leads to, seen from outside.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reaction {
+    /// This answer.
+    Answer(Answer),
+    /// A host carries it out; [`Fleet::poll_relayed`] gives the answer under this number.
+    Relayed(CommandId),
 }
 
 /// A request that asked to be carried out once.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Once {
-    id: CommandId,
-    digest: Digest,
+    pub(super) id: CommandId,
+    pub(super) digest: Digest,
 }
 
 impl Fleet {
-    /// Carries out a request and returns its answer. The payload is a JSON object of the verb's fields
-    /// with an optional `id`; nothing at all stands for an object without fields.
-    pub fn on_request(&mut self, now: Time, verb: &str, payload: &[u8]) -> Answer {
+    /// Carries out a request, or has a host do so. The payload is a JSON object of the verb's fields with an
+    /// optional `id`; nothing at all stands for an object without fields.
+    pub fn on_request(&mut self, now: Time, verb: &str, payload: &[u8]) -> Reaction {
         let (id, fields) = match envelope(payload) {
             Ok(read) => read,
-            Err(problem) => return Answer::new(None, Err(problem)),
+            Err(problem) => return Reaction::Answer(Answer::new(None, Err(problem))),
         };
         let once = id.map(|id| Once { id, digest: digest(verb, &fields) });
         match self.remembered(once.as_ref()) {
             Ok(None) => {}
-            Ok(Some(answer)) => return answer,
-            Err(problem) => return Answer::new(id, Err(problem)),
+            Ok(Some(answer)) => return Reaction::Answer(answer),
+            Err(problem) => return Reaction::Answer(Answer::new(id, Err(problem))),
         }
-        let outcome = Request::parse(verb, fields).and_then(|request| self.carry_out(now, request));
-        let done = outcome.and_then(|outcome| self.conclude(now, once, outcome));
+        let done = match Request::parse(verb, fields).and_then(|request| self.carry_out(now, request)) {
+            Ok(Outcome { order: Some(order), .. }) => match self.relay(now, id, once, &order) {
+                Ok(number) => return Reaction::Relayed(number),
+                Err(problem) => Err(problem),
+            },
+            Ok(outcome) => self.conclude(now, once, outcome),
+            Err(problem) => Err(problem),
+        };
         self.on_tick(now);
-        Answer::new(id, done)
+        Reaction::Answer(Answer::new(id, done))
     }
 
     /// The answer already given to this very request.
@@ -74,7 +90,7 @@ impl Fleet {
 
     /// Makes an outcome durable together with its answer.
     fn conclude(&mut self, now: Time, once: Option<Once>, outcome: Outcome) -> Result<Value, Problem> {
-        let Outcome { result, mut change } = outcome;
+        let Outcome { result, mut change, .. } = outcome;
         if let Some(Once { id, digest }) = once
             && !change.is_nothing()
         {
@@ -98,6 +114,9 @@ impl Fleet {
             Request::DeviceStart(targets) => self.device_power(&targets.to, true),
             Request::DeviceClear(targets) => self.device_clear(now, &targets.to),
             Request::DeviceLogs(logs) => self.device_logs(&logs).and_then(only),
+            Request::DeviceControl(order) => {
+                Ok(Outcome { result: Value::Null, change: Change::default(), order: Some(order) })
+            }
             Request::ModuleList => self.module_list().and_then(only),
             Request::ModuleRemove(remove) => self.module_remove(&remove),
             Request::ModuleGrant(change) => self.module_grant(&change),
@@ -138,7 +157,7 @@ fn only(result: impl serde::Serialize) -> Result<Outcome, Problem> {
 fn with(result: impl serde::Serialize, change: Change) -> Result<Outcome, Problem> {
     let result =
         serde_json::to_value(result).map_err(|error| Problem::new(Code::Internal, error.to_string()))?;
-    Ok(Outcome { result, change })
+    Ok(Outcome { result, change, order: None })
 }
 
 fn internal(error: StoreError) -> Problem {

@@ -11,7 +11,7 @@ use wasmbed_wire::{
 
 use super::{Publish, fleet::Fleet, fleet::Record};
 use crate::{
-    host_api::{self, DESIRED, DesiredDevice, Power},
+    host_api::{self, DesiredDevice, Power},
     store::DeviceRow,
 };
 
@@ -28,7 +28,7 @@ impl Fleet {
         let revision = self.view.hosts.get(id)?.desired;
         let rows = self.records.values().map(|record| &record.row).filter(|row| row.host == Some(*id));
         let devices = rows.map(|row| self.desired_device(row)).collect();
-        let topic = host_api::topic(&self.options.prefix, id, DESIRED);
+        let topic = host_api::topic(&self.options.prefix, id, host_api::Down::Desired);
         Some(Publish::json(topic, &host_api::Desired { revision, devices }, true))
     }
 

@@ -15,7 +15,8 @@ use wasmbed_wire::{
 };
 
 use super::{
-    FLEET_LEVEL, Publish, change::Change, fleet_topic, patches::Desk, rollouts::Live, traps::LastTrap,
+    FLEET_LEVEL, Publish, change::Change, fleet_topic, patches::Desk, relay::Relays, rollouts::Live,
+    traps::LastTrap,
 };
 use crate::{
     api::{self, Grants},
@@ -73,6 +74,7 @@ pub struct Fleet {
     pub(super) keys: Vec<KeyRow>,
     pub(super) keyrings: Vec<KeyringRow>,
     pub(super) patches: Desk,
+    pub(super) relays: Relays,
     /// The last deployment of a firmware.
     pub(super) deployments: Owner,
     /// Rollouts that are not over, by number.
@@ -149,6 +151,7 @@ impl Fleet {
             keys: Vec::new(),
             keyrings: Vec::new(),
             patches: Desk::default(),
+            relays: Relays::default(),
             deployments: Owner::default(),
             rollouts: BTreeMap::new(),
             claimed: Claimed::default(),
@@ -252,6 +255,7 @@ impl Fleet {
         let plan = wasmbed_plan::plan(now, &self.view);
         self.settle(now, plan, None);
         self.roll(now);
+        self.expire_relays(now);
         if self.flush_at.is_some_and(|at| now >= at) {
             self.flush(now);
         }
@@ -298,7 +302,7 @@ impl Fleet {
 
     pub(super) fn set_deadline(&mut self, at: Option<Time>) {
         self.next_deadline = at;
-        let due = self.next_rollout();
+        let due = self.next_rollout().into_iter().chain(self.relays.next_deadline());
         self.flush_at.into_iter().chain(due).for_each(|at| self.come_back(at));
     }
 

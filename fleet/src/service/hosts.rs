@@ -15,6 +15,7 @@ impl Fleet {
             Up::State => parsed(payload, |state| self.on_host_state(now, id, state, retained)),
             Up::Reported => parsed(payload, |reported| self.on_host_reported(now, id, reported)),
             Up::Event => parsed(payload, |event| self.on_host_event(now, id, event)),
+            Up::Result(number) => parsed(payload, |answer| self.on_result(now, id, number, answer)),
             Up::Console(device) => {
                 if self.is_on(&device, &id) {
                     self.on_log(now, &device, "console", payload);
@@ -81,6 +82,7 @@ impl Fleet {
             EventKind::BudgetExhausted => (Severity::Alert, "process-budget-exhausted"),
             EventKind::Remapped => (Severity::Info, "process-remapped"),
             EventKind::Watchdog => (Severity::Warning, "process-watchdog"),
+            EventKind::Ordered => (Severity::Info, "process-ordered"),
         };
         let new = NewEvent::new(severity, kind, event.reason.clone()).device(event.device).host(id);
         if let Some(facts) = self.host_info.get_mut(&id) {

@@ -1,6 +1,7 @@
 //! The thread that owns the fleet: one thing after the other, each durable before it is seen.
 
 use std::{
+    collections::BTreeMap,
     thread,
     time::{Duration, Instant, SystemTime},
 };
@@ -8,8 +9,9 @@ use std::{
 use bytes::Bytes;
 use tokio::{runtime::Handle, sync::mpsc, time::timeout};
 use wasmbed_plan::Time;
+use wasmbed_wire::CommandId;
 
-use super::{Built, Fleet, PatchOrder, Publish, fleet_topic, patches::Pair};
+use super::{Built, Fleet, PatchOrder, Publish, Reaction, fleet_topic, patches::Pair};
 use crate::{
     api::{Answer, Problem},
     store::NewPatch,
@@ -106,7 +108,7 @@ pub(super) fn start(
     inputs: mpsc::Receiver<Input>,
     out: Outputs,
 ) -> std::io::Result<thread::JoinHandle<()>> {
-    let worker = Worker { clock, fleet, out, parked: Vec::new() };
+    let worker = Worker { clock, fleet, out, parked: Vec::new(), relayed: BTreeMap::new() };
     thread::Builder::new().name("fleet".into()).spawn(move || worker.run(&runtime, inputs))
 }
 
@@ -115,6 +117,8 @@ struct Worker {
     fleet: Fleet,
     out: Outputs,
     parked: Vec<Parked>,
+    /// Where the answers to what hosts carry out go.
+    relayed: BTreeMap<CommandId, Reply>,
 }
 
 impl Worker {
@@ -144,6 +148,10 @@ impl Worker {
     }
 
     fn send(&mut self) {
+        while let Some((number, answer)) = self.fleet.poll_relayed() {
+            let reply = self.relayed.remove(&number).unwrap_or_default();
+            self.fleet.answer(reply, &answer);
+        }
         // Nobody takes anything any more when the service is stopping.
         while let Some(message) = self.fleet.poll_publish() {
             let _ = self.out.publish.send(message);
@@ -162,8 +170,7 @@ impl Worker {
             Input::Request { verb, payload, reply } => {
                 let pairs = fleet.lacking(now, &verb, &payload);
                 if pairs.is_empty() || self.parked.len() >= MAX_PARKED {
-                    let answer = fleet.on_request(now, &verb, &payload);
-                    fleet.answer(reply, &answer);
+                    self.request(now, &verb, &payload, reply);
                 } else {
                     let until = now.after_ms(PATCH_MS);
                     self.parked.push(Parked { verb, payload, reply, pairs, until });
@@ -185,8 +192,15 @@ impl Worker {
         };
         let due: Vec<Parked> = self.parked.extract_if(.., is_due).collect();
         for Parked { verb, payload, reply, .. } in due {
-            let answer = fleet.on_request(now, &verb, &payload);
-            fleet.answer(reply, &answer);
+            self.request(now, &verb, &payload, reply);
+        }
+    }
+
+    fn request(&mut self, now: Time, verb: &str, payload: &[u8], reply: Reply) {
+        match self.fleet.on_request(now, verb, payload) {
+            Reaction::Answer(answer) => self.fleet.answer(reply, &answer),
+            // Who asked last for the same is told.
+            Reaction::Relayed(number) => drop(self.relayed.insert(number, reply)),
         }
     }
 }

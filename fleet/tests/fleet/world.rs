@@ -11,12 +11,12 @@ use wasmbed_fleet::{
     api::{Answer, Grants, Problem},
     artifacts::{Release, Signer, admit_firmware, build, sign_firmware},
     host_api,
-    service::{Built, Fleet, Options, Publish, make_patch},
+    service::{Built, Fleet, Options, Publish, Reaction, make_patch},
     store::{NewModule, Store},
 };
 use wasmbed_plan::{Policy, Time};
 use wasmbed_wire::{
-    ArtifactId, Digest, RuntimeId, Seq,
+    ArtifactId, CommandId, Digest, RuntimeId, Seq,
     limits::Class,
     message::{
         Desired, DesiredFirmware, FirmwareReport, FirmwareSlots, FirmwareState, Heartbeat, Info,
@@ -158,10 +158,24 @@ impl World {
         self.act(|fleet| fleet.on_message(now, topic, payload, retained));
     }
 
-    pub(crate) fn answer(&mut self, verb: &str, fields: &Value) -> Answer {
+    pub(crate) fn react(&mut self, verb: &str, fields: &Value) -> Reaction {
         let now = self.now;
         let payload = fields.to_string();
         self.act(|fleet| fleet.on_request(now, verb, payload.as_bytes()))
+    }
+
+    /// The answer to a request that no host carries out.
+    #[track_caller]
+    pub(crate) fn answer(&mut self, verb: &str, fields: &Value) -> Answer {
+        match self.react(verb, fields) {
+            Reaction::Answer(answer) => answer,
+            Reaction::Relayed(number) => panic!("{verb} is with a host, as {number}"),
+        }
+    }
+
+    /// The next answer that came from a host.
+    pub(crate) fn relayed(&mut self) -> Option<(CommandId, Answer)> {
+        self.act(Fleet::poll_relayed)
     }
 
     /// The result of a request that must succeed.

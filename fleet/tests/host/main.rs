@@ -5,6 +5,7 @@ mod bridge;
 mod broker;
 mod chip;
 mod flash;
+mod orders;
 mod processes;
 mod watchdog;
 mod world;

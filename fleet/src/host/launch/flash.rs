@@ -5,11 +5,13 @@
 //! filling is done again.
 
 use std::{
-    fs, io,
+    fs::{self, OpenOptions},
+    io,
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
 
-use wasmbed_boards::{Board, Chip as ChipKind, Firmware, Holds};
+use wasmbed_boards::{Board, Chip as ChipKind, DeviceFile, Firmware, Holds};
 use wasmbed_update::{Flash, ImageSlot, Layout, write_header};
 use wasmbed_wire::nor::Fault;
 
@@ -49,9 +51,8 @@ pub(super) fn prepare(
             Chip::open(dir, flash, &firmware.memory.flash, slot).map(Some).map_err(at(dir))
         }
         ChipKind::Bank => {
-            let file = board.run.files().iter().find(|file| file.holds == Holds::Provision);
             let Some((file, size)) =
-                file.and_then(|file| Some((file, u32::try_from(file.size_bytes?).ok()?)))
+                bank(board).and_then(|file| Some((file, u32::try_from(file.size_bytes?).ok()?)))
             else {
                 return Err(PrepareError::NoBank { board: board.name });
             };
@@ -61,6 +62,29 @@ pub(super) fn prepare(
             Ok(None)
         }
     }
+}
+
+/// The name of the file that is the flash of a board which has one.
+pub(super) fn file(board: &Board) -> &str {
+    match board.firmware.as_ref().map(|firmware| firmware.slots.chip) {
+        Some(ChipKind::Bank) => bank(board).map_or(CHIP, |file| &file.name),
+        _ => CHIP,
+    }
+}
+
+fn bank(board: &Board) -> Option<&DeviceFile> {
+    board.run.files().iter().find(|file| file.holds == Holds::Provision)
+}
+
+/// Inverts one bit of each of the bytes at these addresses.
+pub(super) fn flip(path: &Path, bits: &[(u32, u8)]) -> io::Result<()> {
+    let file = OpenOptions::new().read(true).write(true).open(path)?;
+    for (address, bit) in bits {
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, (*address).into())?;
+        file.write_all_at(&[byte[0] ^ 1 << bit], (*address).into())?;
+    }
+    file.sync_all()
 }
 
 /// Opens the flash; what was noted about another one is forgotten.

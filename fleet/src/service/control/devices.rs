@@ -204,7 +204,7 @@ impl Fleet {
         Ok(found)
     }
 
-    pub(super) fn record(&self, id: &DeviceId) -> Result<&Record, Problem> {
+    pub(in crate::service) fn record(&self, id: &DeviceId) -> Result<&Record, Problem> {
         self.records.get(id).ok_or_else(|| self.no_such(id))
     }
 
