@@ -24,6 +24,7 @@ mod reporter;
 mod restarts;
 mod session;
 mod uplink;
+mod usage;
 mod watchdog;
 
 use std::{

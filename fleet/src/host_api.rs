@@ -125,6 +125,18 @@ pub struct ReportedDevice {
     /// The host's end of the serial link; absent for devices without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<LinkCounters>,
+    /// What its process takes of the host; absent while there is none, and before it was looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used: Option<ProcessUse>,
+}
+
+/// What a process takes of its host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessUse {
+    /// Memory in RAM, in bytes (RSS: pages that it shares with others count for each).
+    pub memory_bytes: u64,
+    /// Processor time since it was looked at last, in thousandths of one core.
+    pub cpu_permille: u32,
 }
 
 /// What the process of a device does.

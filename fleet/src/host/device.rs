@@ -406,6 +406,7 @@ impl Device {
             restarts: self.restarted,
             reason: self.reason.clone(),
             link: None,
+            used: None,
         }
     }
 

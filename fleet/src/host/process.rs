@@ -1,7 +1,7 @@
 //! Child processes that never outlive the host.
 //!
-//! Every child is told by the kernel to die when the host dies (`setpriv --pdeathsig`, from the
-//! essential Debian package util-linux; so this crate needs no `unsafe`), leads a process group of its
+//! Every child is told by the kernel to die when the host dies (`setpriv --pdeathsig`) and has limits (`prlimit`; both
+//! are from the essential Debian package util-linux, so that this crate needs no `unsafe`), leads a process group of its
 //! own, and is stopped by degrees: asked, SIGTERM, SIGKILL, with a deadline each.
 //!
 //! Not here: what is started (`launch`) and when (`device`).
@@ -37,6 +37,9 @@ const LAST_WORDS: Duration = Duration::from_millis(200);
 /// Longest line kept of what a process says, in bytes.
 const LINE_BYTES: usize = 1024;
 const WRAPPER: &str = "setpriv";
+const LIMITER: &str = "prlimit";
+/// What no device's process needs more of: no core dumps, no file larger than a disk, no end of descriptors.
+const LIMITS: [&str; 3] = ["--core=0", "--fsize=1073741824", "--nofile=512"];
 
 /// A program to start.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,13 +116,14 @@ impl Process {
             program: name(&spec.program),
             remedy: spec.remedy.clone(),
         })?;
-        let wrapper = find(Path::new(WRAPPER)).ok_or_else(|| StartError::Missing {
-            program: WRAPPER.to_owned(),
-            remedy: "install the package util-linux".to_owned(),
-        })?;
+        let wrapper = tool(WRAPPER)?;
+        let limiter = tool(LIMITER)?;
         let mut command = Command::new(wrapper);
         command
             .args(["--pdeathsig", "KILL", "--"])
+            .arg(limiter)
+            .args(LIMITS)
+            .arg("--")
             .arg(program)
             .args(&spec.args)
             .current_dir(&spec.dir)
@@ -256,6 +260,13 @@ async fn spawn_for_good(command: Command) -> io::Result<Child> {
     let (done, started) = oneshot::channel();
     spawner.send(Job(command, Handle::current(), done)).map_err(|_| gone())?;
     started.await.map_err(|_| gone())?
+}
+
+fn tool(name: &str) -> Result<PathBuf, StartError> {
+    find(Path::new(name)).ok_or_else(|| StartError::Missing {
+        program: name.to_owned(),
+        remedy: "install the package util-linux".to_owned(),
+    })
 }
 
 /// The executable file a name or path stands for.

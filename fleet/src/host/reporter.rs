@@ -12,7 +12,7 @@ use std::{
 use tokio::sync::{mpsc, watch};
 use wasmbed_wire::{CommandId, DeviceId, message::LinkCounters};
 
-use super::orders;
+use super::{orders, usage::Gauge};
 use crate::{
     api::Answer,
     host_api::{Event, EventKind, ProcessStatus, Reported, ReportedDevice},
@@ -104,7 +104,8 @@ impl Reporter {
                 return false;
             };
             let link = device.link.or(known.link);
-            *known = ReportedDevice { link, ..device };
+            let used = known.used.filter(|_| device.pid.is_some() && device.pid == known.pid);
+            *known = ReportedDevice { link, used, ..device };
             true
         });
     }
@@ -114,6 +115,17 @@ impl Reporter {
         self.told.send_if_modified(|told| {
             if let Some(device) = told.devices.get_mut(&device) {
                 device.link = Some(counters);
+            }
+            false
+        });
+    }
+
+    /// Looks at what processes take. That changes all the time, so it wakes nobody.
+    pub(super) fn measure(&self, gauge: &mut Gauge) {
+        self.told.send_if_modified(|told| {
+            let used = gauge.look(told.devices.values().filter_map(|device| device.pid));
+            for device in told.devices.values_mut() {
+                device.used = device.pid.and_then(|pid| used.get(&pid).copied());
             }
             false
         });
@@ -154,6 +166,7 @@ fn unstarted(id: DeviceId) -> ReportedDevice {
         restarts: 0,
         reason: None,
         link: None,
+        used: None,
     }
 }
 

@@ -19,6 +19,7 @@ use wasmbed_wire::{CommandId, DeviceId, HostId, message::Status, topic::Delivery
 use super::{
     reporter::{Fact, Reporter, Told, unix_ms},
     session::{Event, Message, Policy, Session, Subscription},
+    usage::Gauge,
 };
 use crate::{
     connection::Connection,
@@ -133,6 +134,7 @@ impl<'a> Online<'a> {
         self.send(UnderWay::State);
         let mut counters = interval(COUNTERS);
         counters.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut gauge = Gauge::new();
         loop {
             tokio::select! {
                 event = self.session.next() => match event {
@@ -147,7 +149,10 @@ impl<'a> Online<'a> {
                     // The log has what the broker does not take.
                     let _ = self.session.publish(0, topic, LINE, line);
                 }
-                _ = counters.tick() => self.advance(),
+                _ = counters.tick() => {
+                    self.uplink.reporter.measure(&mut gauge);
+                    self.advance();
+                }
             }
         }
     }

@@ -7,6 +7,7 @@ mod firmware;
 mod messages;
 mod modules;
 mod mosquitto;
+mod orders;
 mod power_cuts;
 mod supervision;
 mod survey;
