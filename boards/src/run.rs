@@ -11,6 +11,8 @@ use std::{
 
 use serde::Deserialize;
 
+/// Memory that a device's process takes of its host where nothing else is said, in bytes.
+const MEMORY_BYTES: u64 = 64 * 1024 * 1024;
 /// A host asks a silent board for a sign of life every two seconds.
 const WATCHDOG_LEAST_MS: u32 = 3_000;
 
@@ -33,6 +35,8 @@ pub enum Run {
         /// The address at which the board's emulated network has what listens on the host's loopback; absent
         /// where the board has no network.
         loopback: Option<Ipv4Addr>,
+        /// Memory that the emulator takes of its host, in bytes; 64 MiB if absent.
+        memory_bytes: Option<u64>,
     },
     /// The device is a process of its own.
     Process {
@@ -169,6 +173,14 @@ impl Run {
         }
     }
 
+    /// Memory that the device's process takes of its host, in bytes.
+    pub fn memory_bytes(&self) -> u64 {
+        match self {
+            Run::Qemu { memory_bytes, .. } => memory_bytes.unwrap_or(MEMORY_BYTES),
+            Run::Process { .. } => MEMORY_BYTES,
+        }
+    }
+
     /// Whether an argument names this place.
     pub fn uses(&self, place: Place) -> bool {
         let mut pieces = self.patterns().iter().flat_map(|pattern| pieces(pattern));
@@ -294,7 +306,15 @@ mod tests {
         let (program, package, files) = ("p".to_owned(), "p".to_owned(), Vec::new());
         let process = Run::Process { program: program.clone(), arguments: arguments.clone() };
         assert_eq!(process.arguments(&places()), Ok(vec!["path=/run/a,b,x=/d/y".into(), "z".into()]));
-        let qemu = Run::Qemu { program, package, arguments, files, watchdog_ms: None, loopback: None };
+        let qemu = Run::Qemu {
+            program,
+            package,
+            arguments,
+            files,
+            watchdog_ms: None,
+            loopback: None,
+            memory_bytes: None,
+        };
         assert_eq!(qemu.arguments(&places()), Ok(vec!["path=/run/a,,b,x=/d/y".into(), "z".into()]));
     }
 

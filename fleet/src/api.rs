@@ -131,6 +131,8 @@ pub enum Request {
     DeviceLogs(DeviceLogs),
     /// `device-control`: has the device's host do something to its emulator; answers what that gave.
     DeviceControl(Order),
+    /// `host-list`: answers [`Host`]s.
+    HostList,
     /// `module-list`: answers [`Module`]s.
     ModuleList,
     /// `module-remove`: forgets a version no device should run.
@@ -190,7 +192,7 @@ pub enum Request {
 }
 
 /// Every verb.
-pub const VERBS: [&str; 38] = [
+pub const VERBS: [&str; 39] = [
     "device-list",
     "device-show",
     "device-add",
@@ -201,6 +203,7 @@ pub const VERBS: [&str; 38] = [
     "device-clear",
     "device-logs",
     "device-control",
+    "host-list",
     "module-list",
     "module-remove",
     "module-grant",
@@ -250,6 +253,7 @@ impl Request {
             "device-clear" => Request::DeviceClear(read(verb, fields)?),
             "device-logs" => Request::DeviceLogs(read(verb, fields)?),
             "device-control" => Request::DeviceControl(read(verb, fields)?),
+            "host-list" => read::<Nothing>(verb, fields).map(|Nothing {}| Request::HostList)?,
             "module-list" => read::<Nothing>(verb, fields).map(|Nothing {}| Request::ModuleList)?,
             "module-remove" => Request::ModuleRemove(read(verb, fields)?),
             "module-grant" => Request::ModuleGrant(read(verb, fields)?),

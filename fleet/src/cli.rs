@@ -10,6 +10,7 @@ mod device;
 mod events;
 mod fault;
 mod firmware;
+mod hosts;
 mod keys;
 mod live;
 mod module;
@@ -73,6 +74,8 @@ enum Command {
     Serve(roles::Serve),
     /// Run the host role: emulated devices and their serial links
     Host(roles::Host),
+    /// List hosts, and what each can start
+    Hosts,
     /// Look at and change devices
     #[command(subcommand)]
     Device(device::Device),
@@ -106,6 +109,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Up(up) => up.run(&common).await,
         Command::Serve(serve) => serve.run(&common).await,
         Command::Host(host) => host.run(&common).await,
+        Command::Hosts => hosts::list(&common).await,
         Command::Device(device) => device.run(&common).await,
         Command::Fault(fault) => fault.run(&common).await,
         Command::Module(module) => module.run(&common).await,

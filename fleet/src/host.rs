@@ -53,7 +53,8 @@ use uplink::Uplink;
 /// process is killed, so are they.
 ///
 /// # Errors
-/// If the data folder cannot be used: not writable, in use by another host, or a board in it is wrong.
+/// If the data folder cannot be used: not writable, in use by another host, or a board in it is wrong; or if another
+/// process runs as this host.
 /// A broker that cannot be reached is none: the host tries again for ever.
 pub async fn run(config: HostConfig, shutdown: Shutdown) -> anyhow::Result<()> {
     launch::make_private(&config.data_dir)
@@ -67,12 +68,14 @@ pub async fn run(config: HostConfig, shutdown: Shutdown) -> anyhow::Result<()> {
     let launcher = Launcher::new(boards, config.connection.clone(), &data_dir, config.firmware_dir, agent)
         .with_context(|| format!("cannot use the host's data folder {}", data_dir.display()))?;
     let launcher = Arc::new(launcher);
+    let started_ms = reporter::unix_ms();
     let (reporter, lines) = reporter::reporter();
     let (desired, desired_reader) = mpsc::channel(1);
     let (orders, given) = mpsc::channel(1);
     let described = Arc::clone(&launcher);
     let uplink = Uplink {
         id: config.id,
+        started_ms,
         connection: config.connection,
         reporter: reporter.clone(),
         lines,
@@ -80,13 +83,21 @@ pub async fn run(config: HostConfig, shutdown: Shutdown) -> anyhow::Result<()> {
         orders,
         info: Box::new(move |boot| info(boot, &described)),
     };
-    let manager = Manager::new(launcher, reporter);
+    let manager = Manager::new(started_ms, launcher, reporter);
     // The connection ends after the processes: until then it tells how they end.
-    tokio::select! {
-        () = uplink.run() => {}
-        () = manager.run(desired_reader, given, shutdown) => {}
+    let superseded = tokio::select! {
+        () = uplink.run() => None,
+        superseded = manager.run(desired_reader, given, shutdown) => superseded,
+    };
+    match superseded {
+        None => Ok(()),
+        Some(other_ms) => bail!(
+            "another process runs as host {0}, and started {1} s after this one; stop one of them, or give it an id \
+             of its own (--id)",
+            config.id,
+            other_ms.saturating_sub(started_ms).div_ceil(1000)
+        ),
     }
-    Ok(())
 }
 
 fn info(boot: u64, launcher: &Launcher) -> Info {

@@ -28,6 +28,10 @@ pub struct Desired {
     pub revision: u64,
     /// The devices, all of them: others are stopped and forgotten.
     pub devices: Vec<DesiredDevice>,
+    /// [`State::started_ms`] of the process that is meant, if there may be several that call themselves this host: one
+    /// that started before it stops.
+    #[serde(default)]
+    pub holder_ms: u64,
 }
 
 /// One device a host should run.
@@ -77,6 +81,9 @@ pub struct State {
     /// Rises with every connect of this host (its start in Unix milliseconds will do); a will older
     /// than the last one is ignored.
     pub boot: u64,
+    /// When the host's process started, in milliseconds of Unix time; 0 if it does not say.
+    #[serde(default)]
+    pub started_ms: u64,
 }
 
 /// `up/info`, retained, QoS 1: what the host is.

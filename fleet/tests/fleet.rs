@@ -10,6 +10,8 @@ mod devices;
 mod firmware;
 #[path = "fleet/grants.rs"]
 mod grants;
+#[path = "fleet/hosts.rs"]
+mod hosts;
 #[path = "fleet/keys.rs"]
 mod keys;
 #[path = "fleet/park.rs"]

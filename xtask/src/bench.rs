@@ -23,6 +23,12 @@ pub(crate) struct Options {
 enum What {
     /// Each board: flash, memory, time to online, deploy latency, speed.
     Device,
+    /// How many boards this machine runs with all heartbeats on time, what each takes, and how soon it is back.
+    Fleet {
+        /// How many
+        #[arg(long, value_name = "N")]
+        boards: Option<u32>,
+    },
     /// Firmware updates: goodput, time and bytes on boards, on Linux and on a hundred simulated boards, and what
     /// the updater takes.
     Ota,
@@ -34,6 +40,7 @@ enum What {
 pub(crate) fn bench(options: &Options) -> Result<()> {
     match options.what {
         What::Device => device(),
+        What::Fleet { boards } => fleet(boards),
         What::Ota => ota(),
         What::Runtime => runtime(),
     }
@@ -58,6 +65,14 @@ fn device() -> Result<()> {
         let fixed = size.static_ram_bytes + stacks(&name)?;
         measure.arg(format!("{name}={fixed},{}", budget.ram_bytes));
     }
+    run(paths::tell(&mut measure))
+}
+
+fn fleet(boards: Option<u32>) -> Result<()> {
+    setup::ensure(setup::Need::ALL)?;
+    firmware::build_all()?;
+    let mut measure = Command::new(paths::bin("bench-fleet"));
+    measure.args(boards.map(|boards| boards.to_string()));
     run(paths::tell(&mut measure))
 }
 

@@ -11,7 +11,7 @@ use wasmbed_wire::{
 };
 
 use super::{DeviceModule, FirmwareKnown, FirmwareReport, FirmwareSlots, Selector};
-use crate::host_api::{Power, ReportedDevice};
+use crate::host_api::{Info, Power, ReportedDevice};
 
 /// Which devices to list.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -32,6 +32,10 @@ pub struct DeviceAdd {
     /// Who runs it, if it is emulated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<HostId>,
+    /// Has the service choose the host: of those that are connected and can start the board, the one with the most
+    /// memory left.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub emulate: bool,
     /// Free words to select it by; keys and values of `[A-Za-z0-9._-]{1,63}`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
@@ -185,4 +189,20 @@ pub struct LogLine {
     pub source: String,
     /// The line.
     pub text: String,
+}
+
+/// A host as it is listed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Host {
+    /// Its id.
+    pub id: HostId,
+    /// Whether it is connected.
+    pub online: bool,
+    /// Since when, in milliseconds of Unix time.
+    pub since_ms: u64,
+    /// What it said about itself last; absent if nothing was heard since the service started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub info: Option<Info>,
+    /// How many devices it should run.
+    pub devices: usize,
 }

@@ -131,6 +131,9 @@ pub(super) struct Add {
     /// Who runs it, if it is emulated
     #[arg(long)]
     host: Option<HostId>,
+    /// Emulate it on the host with the most memory left
+    #[arg(long, conflicts_with = "host")]
+    emulate: bool,
     /// A word to select it by; may be repeated
     #[arg(long = "label", value_name = "KEY:VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
@@ -337,7 +340,8 @@ async fn console(client: &mut Client, id: DeviceId) -> Result<()> {
 impl Add {
     async fn run(self, client: &mut Client, common: &Common) -> Result<()> {
         let labels: BTreeMap<String, String> = self.labels.into_iter().collect();
-        let add = DeviceAdd { device: self.id, board: self.board, host: self.host, labels };
+        let add =
+            DeviceAdd { device: self.id, board: self.board, host: self.host, emulate: self.emulate, labels };
         let device: api::Device = client.request("device-add", &once(add)).await?;
         if common.json {
             return output::json(&device);

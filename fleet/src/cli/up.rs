@@ -274,7 +274,13 @@ async fn prepare(common: &Common, config: &Config, operator: &Connection) -> Res
 async fn register(client: &mut Client, host: HostId, wanted: &[(DeviceId, BoardName)]) -> Result<()> {
     let known: Vec<Device> = client.request("device-list", &DeviceList::default()).await?;
     for (device, board) in wanted.iter().filter(|(id, _)| known.iter().all(|known| known.id != *id)) {
-        let add = DeviceAdd { device: *device, board: *board, host: Some(host), labels: Default::default() };
+        let add = DeviceAdd {
+            device: *device,
+            board: *board,
+            host: Some(host),
+            emulate: false,
+            labels: Default::default(),
+        };
         client.request::<Device>("device-add", &add).await?;
     }
     Ok(())

@@ -9,6 +9,7 @@
 //! Not here: what a board needs (`wasmbed-boards`), and the process itself (`process`).
 
 mod agent;
+mod emulator;
 mod flash;
 mod images;
 mod secret;
@@ -111,6 +112,15 @@ pub(super) enum PrepareError {
     TooManyKeys { count: usize },
     #[error("board {board} uses {{{}}}, which is nothing it has", place.name())]
     NoSuchPlace { board: BoardName, place: Place },
+    #[error(
+        "{program} is version {found}; boards are run by {} or later: update the Debian package {package}",
+        emulator::LEAST
+    )]
+    OldEmulator { program: String, package: String, found: emulator::Version },
+    #[error(
+        "{board} takes {needed} MiB of memory, of which this host has {free} MiB left; stop other devices, or put it on another host"
+    )]
+    NoMemory { board: BoardName, needed: u64, free: u64 },
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
 }
@@ -171,6 +181,13 @@ impl Launcher {
     /// numbers its connects above `boot_floor`.
     pub(super) fn prepare(&self, device: &DesiredDevice, boot_floor: u32) -> Result<Launch, PrepareError> {
         let board = self.boards.get(&device.board).ok_or_else(|| self.unknown_board(device.board))?;
+        if let Run::Qemu { program, package, .. } = &board.run {
+            emulator::check(program, package)?;
+        }
+        let (needed, free) = (board.run.memory_bytes(), super::free_memory_bytes());
+        if (1..needed).contains(&free) {
+            return Err(PrepareError::NoMemory { board: board.name, needed: needed >> 20, free: free >> 20 });
+        }
         let dir = self.device_dir(&device.id);
         make_private(&dir).map_err(at(&dir))?;
         let sockets = self.sockets.for_device(&device.id, &dir)?;

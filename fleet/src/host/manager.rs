@@ -35,6 +35,7 @@ struct Handle {
 
 /// Runs devices as desired.
 pub(super) struct Manager {
+    started_ms: u64,
     launcher: Arc<Launcher>,
     reporter: Reporter,
     revision: Option<u64>,
@@ -45,34 +46,44 @@ pub(super) struct Manager {
 }
 
 impl Manager {
-    /// A manager of no device yet.
-    pub(super) fn new(launcher: Arc<Launcher>, reporter: Reporter) -> Self {
-        Manager { launcher, reporter, revision: None, devices: BTreeMap::new(), tasks: JoinSet::new() }
+    /// A manager of no device yet, in a process that started at this Unix time in milliseconds.
+    pub(super) fn new(started_ms: u64, launcher: Arc<Launcher>, reporter: Reporter) -> Self {
+        Manager {
+            started_ms,
+            launcher,
+            reporter,
+            revision: None,
+            devices: BTreeMap::new(),
+            tasks: JoinSet::new(),
+        }
     }
 
-    /// Follows what is desired and ordered until the shutdown; every process is gone then.
+    /// Follows what is desired and ordered until the shutdown, or until another process is to do it: then it
+    /// returns when that one started, in milliseconds of Unix time. Every process is gone then.
     pub(super) async fn run(
         mut self,
         mut desired: mpsc::Receiver<Desired>,
         mut orders: mpsc::Receiver<(CommandId, host_api::Order)>,
         mut shutdown: Shutdown,
-    ) {
-        loop {
+    ) -> Option<u64> {
+        let superseded = loop {
             tokio::select! {
-                () = shutdown.wait() => break,
+                () = shutdown.wait() => break None,
                 received = desired.recv() => match received {
+                    Some(desired) if desired.holder_ms > self.started_ms => break Some(desired.holder_ms),
                     Some(desired) => self.accept(desired),
-                    None => break,
+                    None => break None,
                 },
                 Some((id, order)) = orders.recv() => self.order(id, order),
             }
-        }
+        };
         self.devices.clear();
         let gone = async { while self.tasks.join_next().await.is_some() {} };
         if timeout(GOODBYE, gone).await.is_err() {
             // Dropping a task kills its process.
             self.tasks.shutdown().await;
         }
+        superseded
     }
 
     fn accept(&mut self, desired: Desired) {

@@ -39,6 +39,8 @@ const LINE: Delivery = Delivery { qos: 0, retain: false };
 pub(super) struct Uplink {
     /// This host.
     pub(super) id: HostId,
+    /// When this process started, in milliseconds of Unix time.
+    pub(super) started_ms: u64,
     /// The broker.
     pub(super) connection: Connection,
     /// What to tell.
@@ -84,7 +86,7 @@ impl Uplink {
 
     fn connect(&self, boot: u64) -> Session {
         let mut options = self.connection.options(format!("{}.{}", host_api::HOST_LEVEL, self.id));
-        let will = json(&State { status: Status::Offline, boot });
+        let will = json(&State { status: Status::Offline, boot, started_ms: self.started_ms });
         options.set_last_will(LastWill::new(self.topic(Up::State), will, QoS::AtLeastOnce, true, None));
         let base = host_api::topic(&self.connection.prefix, &self.id, "");
         Session::open(options, Subscription { base, filter: "dn/#", policy })
@@ -121,12 +123,14 @@ struct Online<'a> {
     under_way: Option<UnderWay>,
     /// What was last reported on this connection.
     reported: Option<Reported>,
+    /// What was last said about this host on this connection.
+    info: Option<Info>,
 }
 
 impl<'a> Online<'a> {
     fn new(uplink: &'a mut Uplink, session: Session, boot: u64) -> Self {
         let told = uplink.reporter.subscribe();
-        Online { uplink, told, session, boot, under_way: None, reported: None }
+        Online { uplink, told, session, boot, under_way: None, reported: None, info: None }
     }
 
     /// Until the connection ends, for the reason returned.
@@ -151,6 +155,7 @@ impl<'a> Online<'a> {
                 }
                 _ = counters.tick() => {
                     self.uplink.reporter.measure(&mut gauge);
+                    self.look_around();
                     self.advance();
                 }
             }
@@ -177,7 +182,10 @@ impl<'a> Online<'a> {
 
     fn on_acked(&mut self) {
         match self.under_way.take() {
-            Some(UnderWay::State) => return self.send(UnderWay::Info),
+            Some(UnderWay::State) => {
+                self.info = Some((self.uplink.info)(self.boot));
+                return self.send(UnderWay::Info);
+            }
             Some(UnderWay::Fact(number)) => self.uplink.reporter.forget_fact(number),
             _ => {}
         }
@@ -202,10 +210,26 @@ impl<'a> Online<'a> {
         }
     }
 
+    /// Says anew what this host is, if that is something else now.
+    fn look_around(&mut self) {
+        let now = (self.uplink.info)(self.boot);
+        let is_new = self.info.as_ref().is_some_and(|said| {
+            let moved = said.free_memory_bytes.abs_diff(now.free_memory_bytes);
+            said.boards != now.boards || moved > said.free_memory_bytes / 16
+        });
+        if is_new && self.under_way.is_none() {
+            self.info = Some(now);
+            self.send(UnderWay::Info);
+        }
+    }
+
     fn send(&mut self, what: UnderWay) {
         let (up, delivery, payload) = match what {
-            UnderWay::State => (Up::State, LEVEL, json(&State { status: Status::Online, boot: self.boot })),
-            UnderWay::Info => (Up::Info, LEVEL, json(&(self.uplink.info)(self.boot))),
+            UnderWay::State => {
+                let started_ms = self.uplink.started_ms;
+                (Up::State, LEVEL, json(&State { status: Status::Online, boot: self.boot, started_ms }))
+            }
+            UnderWay::Info => (Up::Info, LEVEL, json(&self.info)),
             UnderWay::Reported => (Up::Reported, LEVEL, json(&self.reported)),
             UnderWay::Fact(_) => match self.told.borrow().fact() {
                 Some((_, Fact::Event(event))) => (Up::Event, FACT, json(event)),

@@ -4,6 +4,7 @@ mod deploy;
 mod devices;
 mod firmware;
 mod grants;
+mod hosts;
 mod keys;
 mod modules;
 mod rollouts;
@@ -117,6 +118,7 @@ impl Fleet {
             Request::DeviceControl(order) => {
                 Ok(Outcome { result: Value::Null, change: Change::default(), order: Some(order) })
             }
+            Request::HostList => only(self.host_list()),
             Request::ModuleList => self.module_list().and_then(only),
             Request::ModuleRemove(remove) => self.module_remove(&remove),
             Request::ModuleGrant(change) => self.module_grant(&change),

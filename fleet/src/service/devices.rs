@@ -56,8 +56,13 @@ impl Fleet {
             && up == Up::Info
             && let Ok(info) = minicbor::decode::<Info<'_>>(payload)
         {
-            let request =
-                api::DeviceAdd { device: id, board: info.board, host: None, labels: Default::default() };
+            let request = api::DeviceAdd {
+                device: id,
+                board: info.board,
+                host: None,
+                emulate: false,
+                labels: Default::default(),
+            };
             if self.add_device(now, &request, None).is_ok() {
                 return true;
             }

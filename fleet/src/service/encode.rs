@@ -29,7 +29,8 @@ impl Fleet {
         let rows = self.records.values().map(|record| &record.row).filter(|row| row.host == Some(*id));
         let devices = rows.map(|row| self.desired_device(row)).collect();
         let topic = host_api::topic(&self.options.prefix, id, host_api::Down::Desired);
-        Some(Publish::json(topic, &host_api::Desired { revision, devices }, true))
+        let holder_ms = self.host_info.get(id).map_or(0, |facts| facts.holder_ms);
+        Some(Publish::json(topic, &host_api::Desired { revision, devices, holder_ms }, true))
     }
 
     fn desired_device(&self, row: &DeviceRow) -> DesiredDevice {

@@ -108,6 +108,9 @@ pub(super) struct Record {
 pub(super) struct HostFacts {
     pub(super) boot: u64,
     pub(super) last_event: Option<host_api::Event>,
+    pub(super) info: Option<host_api::Info>,
+    /// When the process that runs its devices started.
+    pub(super) holder_ms: u64,
 }
 
 impl Record {

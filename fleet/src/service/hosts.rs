@@ -21,7 +21,7 @@ impl Fleet {
                     self.on_log(now, &device, "console", payload);
                 }
             }
-            Up::Info => {}
+            Up::Info => parsed(payload, |info| self.host_info.entry(id).or_default().info = Some(info)),
         }
     }
 
@@ -31,6 +31,9 @@ impl Fleet {
             return;
         }
         facts.boot = state.boot;
+        if state.status != Status::Offline && state.started_ms != facts.holder_ms {
+            self.on_host_started(now, id, state.started_ms);
+        }
         let presence = if state.status == Status::Offline { Presence::Offline } else { Presence::Online };
         let host = self.host_view(&id);
         let before = std::mem::replace(&mut host.presence, presence);
@@ -46,6 +49,21 @@ impl Fleet {
         let events = if retained { Vec::new() } else { vec![event.host(id)] };
         self.commit_or_log(now, Change { events, ..Change::default() });
         self.on_tick(now);
+    }
+
+    /// Two processes of one id would run the same devices twice: the one that started last does, and what is desired
+    /// of the host says so to the other one.
+    fn on_host_started(&mut self, now: Time, id: HostId, started_ms: u64) {
+        let facts = self.host_info.entry(id).or_default();
+        let mut change = Change::default();
+        if started_ms > facts.holder_ms {
+            facts.holder_ms = started_ms;
+        } else {
+            let reason = "a second process with this id connected; it is told to stop".to_owned();
+            change.events.push(NewEvent::new(Severity::Alert, "host-conflict", reason).host(id));
+        }
+        change.raise_host(Some(id));
+        self.commit_or_log(now, change);
     }
 
     fn on_host_reported(&mut self, now: Time, id: HostId, reported: Reported) {

@@ -222,7 +222,7 @@ impl World {
     // ---- devices and hosts ----
 
     pub(crate) fn host_online(&mut self) {
-        let state = host_api::State { status: Status::Online, boot: self.now.0 };
+        let state = host_api::State { status: Status::Online, boot: self.now.0, started_ms: 0 };
         self.say("p/v1/_host/lab/up/state", &serde_json::to_vec(&state).unwrap(), false);
     }
 
@@ -464,6 +464,11 @@ impl World {
     pub(crate) fn host_desired(&self) -> Option<host_api::Desired> {
         let message = *self.sent_to("p/v1/_host/lab/dn/desired").last()?;
         Some(serde_json::from_slice(&message.payload).unwrap())
+    }
+
+    /// Kinds of the events published.
+    pub(crate) fn kinds(&self) -> Vec<String> {
+        self.events().iter().map(|event| event["kind"].as_str().unwrap().to_owned()).collect()
     }
 
     /// The events published.

@@ -221,6 +221,18 @@ async fn a_long_path_of_the_data_folder_does_not_matter() {
     host.await.expect("no panic").expect("no error");
 }
 
+#[tokio::test]
+async fn a_host_whose_id_another_process_has_stops_and_says_so() {
+    let mut world = quiet().await;
+    world.desire(&[device("pump-1", "quiet")]).await;
+    let pid = world.running(0).await.pid;
+    world.holder_ms = u64::MAX;
+    world.desire(&[device("pump-1", "quiet")]).await;
+    let error = world.host_ends().await.expect_err("another is meant").to_string();
+    assert!(error.contains("another process runs as host h1") && error.contains("--id"), "{error}");
+    gone(pid).await;
+}
+
 const CHILD: &str = "WASMBED_TEST_HOST_OF";
 
 /// Not a test: the program that the next one kills.

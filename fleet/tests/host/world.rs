@@ -26,6 +26,8 @@ pub(crate) struct World {
     pub(crate) data: TempDir,
     host: Option<(JoinHandle<anyhow::Result<()>>, Trigger)>,
     revision: u64,
+    /// When the process started that is to run the devices.
+    pub(crate) holder_ms: u64,
 }
 
 /// A board whose emulator is a shell script.
@@ -63,7 +65,7 @@ impl World {
             fs::create_dir_all(&dir).expect("a folder");
             fs::write(dir.join("board.toml"), text).expect("a file");
         }
-        let mut world = World { broker, service, data, host: None, revision: 0 };
+        let mut world = World { broker, service, data, host: None, revision: 0, holder_ms: 0 };
         world.start_host();
         world
     }
@@ -83,6 +85,12 @@ impl World {
         task.await.expect("no panic").expect("no error");
     }
 
+    /// What the host ended with by itself.
+    pub(crate) async fn host_ends(&mut self) -> anyhow::Result<()> {
+        let (task, _trigger) = self.host.take().expect("a running host");
+        tokio::time::timeout(crate::broker::LIMIT, task).await.expect("its end").expect("no panic")
+    }
+
     pub(crate) fn link(&self, device: &str) -> PathBuf {
         self.data.path().join("devices").join(device).join("link.sock")
     }
@@ -90,7 +98,8 @@ impl World {
     /// Publishes what the host should run.
     pub(crate) async fn desire(&mut self, devices: &[DesiredDevice]) -> u64 {
         self.revision += 1;
-        let desired = Desired { revision: self.revision, devices: devices.to_vec() };
+        let desired =
+            Desired { revision: self.revision, devices: devices.to_vec(), holder_ms: self.holder_ms };
         let json = serde_json::to_vec(&desired).expect("JSON");
         self.service.publish("_host/h1/dn/desired", true, json).await;
         self.revision

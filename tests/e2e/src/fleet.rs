@@ -27,6 +27,8 @@ impl Limit {
 
 /// The only host of a test fleet.
 const HOST: &str = "bench";
+/// Short, so that silence is found soon.
+const HEARTBEAT_MS: u32 = 1_000;
 
 /// Broker, service, host and devices. Dropping it ends them all.
 pub struct Fleet {
@@ -38,6 +40,7 @@ pub struct Fleet {
     port: u16,
     devices: Vec<(String, String)>,
     users: Vec<(String, String)>,
+    heartbeat_ms: u32,
     dir: TempDir,
 }
 
@@ -57,6 +60,25 @@ impl Fleet {
     }
 
     fn begin(kind: BrokerKind, devices: &[(&str, &str)], alter: impl Fn(&str) -> String) -> Result<Self> {
+        let mut fleet = Self::prepare(kind, devices, HEARTBEAT_MS, alter)?;
+        fleet.start_host()?;
+        for id in fleet.devices() {
+            fleet.wait_online(&id)?;
+        }
+        Ok(fleet)
+    }
+
+    /// A fleet of these devices whose host is not started yet.
+    pub fn without_host(devices: &[(&str, &str)], heartbeat_ms: u32) -> Result<Self> {
+        Self::prepare(BrokerKind::Embedded, devices, heartbeat_ms, str::to_owned)
+    }
+
+    fn prepare(
+        kind: BrokerKind,
+        devices: &[(&str, &str)],
+        heartbeat_ms: u32,
+        alter: impl Fn(&str) -> String,
+    ) -> Result<Self> {
         let owned = |(id, board): &(&str, &str)| ((*id).to_owned(), (*board).to_owned());
         let mut users: Vec<(String, String)> =
             devices.iter().map(|(id, _)| ((*id).to_owned(), format!("device/{id}"))).collect();
@@ -76,6 +98,7 @@ impl Fleet {
             port: broker::free_port()?,
             devices: devices.iter().map(owned).collect(),
             users,
+            heartbeat_ms,
             dir,
         };
         fleet.alter_boards(alter)?;
@@ -84,12 +107,8 @@ impl Fleet {
         fleet.start_broker()?;
         fleet.start_service()?;
         fleet.sign_images()?;
-        fleet.start_host()?;
         for (id, board) in fleet.devices.clone() {
             fleet.cli(&["device", "add", &id, "--board", &board, "--host", HOST])?;
-        }
-        for id in fleet.devices() {
-            fleet.wait_online(&id)?;
         }
         Ok(fleet)
     }
@@ -149,8 +168,7 @@ impl Fleet {
         command.arg("serve").arg("--data-dir").arg(self.dir.path().join("service"));
         command.arg("--broker").arg(self.broker_url());
         command.arg("--secret-file").arg(self.dir.path().join("broker.secret"));
-        // Short, so that silence is found soon.
-        command.args(["--heartbeat-ms", "1000"]);
+        command.args(["--heartbeat-ms", &self.heartbeat_ms.to_string()]);
         self.service = Some(Process::start("service", self.dir.path(), &mut command)?);
         Ok(())
     }

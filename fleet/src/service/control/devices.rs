@@ -63,14 +63,19 @@ impl Fleet {
                 .hint(format!("boards are: {}", known.join(", ")))
         })?;
         let class = board.class;
+        if add.emulate && add.host.is_some() {
+            return Err(Problem::new(Code::BadRequest, "both a host and emulate are given")
+                .hint("name a host, or have one chosen"));
+        }
         if let Some(record) = self.records.get(&add.device) {
             return self.device_update(record, add);
         }
+        let host = if add.emulate { Some(self.place(board)?) } else { add.host };
         let row = DeviceRow {
             id: add.device,
             board: add.board,
             class,
-            host: add.host,
+            host,
             labels: add.labels.clone(),
             power: true,
             cycle: 0,
@@ -81,8 +86,8 @@ impl Fleet {
             memory: Memory::default(),
         };
         let mut change = Change::default();
-        change.raise_host(add.host);
-        let place = add.host.map_or("real hardware".to_owned(), |host| format!("on host {host}"));
+        change.raise_host(host);
+        let place = host.map_or("real hardware".to_owned(), |host| format!("on host {host}"));
         let event = NewEvent::new(Severity::Info, "device-added", format!("board {}, {place}", add.board));
         change.events.push(event.device(add.device));
         let shown = self.device(&Record::new(row.clone()));
@@ -93,7 +98,8 @@ impl Fleet {
     /// A device that is registered already: its labels may change, what it is may not.
     fn device_update(&self, record: &Record, add: &DeviceAdd) -> Result<Outcome, Problem> {
         let row = &record.row;
-        if row.board != add.board || row.host != add.host {
+        let is_where_wanted = if add.emulate { row.host.is_some() } else { row.host == add.host };
+        if row.board != add.board || !is_where_wanted {
             return Err(Problem::new(
                 Code::Conflict,
                 format!("{} is registered as board {}{}", row.id, row.board, on_host(row)),
