@@ -37,6 +37,25 @@ enum What {
     Runtime,
 }
 
+#[derive(Args)]
+pub(crate) struct Soak {
+    /// How long devices are disturbed at random, after the power cuts
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    minutes: u32,
+    /// What is drawn: the same number draws the same
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+}
+
+pub(crate) fn soak(options: &Soak) -> Result<()> {
+    setup::ensure(setup::Need::ALL)?;
+    modules::build()?;
+    firmware::build_all()?;
+    let mut soak = Command::new(paths::bin("soak"));
+    soak.args([options.minutes.to_string(), options.seed.to_string()]);
+    run(paths::tell(&mut soak))
+}
+
 pub(crate) fn bench(options: &Options) -> Result<()> {
     match options.what {
         What::Device => device(),

@@ -37,6 +37,8 @@ enum Command {
     Modules,
     /// Measure; prints a figure per line.
     Bench(bench::Options),
+    /// Do everything that can be done to emulated devices, for minutes, and see that all of them come back.
+    Soak(bench::Soak),
     /// Install what builds and tests need.
     Setup,
 }
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         Command::Fw(options) => setup::ensure(setup::Need::BUILD).and_then(|()| firmware::fw(&options)),
         Command::Modules => setup::ensure(setup::Need::BUILD).and_then(|()| modules::build().map(drop)),
         Command::Bench(options) => bench::bench(&options),
+        Command::Soak(options) => bench::soak(&options),
         Command::Setup => setup::ensure(setup::Need::ALL),
     };
     match result {

@@ -64,6 +64,7 @@ impl Fleet {
         }
         change.raise_host(Some(id));
         self.commit_or_log(now, change);
+        self.on_tick(now);
     }
 
     fn on_host_reported(&mut self, now: Time, id: HostId, reported: Reported) {

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{BrokerKind, Process, boards, broker, program, wait_for};
+use crate::{BrokerKind, Process, boards, broker, images, program, wait_for};
 
 /// How long to wait for a state before the test fails.
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +52,23 @@ impl Fleet {
     /// Starts a fleet of [`Fleet::EVERY_KIND`] and waits until it is online.
     pub fn start(kind: BrokerKind) -> Result<Self> {
         Self::start_with(kind, Self::EVERY_KIND)
+    }
+
+    /// Whether what a board is started from is here.
+    pub fn can_start(board: &str) -> Result<bool> {
+        let text = fs::read_to_string(boards()?.join(board).join("board.toml")).unwrap_or_default();
+        let has_firmware = text.contains("[firmware]");
+        Ok(!text.is_empty() && (!has_firmware || images()?.join(format!("{board}.elf")).is_file()))
+    }
+
+    /// Starts a fleet of these devices at the usual pace of heartbeats and waits until they are online.
+    pub fn of(devices: &[(&str, &str)]) -> Result<Self> {
+        let mut fleet = Self::without_host(devices, 5_000)?;
+        fleet.start_host()?;
+        for id in fleet.devices() {
+            fleet.wait_online(&id)?;
+        }
+        Ok(fleet)
     }
 
     /// Starts a fleet of these devices and waits until they are online.
@@ -188,6 +205,18 @@ impl Fleet {
         command.arg("--password-file").arg(password);
         command.arg("--images").arg(self.factory());
         self.host = Some(Process::start("host", self.dir.path(), &mut command)?);
+        Ok(())
+    }
+
+    /// The process of the host role.
+    pub fn host_process(&self) -> Option<u32> {
+        self.host.as_ref().map(Process::id)
+    }
+
+    /// Ends the host role in order.
+    pub fn stop_host(&mut self) -> Result<()> {
+        let status = self.host.take().context("no host runs")?.terminate(Duration::from_secs(20))?;
+        ensure!(status.success(), "the host ended with {status}");
         Ok(())
     }
 

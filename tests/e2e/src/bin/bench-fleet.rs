@@ -87,7 +87,8 @@ fn heartbeats(fleet: &Fleet, names: &[String]) -> Result<()> {
     // One that is a whole interval late is missing from the count.
     let expected = (passed_ms / f64::from(HEARTBEAT_MS)).floor() as u64 - 1;
     let on_time = names.iter().filter(|name| {
-        let seq = |devices: &Devices| devices.get(*name).and_then(|device| device["heartbeat"]["seq"].as_u64());
+        let seq =
+            |devices: &Devices| devices.get(*name).and_then(|device| device["heartbeat"]["seq"].as_u64());
         seq(&after).zip(seq(&before)).is_some_and(|(after, before)| after >= before + expected)
     });
     let on_time = on_time.count();
@@ -147,7 +148,10 @@ type Devices = BTreeMap<String, Value>;
 fn list(fleet: &Fleet) -> Result<Devices> {
     let devices = fleet.request("device-list", json!({}))?;
     let devices = devices.as_array().context("no list")?;
-    Ok(devices.iter().filter_map(|device| Some((device["id"].as_str()?.to_owned(), device.clone()))).collect())
+    Ok(devices
+        .iter()
+        .filter_map(|device| Some((device["id"].as_str()?.to_owned(), device.clone())))
+        .collect())
 }
 
 fn pids(devices: &Devices) -> Vec<u64> {
