@@ -1,4 +1,4 @@
-//! Programs of others that tests hold our formats against: from PyPI, in an environment of their own.
+//! Programs of others that tests hold our formats against and speak with: from PyPI, in an environment of their own.
 
 use std::{fs, path::PathBuf, process::Command};
 
@@ -11,7 +11,14 @@ use crate::{
 
 /// Exact versions: what is compared must not change by itself. `pycose` fails to decode its own output with
 /// newer versions of `cbor2`.
-const PACKAGES: [&str; 4] = ["cbor2==5.9.0", "detools==0.53.0", "pycose==1.1.0", "zcbor==0.9.1"];
+const PACKAGES: [&str; 6] = [
+    "cbor2==5.9.0",
+    "detools==0.53.0",
+    "mavsdk==4.1.0",
+    "pycose==1.1.0",
+    "pymavlink==2.4.50",
+    "zcbor==0.9.1",
+];
 
 /// Installs what is missing and returns the interpreter that has it.
 pub(crate) fn ensure() -> Result<PathBuf> {
@@ -22,7 +29,7 @@ pub(crate) fn ensure() -> Result<PathBuf> {
     if python.exists() && fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
         return Ok(python);
     }
-    step("independent readers of our formats, from PyPI");
+    step("programs of others for tests, from PyPI");
     run(Command::new("python3").args(["-m", "venv"]).arg(&dir))
         .context("cannot make a Python environment; install the Debian package python3-venv")?;
     let mut pip = Command::new(&python);

@@ -200,6 +200,72 @@ calls! {
 
     /// Closes a connection. Answers 0; `NotFound` if there is no such connection.
     NetClose = "net_close" (number: I32) -> I32, Network;
+
+    /// Sends a [`VehicleCommand`](crate::VehicleCommand), as long as it is. Answers a ticket, from 0, at once;
+    /// `NotFound` if the vehicle was never heard of, `Busy` if too many commands are under way.
+    SendVehicleCommand = "send_vehicle_command" (command_ptr: I32, command_len: I32) -> I32, Px4Command;
+
+    /// Lets a vehicle's motors turn. `vehicle` is its MAVLink system id, 1 to 255, here and below; 0 is the only one
+    /// there is, and `NotFound` if there are several. Answers as `send_vehicle_command`.
+    ArmVehicle = "arm_vehicle" (vehicle: I32) -> I32, Px4Command;
+
+    /// Stops a vehicle's motors; the vehicle refuses that in the air. Answers as `send_vehicle_command`.
+    DisarmVehicle = "disarm_vehicle" (vehicle: I32) -> I32, Px4Command;
+
+    /// Has a vehicle go up so many metres above the place where it started, more than 0. Answers as
+    /// `send_vehicle_command`; `Busy` too as long as the vehicle does not know how high that place is.
+    Takeoff = "takeoff" (vehicle: I32, altitude: F32) -> I32, Px4Command;
+
+    /// Has a vehicle land where it is. Answers as `send_vehicle_command`.
+    Land = "land" (vehicle: I32) -> I32, Px4Command;
+
+    /// What a vehicle answered to a command: its `MAV_RESULT`, where 0 is accepted, 1 temporarily rejected, 2 denied,
+    /// 3 unsupported, 4 failed, 6 cancelled. `Busy` while it is under way, `TimedOut` if the vehicle does not answer,
+    /// `NotFound` if there is no such ticket or [`MAX_VEHICLE_COMMANDS`](crate::MAX_VEHICLE_COMMANDS) came after it.
+    VehicleCommandResult = "vehicle_command_result" (ticket: I32) -> I32, Px4Command;
+
+    /// Writes a [`VehicleStatus`](crate::VehicleStatus). Answers its length; `NotFound` if none was ever heard,
+    /// `NoSpace` if it is longer than `out_cap`.
+    GetVehicleStatus = "get_vehicle_status" (vehicle: I32, out_ptr: I32, out_cap: I32) -> I32, Px4Telemetry;
+
+    /// Writes a [`BatteryStatus`](crate::BatteryStatus). Answers as `get_vehicle_status`.
+    GetBatteryStatus = "get_battery_status" (vehicle: I32, out_ptr: I32, out_cap: I32) -> I32, Px4Telemetry;
+
+    /// Writes a [`LocalPosition`](crate::LocalPosition). Answers as `get_vehicle_status`.
+    GetVehicleLocalPosition = "get_vehicle_local_position" (vehicle: I32, out_ptr: I32, out_cap: I32) -> I32, Px4Telemetry;
+
+    /// Publishes a message of at most [`MAX_ROS_BYTES`](crate::MAX_ROS_BYTES) on a topic of ROS 2, a
+    /// [`RosName`](crate::RosName). Answers 0; `Denied` if the module may not, `NotFound` if the device has no type for
+    /// it, `Busy` if it cannot be sent now.
+    PublishMessage = "publish_message" (topic_ptr: I32, topic_len: I32, ptr: I32, len: I32) -> I32, RosPublish;
+
+    /// Has messages on a topic of ROS 2 delivered to the export `message`. Answers a number as `subscribe` does, and
+    /// among its numbers: `message_read` and `unsubscribe` are for both. `Denied` if the module may not, `NotFound` if
+    /// the device has no type for it.
+    SubscribeTopic = "subscribe_topic" (topic_ptr: I32, topic_len: I32) -> I32, RosSubscribe;
+
+    /// Makes a client of a service of ROS 2. Answers its number, less than
+    /// [`MAX_SERVICE_CLIENTS`](crate::MAX_SERVICE_CLIENTS), that of an earlier call for this name if there is one;
+    /// `Denied` if the module may not, `NotFound` if the device has no type for it, `NoSpace` if it has too many.
+    CreateServiceClient = "create_service_client" (name_ptr: I32, name_len: I32) -> I32, RosCall;
+
+    /// Sends a request of at most [`MAX_ROS_BYTES`](crate::MAX_ROS_BYTES). Answers a ticket, from 0, at once;
+    /// `NotFound` if there is no such client, `Busy` if too many calls are under way.
+    CallService = "call_service" (client: I32, ptr: I32, len: I32) -> I32, RosCall;
+
+    /// Writes the response to a request. Answers its length; `Busy` while there is none, `TimedOut` if none came,
+    /// `NoSpace` if it is longer than `out_cap`: it stays; `NotFound` if there is no such ticket or
+    /// [`MAX_SERVICE_CALLS`](crate::MAX_SERVICE_CALLS) came after it.
+    ServiceResponse = "service_response" (ticket: I32, out_ptr: I32, out_cap: I32) -> I32, RosCall;
+
+    /// Writes the [`TopicInfo`](crate::TopicInfo) of topic number `nth`, in the order of their names, of those the
+    /// module may subscribe to. Answers its length; `NotFound` after the last one, `NoSpace` if it is longer than
+    /// `out_cap`.
+    GetAvailableTopics = "get_available_topics" (nth: I32, out_ptr: I32, out_cap: I32) -> I32, RosSubscribe;
+
+    /// Writes the [`NodeInfo`](crate::NodeInfo) of a node, of what the module may subscribe to, publish on or call.
+    /// Answers its length; `NotFound` if there is no such node, `NoSpace` if it is longer than `out_cap`.
+    GetNodeInfo = "get_node_info" (name_ptr: I32, name_len: I32, out_ptr: I32, out_cap: I32) -> I32, RosSubscribe;
 }
 
 impl Call {

@@ -48,6 +48,16 @@ capabilities! {
     Files = 8, "files";
     /// Connect to what is allowed.
     Network = 9, "network";
+    /// Command vehicles.
+    Px4Command = 10, "px4.command";
+    /// Hear how vehicles are and where.
+    Px4Telemetry = 11, "px4.telemetry";
+    /// Publish on what is allowed of ROS 2's topics.
+    RosPublish = 12, "ros.publish";
+    /// Subscribe to what is allowed of ROS 2's topics.
+    RosSubscribe = 13, "ros.subscribe";
+    /// Call what is allowed of ROS 2's services.
+    RosCall = 14, "ros.call";
 }
 
 impl Capability {
@@ -62,11 +72,20 @@ impl Capability {
                 | Capability::Gpio
                 | Capability::Store
                 | Capability::Bus
-                | Capability::Messages,
+                | Capability::Messages
+                | Capability::Px4Command
+                | Capability::Px4Telemetry,
                 Class::Mpu | Class::Mcu | Class::Riscv,
             ) => true,
             // What `Limits::network` is about.
-            (Capability::Security | Capability::Network, class) => class.limits().network,
+            (
+                Capability::Security
+                | Capability::Network
+                | Capability::RosPublish
+                | Capability::RosSubscribe
+                | Capability::RosCall,
+                class,
+            ) => class.limits().network,
             (Capability::Files, class) => class.limits().filesystem,
         }
     }
@@ -75,6 +94,9 @@ impl Capability {
     pub const fn pattern(self) -> Option<&'static str> {
         match self {
             Capability::Network => Some("network:tcp:HOST:PORT, network:udp:HOST:PORT"),
+            Capability::RosPublish => Some("ros.publish:/NAME, ros.publish:/NAME/*"),
+            Capability::RosSubscribe => Some("ros.subscribe:/NAME, ros.subscribe:/NAME/*"),
+            Capability::RosCall => Some("ros.call:/NAME, ros.call:/NAME/*"),
             _ => None,
         }
     }

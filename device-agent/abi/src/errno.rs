@@ -46,14 +46,16 @@ errnos! {
     TooLong = -5, "too many bytes";
     /// Not now; the same call may succeed later.
     Busy = -6, "busy, try again later";
-    /// No such key, pin, sensor, bus, file or connection.
-    NotFound = -7, "no such key, pin, sensor, bus, file or connection";
+    /// No such key, pin, sensor, bus, file, connection, vehicle or ticket.
+    NotFound = -7, "no such key, pin, sensor, bus, file, connection, vehicle or ticket";
     /// The answer does not fit the space given.
     NoSpace = -8, "the answer does not fit";
     /// The hardware or the network failed.
     Io = -9, "the hardware or the network failed";
     /// A signature or tag does not belong to the bytes.
     Forged = -10, "not authentic";
+    /// Nobody answered in time.
+    TimedOut = -11, "nobody answered in time";
 }
 
 impl Errno {

@@ -28,9 +28,12 @@ mod exports;
 mod features;
 mod file_path;
 mod import;
+mod layout;
+mod ros;
 mod sensor;
 mod span;
 mod types;
+mod vehicle;
 
 pub use calls::Call;
 pub use capability::{Capabilities, Capability, UnknownCapability};
@@ -41,9 +44,19 @@ pub use exports::{Export, ExportError};
 pub use features::Features;
 pub use file_path::FilePath;
 pub use import::{IMPORT_MODULE, Import, ImportError, OPTIONAL_IMPORT_MODULE};
+pub use layout::{Field, Number};
+pub use ros::{
+    ALLOW_ROS_CALL, ALLOW_ROS_PUBLISH, ALLOW_ROS_SUBSCRIBE, MAX_ROS_BYTES, MAX_ROS_NAME_BYTES,
+    MAX_SERVICE_CALLS, MAX_SERVICE_CLIENTS, NoRosPattern, NodeInfo, RosName, RosPattern, TopicInfo, Typed,
+};
 pub use sensor::{ADC_INPUTS, Sensor, Unit};
 pub use span::span;
 pub use types::{Signature, ValueType};
+pub use vehicle::{
+    ARM_DISARM, ARMED, BATTERY_STALE_MS, BatteryStatus, LocalPosition, MAX_VEHICLE_COMMANDS, NAV_LAND,
+    NAV_TAKEOFF, NO_FRAME, POSITION_STALE_MS, STALE, STATUS_STALE_MS, UNKNOWN, UNKNOWN_PERCENT,
+    VehicleCommand, VehicleStatus,
+};
 
 /// Longest line `log` takes, in bytes; a device may accept less.
 pub const MAX_LOG_BYTES: usize = 200;

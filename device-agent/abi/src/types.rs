@@ -2,13 +2,15 @@
 
 use core::fmt;
 
-/// A value that crosses the border. Version 1 passes integers only.
+/// A value that crosses the border.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ValueType {
     /// 32 bits.
     I32,
     /// 64 bits.
     I64,
+    /// 32 bits, IEEE 754.
+    F32,
 }
 
 impl fmt::Display for ValueType {
@@ -16,6 +18,7 @@ impl fmt::Display for ValueType {
         f.write_str(match self {
             ValueType::I32 => "i32",
             ValueType::I64 => "i64",
+            ValueType::F32 => "f32",
         })
     }
 }

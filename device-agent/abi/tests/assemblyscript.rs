@@ -14,6 +14,7 @@ fn sdk() -> String {
 fn value_type(ty: &str) -> ValueType {
     match ty {
         "i64" => ValueType::I64,
+        "f32" => ValueType::F32,
         "i32" | "u32" | "usize" => ValueType::I32,
         _ => panic!("{ty} does not cross the border"),
     }

@@ -2,7 +2,10 @@
 
 use std::{fs, path::Path};
 
-use wasmbed_abi::{Call, Capability, Errno, Export};
+use wasmbed_abi::{
+    BatteryStatus, Call, Capability, Errno, Export, Field, LocalPosition, NodeInfo, TopicInfo,
+    VehicleCommand, VehicleStatus,
+};
 use wasmbed_wire::limits::Class;
 
 fn page() -> String {
@@ -44,6 +47,27 @@ fn every_call_is_described_once_with_its_type_and_classes() {
     }
     let (_, calls) = page.split_once("## Calls").expect("calls");
     assert_eq!(calls.matches(") -> i").count(), Call::ALL.len());
+}
+
+#[test]
+fn every_structure_is_described_field_by_field() {
+    let page = page();
+    for (name, bytes, fields) in [
+        ("VehicleCommand", VehicleCommand::BYTES, VehicleCommand::FIELDS),
+        ("VehicleStatus", VehicleStatus::BYTES, VehicleStatus::FIELDS),
+        ("BatteryStatus", BatteryStatus::BYTES, BatteryStatus::FIELDS),
+        ("LocalPosition", LocalPosition::BYTES, LocalPosition::FIELDS),
+        ("TopicInfo", TopicInfo::BYTES, TopicInfo::FIELDS),
+        ("NodeInfo", NodeInfo::BYTES, NodeInfo::FIELDS),
+    ] {
+        let (_, section) = page.split_once(&format!("### {name}: {bytes} bytes\n")).expect(name);
+        let rows = section.split("\n##").next().unwrap_or(section).lines();
+        let rows: Vec<&str> = rows.filter(|row| row.starts_with("| ")).skip(1).collect();
+        assert_eq!(rows.len(), fields.len(), "{name}");
+        for (row, Field { name, number, at }) in rows.iter().zip(fields) {
+            assert!(row.starts_with(&format!("| {at} | `{name}` | {number} | ")), "{row}");
+        }
+    }
 }
 
 #[test]

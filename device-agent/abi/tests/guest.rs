@@ -2,7 +2,10 @@
 
 use std::{fs, path::Path};
 
-use wasmbed_abi::{Call, Errno, IMPORT_MODULE, Sensor, ValueType};
+use wasmbed_abi::{
+    BatteryStatus, Call, Errno, Field, IMPORT_MODULE, LocalPosition, NodeInfo, Number, Sensor, TopicInfo,
+    ValueType, VehicleCommand, VehicleStatus,
+};
 
 fn guest(file: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../guest").join(file);
@@ -81,6 +84,50 @@ fn both_know_every_sensor() {
     assert!(sensor.contains(&format!("Sensor::Adc(input) => {first_input} + input")));
 }
 
+#[test]
+fn the_structures_have_the_fields_of_the_layout() {
+    let (header, vehicle) = (flat(&uncommented(&guest("c/wasmbed.h"))), guest("src/vehicle.rs"));
+    let c = |struct_name: &str, fields: &[Field]| {
+        let fields: String =
+            fields.iter().map(|field| format!("{} {}; ", c_number(field.number), field.name)).collect();
+        let wanted = format!("struct wasmbed_{struct_name} {{ {fields}}};");
+        assert!(header.contains(&wanted), "{wanted}");
+    };
+    let rust = |struct_name: &str, fields: &[Field]| {
+        let start = format!("#[repr(C)]\npub struct {struct_name} {{\n");
+        let body = vehicle.split(&start).nth(1).and_then(|rest| rest.split('}').next()).expect(struct_name);
+        let lines = body.lines().map(str::trim).filter(|line| line.starts_with("pub "));
+        let wanted: Vec<String> =
+            fields.iter().map(|field| format!("pub {}: {},", field.name, field.number)).collect();
+        assert_eq!(lines.collect::<Vec<_>>(), wanted);
+    };
+    c("vehicle_command", VehicleCommand::FIELDS);
+    rust("VehicleCommand", VehicleCommand::FIELDS);
+    c("vehicle_status", VehicleStatus::FIELDS);
+    rust("VehicleStatus", VehicleStatus::FIELDS);
+    c("battery_status", BatteryStatus::FIELDS);
+    rust("BatteryStatus", BatteryStatus::FIELDS);
+    c("local_position", LocalPosition::FIELDS);
+    rust("LocalPosition", LocalPosition::FIELDS);
+    c("topic_info", TopicInfo::FIELDS);
+    c("node_info", NodeInfo::FIELDS);
+}
+
+fn uncommented(text: &str) -> String {
+    text.split("/*").map(|part| part.split_once("*/").map_or(part, |(_, code)| code)).collect()
+}
+
+fn c_number(number: Number) -> &'static str {
+    match number {
+        Number::U8 => "uint8_t",
+        Number::U16 => "uint16_t",
+        Number::U32 => "uint32_t",
+        Number::I32 => "int32_t",
+        Number::F32 => "float",
+        Number::F64 => "double",
+    }
+}
+
 fn types(call: Call) -> (Vec<ValueType>, ValueType) {
     (call.signature().params.to_vec(), call.signature().results[0])
 }
@@ -94,10 +141,17 @@ fn c_types(declaration: &str) -> (Vec<ValueType>, ValueType) {
 
 /// Pointers are 32 bits wide on the border, whatever they point to.
 fn c_type(declarator: &str) -> ValueType {
-    let wide = declarator.starts_with("int64_t ") && !declarator.contains('*');
-    if wide { ValueType::I64 } else { ValueType::I32 }
+    match declarator.split_once(' ') {
+        Some(("int64_t", _)) if !declarator.contains('*') => ValueType::I64,
+        Some(("float", _)) if !declarator.contains('*') => ValueType::F32,
+        _ => ValueType::I32,
+    }
 }
 
 fn rust_type(ty: &str) -> ValueType {
-    if ty == "i64" { ValueType::I64 } else { ValueType::I32 }
+    match ty {
+        "i64" => ValueType::I64,
+        "f32" => ValueType::F32,
+        _ => ValueType::I32,
+    }
 }

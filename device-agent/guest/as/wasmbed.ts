@@ -19,7 +19,7 @@ export const DENIED: i32 = -4;
 export const TOO_LONG: i32 = -5;
 // Not now; the same call may succeed later.
 export const BUSY: i32 = -6;
-// No such key, pin, sensor, bus, file or connection.
+// No such key, pin, sensor, bus, file, connection, vehicle or ticket.
 export const NOT_FOUND: i32 = -7;
 // The answer does not fit.
 export const NO_SPACE: i32 = -8;
@@ -27,6 +27,8 @@ export const NO_SPACE: i32 = -8;
 export const IO: i32 = -9;
 // A signature or tag does not belong to the bytes.
 export const FORGED: i32 = -10;
+// Nobody answered in time.
+export const TIMED_OUT: i32 = -11;
 
 // Levels of the log.
 export const ERROR: i32 = 0;
@@ -116,6 +118,38 @@ declare function raw_file_remove(path: usize, pathLen: u32): i32;
 declare function raw_file_rename(from: usize, fromLen: u32, to: usize, toLen: u32): i32;
 @external("wasmbed", "file_list")
 declare function raw_file_list(nth: i32, out: usize, outCap: u32): i32;
+@external("wasmbed", "send_vehicle_command")
+declare function raw_send_vehicle_command(command: usize, commandLen: u32): i32;
+@external("wasmbed", "arm_vehicle")
+declare function raw_arm_vehicle(vehicle: i32): i32;
+@external("wasmbed", "disarm_vehicle")
+declare function raw_disarm_vehicle(vehicle: i32): i32;
+@external("wasmbed", "takeoff")
+declare function raw_takeoff(vehicle: i32, altitude: f32): i32;
+@external("wasmbed", "land")
+declare function raw_land(vehicle: i32): i32;
+@external("wasmbed", "vehicle_command_result")
+declare function raw_vehicle_command_result(ticket: i32): i32;
+@external("wasmbed", "get_vehicle_status")
+declare function raw_get_vehicle_status(vehicle: i32, out: usize, outCap: u32): i32;
+@external("wasmbed", "get_battery_status")
+declare function raw_get_battery_status(vehicle: i32, out: usize, outCap: u32): i32;
+@external("wasmbed", "get_vehicle_local_position")
+declare function raw_get_vehicle_local_position(vehicle: i32, out: usize, outCap: u32): i32;
+@external("wasmbed", "publish_message")
+declare function raw_publish_message(topic: usize, topicLen: u32, ptr: usize, len: u32): i32;
+@external("wasmbed", "subscribe_topic")
+declare function raw_subscribe_topic(topic: usize, topicLen: u32): i32;
+@external("wasmbed", "create_service_client")
+declare function raw_create_service_client(name: usize, nameLen: u32): i32;
+@external("wasmbed", "call_service")
+declare function raw_call_service(client: i32, ptr: usize, len: u32): i32;
+@external("wasmbed", "service_response")
+declare function raw_service_response(ticket: i32, out: usize, outCap: u32): i32;
+@external("wasmbed", "get_available_topics")
+declare function raw_get_available_topics(nth: i32, out: usize, outCap: u32): i32;
+@external("wasmbed", "get_node_info")
+declare function raw_get_node_info(name: usize, nameLen: u32, out: usize, outCap: u32): i32;
 
 // Bytes of the longest name of a channel, setting, file or destination, each character taking up to three.
 const NAME_BYTES: u32 = 789;
@@ -413,6 +447,95 @@ export namespace files {
   // Copies the path of file number `nth` to an address; answers its length, or NOT_FOUND after the last one.
   export function list(nth: i32, out: usize, outCap: u32): i32 {
     return raw_file_list(nth, out, outCap);
+  }
+}
+
+// Vehicles under an autopilot that speaks MAVLink, such as PX4. A vehicle is a MAVLink system id, 1 to 255; 0 is the
+// only one there is. Nothing here waits: a command answers a ticket, whose result is asked for in later ticks.
+// Structures are those of docs/abi.md; an @unmanaged class with their fields in order reads them in place.
+export namespace vehicle {
+  // Sends a command, a structure of 48 bytes; answers a ticket.
+  export function send(command: usize): i32 {
+    return raw_send_vehicle_command(command, 48);
+  }
+
+  // Lets motors turn; answers a ticket.
+  export function arm(vehicle: i32): i32 {
+    return raw_arm_vehicle(vehicle);
+  }
+
+  // Stops motors, which the vehicle refuses in the air; answers a ticket.
+  export function disarm(vehicle: i32): i32 {
+    return raw_disarm_vehicle(vehicle);
+  }
+
+  // Goes up so many metres above the place where it started; answers a ticket.
+  export function takeoff(vehicle: i32, altitude: f32): i32 {
+    return raw_takeoff(vehicle, altitude);
+  }
+
+  // Lands; answers a ticket.
+  export function land(vehicle: i32): i32 {
+    return raw_land(vehicle);
+  }
+
+  // The MAV_RESULT of a command, 0 accepted; BUSY while it is under way, TIMED_OUT if the vehicle does not answer.
+  export function result(ticket: i32): i32 {
+    return raw_vehicle_command_result(ticket);
+  }
+
+  // Writes how a vehicle is to an address; answers how many bytes. NOT_FOUND if that was never heard.
+  export function status(vehicle: i32, out: usize, outCap: u32): i32 {
+    return raw_get_vehicle_status(vehicle, out, outCap);
+  }
+
+  // Writes how its battery is, likewise.
+  export function battery(vehicle: i32, out: usize, outCap: u32): i32 {
+    return raw_get_battery_status(vehicle, out, outCap);
+  }
+
+  // Writes where it is, likewise.
+  export function localPosition(vehicle: i32, out: usize, outCap: u32): i32 {
+    return raw_get_vehicle_local_position(vehicle, out, outCap);
+  }
+}
+
+// ROS 2: topics and services that the operator of the device allows, by fully qualified names such as /robot/chatter.
+// Messages, requests and responses are CDR after an encapsulation header of 4 bytes. Nothing here waits.
+export namespace ros {
+  // Publishes a message.
+  export function publish(topic: string, ptr: usize, len: u32): i32 {
+    return raw_publish_message(nameAt, encode(topic, nameAt, NAME_BYTES), ptr, len);
+  }
+
+  // Has messages on a topic told to the export `message`; answers the number of the subscription.
+  export function subscribe(topic: string): i32 {
+    return raw_subscribe_topic(nameAt, encode(topic, nameAt, NAME_BYTES));
+  }
+
+  // Makes a client of a service; answers its number.
+  export function client(name: string): i32 {
+    return raw_create_service_client(nameAt, encode(name, nameAt, NAME_BYTES));
+  }
+
+  // Sends a request; answers a ticket.
+  export function call(client: i32, ptr: usize, len: u32): i32 {
+    return raw_call_service(client, ptr, len);
+  }
+
+  // Writes the response to a request to an address; answers its length, BUSY while there is none.
+  export function response(ticket: i32, out: usize, outCap: u32): i32 {
+    return raw_service_response(ticket, out, outCap);
+  }
+
+  // Writes what topic number `nth` is to an address; answers how many bytes, NOT_FOUND after the last one.
+  export function topic(nth: i32, out: usize, outCap: u32): i32 {
+    return raw_get_available_topics(nth, out, outCap);
+  }
+
+  // Writes what a node is to an address; answers how many bytes.
+  export function node(name: string, out: usize, outCap: u32): i32 {
+    return raw_get_node_info(nameAt, encode(name, nameAt, NAME_BYTES), out, outCap);
   }
 }
 

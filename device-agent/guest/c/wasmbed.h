@@ -38,10 +38,11 @@ enum wasmbed_errno {
     WASMBED_DENIED = -4,      /* the module has no permission */
     WASMBED_TOO_LONG = -5,    /* too many bytes */
     WASMBED_BUSY = -6,        /* not now; the same call may succeed later */
-    WASMBED_NOT_FOUND = -7,   /* no such key, pin, sensor, bus, file or connection */
+    WASMBED_NOT_FOUND = -7,   /* no such key, pin, sensor, bus, file, connection, vehicle or ticket */
     WASMBED_NO_SPACE = -8,    /* the answer does not fit */
     WASMBED_IO = -9,          /* the hardware or the network failed */
-    WASMBED_FORGED = -10      /* a signature or tag does not belong to the bytes */
+    WASMBED_FORGED = -10,     /* a signature or tag does not belong to the bytes */
+    WASMBED_TIMED_OUT = -11   /* nobody answered in time */
 };
 
 /* Levels of the log. */
@@ -213,5 +214,164 @@ int32_t wasmbed_file_rename(const char *from, uint32_t from_len, const char *to,
 /* Copies the path of file number `nth`, in the order of their paths, to `out`; answers its length, or
  * WASMBED_NOT_FOUND after the last one. No zero follows it. */
 WASMBED_IMPORT("file_list") int32_t wasmbed_file_list(int32_t nth, char *out, uint32_t out_cap);
+
+/* Vehicles under an autopilot that speaks MAVLink, such as PX4. A vehicle is a MAVLink system id, 1 to 255; 0 is the
+ * only one there is. Nothing here waits: a command answers a ticket, whose result is asked for in later ticks. */
+
+/* In `flags`. */
+enum wasmbed_vehicle_flag {
+    WASMBED_STALE = 1, /* nothing was heard for too long: it is how it was and perhaps not how it is */
+    WASMBED_ARMED = 2  /* of a status: motors may turn */
+};
+
+#define WASMBED_UNKNOWN INT32_MIN   /* a number that the vehicle does not know */
+#define WASMBED_UNKNOWN_PERCENT 255 /* the same for what is left in a battery */
+#define WASMBED_NO_FRAME 255        /* a command that is not about a position */
+
+/* A command: MAV_CMD of MAVLink's common messages. Not a number leaves a parameter to the vehicle. */
+struct wasmbed_vehicle_command {
+    uint16_t command;  /* MAV_CMD, which says what the parameters are and in which units */
+    uint8_t vehicle;   /* MAVLink system id, 0 the only one there is */
+    uint8_t component; /* MAVLink component id of what is to carry it out, 0 the autopilot */
+    uint8_t frame;     /* MAV_FRAME: param5 and param6 are degrees, or metres in a local frame, param7 metres */
+    float param1;
+    float param2;
+    float param3;
+    float param4;
+    double param5; /* without a frame carried as float, as param6 */
+    double param6;
+    float param7;
+};
+
+/* How a vehicle is. */
+struct wasmbed_vehicle_status {
+    uint32_t age_ms;          /* since the heartbeat it is from */
+    uint8_t flags;            /* WASMBED_STALE from 3 s on, WASMBED_ARMED */
+    uint8_t vehicle;          /* MAVLink system id */
+    uint8_t kind;             /* MAV_TYPE */
+    uint8_t autopilot;        /* MAV_AUTOPILOT: 12 PX4 */
+    uint8_t base_mode;        /* MAV_MODE_FLAG, bits */
+    uint8_t system_status;    /* MAV_STATE: 3 standby, 4 active, 5 critical, 6 emergency */
+    uint8_t landed_state;     /* MAV_LANDED_STATE: 0 unknown, 1 on ground, 2 in air, 3 taking off, 4 landing */
+    uint8_t vtol_state;       /* MAV_VTOL_STATE */
+    uint32_t custom_mode;     /* PX4: main mode in bits 16 to 23, sub mode in bits 24 to 31 */
+    uint32_t sensors_present; /* MAV_SYS_STATUS_SENSOR, bits; 0 if unknown */
+    uint32_t sensors_enabled;
+    uint32_t sensors_health;
+    uint16_t load;      /* thousandths */
+    uint16_t drop_rate; /* hundredths of a percent */
+};
+
+/* How a vehicle's battery is: of several the one with the lowest number. */
+struct wasmbed_battery_status {
+    uint32_t age_ms;
+    uint8_t flags;          /* WASMBED_STALE from 5 s on */
+    uint8_t id;             /* which battery */
+    uint8_t remaining;      /* percent */
+    uint8_t charge_state;   /* MAV_BATTERY_CHARGE_STATE: 0 unknown, 1 good, 2 low, 3 critical, 4 emergency */
+    int32_t voltage;        /* millivolts */
+    int32_t current;        /* milliamperes */
+    int32_t consumed;       /* milliampere hours */
+    int32_t temperature;    /* thousandths of a degree Celsius */
+    int32_t time_remaining; /* seconds */
+    uint32_t faults;        /* MAV_BATTERY_FAULT, bits */
+};
+
+/* Where a vehicle is, in metres and metres per second from the place where its estimator started. */
+struct wasmbed_local_position {
+    uint32_t age_ms;
+    uint8_t flags;         /* WASMBED_STALE from 1 s on */
+    uint32_t time_boot_ms; /* since the vehicle started */
+    float x;               /* north */
+    float y;               /* east */
+    float z;               /* down: below zero is up */
+    float vx;
+    float vy;
+    float vz;
+};
+
+/* Sends a command, which has sizeof(struct wasmbed_vehicle_command) bytes; answers a ticket. */
+WASMBED_IMPORT("send_vehicle_command")
+int32_t wasmbed_send_vehicle_command(const struct wasmbed_vehicle_command *command, uint32_t len);
+
+/* Lets motors turn; answers a ticket. */
+WASMBED_IMPORT("arm_vehicle") int32_t wasmbed_arm_vehicle(int32_t vehicle);
+
+/* Stops motors, which the vehicle refuses in the air; answers a ticket. */
+WASMBED_IMPORT("disarm_vehicle") int32_t wasmbed_disarm_vehicle(int32_t vehicle);
+
+/* Goes up so many metres above the place where it started; answers a ticket. */
+WASMBED_IMPORT("takeoff") int32_t wasmbed_takeoff(int32_t vehicle, float altitude);
+
+/* Lands; answers a ticket. */
+WASMBED_IMPORT("land") int32_t wasmbed_land(int32_t vehicle);
+
+/* The MAV_RESULT of a command, 0 accepted, 1 temporarily rejected, 2 denied, 3 unsupported, 4 failed; WASMBED_BUSY while
+ * it is under way, WASMBED_TIMED_OUT if the vehicle does not answer. */
+WASMBED_IMPORT("vehicle_command_result") int32_t wasmbed_vehicle_command_result(int32_t ticket);
+
+/* Writes how a vehicle is; answers the length of the structure. WASMBED_NOT_FOUND if that was never heard. */
+WASMBED_IMPORT("get_vehicle_status")
+int32_t wasmbed_get_vehicle_status(int32_t vehicle, struct wasmbed_vehicle_status *out, uint32_t out_cap);
+
+/* Writes how its battery is, likewise. */
+WASMBED_IMPORT("get_battery_status")
+int32_t wasmbed_get_battery_status(int32_t vehicle, struct wasmbed_battery_status *out, uint32_t out_cap);
+
+/* Writes where it is, likewise. */
+WASMBED_IMPORT("get_vehicle_local_position")
+int32_t wasmbed_get_vehicle_local_position(int32_t vehicle, struct wasmbed_local_position *out, uint32_t out_cap);
+
+/* ROS 2: topics and services that the operator of the device allows, by fully qualified names such as /robot/chatter.
+ * Messages, requests and responses are CDR after an encapsulation header of 4 bytes. Nothing here waits. */
+
+/* A topic; its name and its type follow. Quality of service is 0 where it is unknown. */
+struct wasmbed_topic_info {
+    uint16_t publishers;
+    uint16_t subscribers;
+    uint8_t reliability;  /* 1 reliable, 2 best effort */
+    uint8_t durability;   /* 1 transient local, 2 volatile */
+    uint8_t history;      /* 1 keep last, 2 keep all */
+    uint8_t liveliness;   /* 1 automatic, 3 manual by topic */
+    uint32_t deadline_ms; /* 0 if there is none */
+    uint8_t name_len;
+    uint8_t type_len;
+};
+
+/* A node; so many entries follow, in this order: length of a name, length of its type, name, type. */
+struct wasmbed_node_info {
+    uint16_t publishers;
+    uint16_t subscribers;
+    uint16_t services;
+    uint16_t clients;
+};
+
+/* Publishes a message. */
+WASMBED_IMPORT("publish_message")
+int32_t wasmbed_publish_message(const char *topic, uint32_t topic_len, const void *bytes, uint32_t len);
+
+/* Has messages on a topic told to the export `message`; answers the number of the subscription, as wasmbed_subscribe. */
+WASMBED_IMPORT("subscribe_topic") int32_t wasmbed_subscribe_topic(const char *topic, uint32_t topic_len);
+
+/* Makes a client of a service; answers its number. At most 8. */
+WASMBED_IMPORT("create_service_client")
+int32_t wasmbed_create_service_client(const char *name, uint32_t name_len);
+
+/* Sends a request; answers a ticket. */
+WASMBED_IMPORT("call_service")
+int32_t wasmbed_call_service(int32_t client, const void *bytes, uint32_t len);
+
+/* Writes the response to a request; answers its length, WASMBED_BUSY while there is none, WASMBED_TIMED_OUT if none
+ * came. */
+WASMBED_IMPORT("service_response")
+int32_t wasmbed_service_response(int32_t ticket, void *out, uint32_t out_cap);
+
+/* Writes a struct wasmbed_topic_info with name and type; answers their length, WASMBED_NOT_FOUND after the last topic. */
+WASMBED_IMPORT("get_available_topics")
+int32_t wasmbed_get_available_topics(int32_t nth, void *out, uint32_t out_cap);
+
+/* Writes a struct wasmbed_node_info with its entries; answers their length. */
+WASMBED_IMPORT("get_node_info")
+int32_t wasmbed_get_node_info(const char *name, uint32_t name_len, void *out, uint32_t out_cap);
 
 #endif

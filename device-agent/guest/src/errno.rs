@@ -19,7 +19,7 @@ pub enum Errno {
     TooLong = -5,
     /// Not now; the same call may succeed later.
     Busy = -6,
-    /// No such key, pin, sensor, bus, file or connection.
+    /// No such key, pin, sensor, bus, file, connection, vehicle or ticket.
     NotFound = -7,
     /// The answer does not fit.
     NoSpace = -8,
@@ -27,6 +27,8 @@ pub enum Errno {
     Io = -9,
     /// Not authentic.
     Forged = -10,
+    /// Nobody answered in time.
+    TimedOut = -11,
     /// A code this version does not know.
     Other = i32::MIN,
 }
@@ -45,6 +47,7 @@ pub(crate) fn check(answer: i32) -> Result<u32> {
         -8 => return Err(Errno::NoSpace),
         -9 => return Err(Errno::Io),
         -10 => return Err(Errno::Forged),
+        -11 => return Err(Errno::TimedOut),
         _ => return Err(Errno::Other),
     })
 }

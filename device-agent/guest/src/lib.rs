@@ -41,10 +41,12 @@ pub mod network;
 #[cfg(target_arch = "wasm32")]
 mod panic;
 pub mod raw;
+pub mod ros;
 pub mod security;
 mod sensor;
 pub mod store;
 mod text;
+pub mod vehicle;
 
 pub use calls::{
     Edges, Level, config_get, config_number, gpio_read, gpio_watch, gpio_write, log, sensor_read, telemetry,

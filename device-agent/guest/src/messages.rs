@@ -8,10 +8,16 @@ use crate::{Errno, Result, errno::check, raw};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Subscription(i32);
 
+impl Subscription {
+    pub(crate) fn numbered(number: u32) -> Self {
+        Subscription(number.cast_signed())
+    }
+}
+
 /// A message that is being delivered.
 #[derive(Debug)]
 pub struct Message {
-    /// The channel it came on.
+    /// The channel or [topic](crate::ros) it came on.
     pub subscription: Subscription,
     /// Its length, in bytes.
     pub len: usize,
@@ -51,7 +57,7 @@ pub fn publish(channel: &str, payload: impl AsRef<[u8]>) -> Result<()> {
 pub fn subscribe(channel: &str) -> Result<Subscription> {
     // SAFETY: pointer and length are those of a string.
     let answer = unsafe { raw::subscribe(channel.as_ptr(), channel.len()) };
-    check(answer).map(|number| Subscription(number.cast_signed()))
+    check(answer).map(Subscription::numbered)
 }
 
 /// Listens to it no longer.

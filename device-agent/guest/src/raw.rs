@@ -113,4 +113,36 @@ unsafe extern "C" {
     pub safe fn net_close(number: i32) -> i32;
     /// Copies the path of a file.
     pub fn file_list(nth: i32, out_ptr: *mut u8, out_cap: usize) -> i32;
+    /// Sends a command to a vehicle.
+    pub fn send_vehicle_command(command_ptr: *const u8, command_len: usize) -> i32;
+    /// Lets motors turn.
+    pub safe fn arm_vehicle(vehicle: i32) -> i32;
+    /// Stops motors.
+    pub safe fn disarm_vehicle(vehicle: i32) -> i32;
+    /// Goes up.
+    pub safe fn takeoff(vehicle: i32, altitude: f32) -> i32;
+    /// Lands.
+    pub safe fn land(vehicle: i32) -> i32;
+    /// What a vehicle answered to a command.
+    pub safe fn vehicle_command_result(ticket: i32) -> i32;
+    /// Writes how a vehicle is.
+    pub fn get_vehicle_status(vehicle: i32, out_ptr: *mut u8, out_cap: usize) -> i32;
+    /// Writes how its battery is.
+    pub fn get_battery_status(vehicle: i32, out_ptr: *mut u8, out_cap: usize) -> i32;
+    /// Writes where it is.
+    pub fn get_vehicle_local_position(vehicle: i32, out_ptr: *mut u8, out_cap: usize) -> i32;
+    /// Publishes a message on a topic of ROS 2.
+    pub fn publish_message(topic_ptr: *const u8, topic_len: usize, ptr: *const u8, len: usize) -> i32;
+    /// Listens to a topic of ROS 2.
+    pub fn subscribe_topic(topic_ptr: *const u8, topic_len: usize) -> i32;
+    /// Makes a client of a service of ROS 2.
+    pub fn create_service_client(name_ptr: *const u8, name_len: usize) -> i32;
+    /// Sends a request.
+    pub fn call_service(client: i32, ptr: *const u8, len: usize) -> i32;
+    /// Writes the response to a request.
+    pub fn service_response(ticket: i32, out_ptr: *mut u8, out_cap: usize) -> i32;
+    /// Writes what a topic of ROS 2 is.
+    pub fn get_available_topics(nth: i32, out_ptr: *mut u8, out_cap: usize) -> i32;
+    /// Writes what a node of ROS 2 is.
+    pub fn get_node_info(name_ptr: *const u8, name_len: usize, out_ptr: *mut u8, out_cap: usize) -> i32;
 }

@@ -30,6 +30,7 @@ use crate::{
     folders::Folders,
     launch::Watchdog,
     mqtt::{Event, Session},
+    px4::Px4,
     secrets::Secrets,
     sensors::Peripherals,
     settings::Settings,
@@ -79,6 +80,7 @@ pub(crate) async fn run(
         values: Values::new(&settings.data_dir),
         folders: Folders::new(&settings.data_dir),
         network: Network::new(tokio::runtime::Handle::current()),
+        px4: Px4::start(settings.px4.clone(), start),
         start,
     };
     let machine = Machine {

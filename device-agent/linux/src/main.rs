@@ -20,6 +20,7 @@ mod flash;
 mod folders;
 mod launch;
 mod mqtt;
+mod px4;
 mod secrets;
 mod sensors;
 mod settings;

@@ -13,7 +13,10 @@ use clap::Parser;
 use serde::Deserialize;
 use wasmbed_wire::{DeviceId, PublicKey, limits::HEARTBEAT_MS, provision::Provision, topic::DEFAULT_PREFIX};
 
-use crate::buses::{Buses, I2cConfig, SpiConfig};
+use crate::{
+    buses::{Buses, I2cConfig, SpiConfig},
+    px4::{Px4Config, Px4Settings},
+};
 
 /// Environment variables that take part begin with this, for example `WASMBED_AGENT_BROKER`.
 const ENVIRONMENT: &str = "WASMBED_AGENT";
@@ -80,6 +83,7 @@ struct Config {
     i2c: Vec<I2cConfig>,
     #[serde(default)]
     spi: Vec<SpiConfig>,
+    px4: Option<Px4Config>,
     #[serde(default)]
     simulate: bool,
     #[serde(default)]
@@ -102,6 +106,7 @@ pub(crate) struct Settings {
     pub(crate) heartbeat_ms: u32,
     pub(crate) sensors_dir: Option<PathBuf>,
     pub(crate) buses: Buses,
+    pub(crate) px4: Option<Px4Settings>,
     pub(crate) simulate: bool,
     /// Images are not started.
     pub(crate) no_boot: bool,
@@ -190,6 +195,7 @@ impl Settings {
             heartbeat_ms: config.heartbeat_ms.unwrap_or(HEARTBEAT_MS),
             sensors_dir: config.sensors_dir,
             buses: Buses::new(config.i2c, config.spi)?,
+            px4: config.px4.map(Px4Config::validate).transpose()?,
             simulate: config.simulate,
             no_boot: config.no_boot,
             watchdog_s: config.watchdog_s.unwrap_or(WATCHDOG_S),
@@ -263,6 +269,7 @@ mod tests {
             ("device = 'a'\ndata_dir = 'd'\n".to_owned(), "trusted"),
             (format!("{complete}[[i2c]]\nbus = -1\ndevice = '/dev/i2c-1'\n"), "bus"),
             (format!("{complete}[[spi]]\nbus = 1\nchip_select = 0\ndevice = 'd'\nmode = 5\n"), "use 0 to 3"),
+            (format!("{complete}[px4]\nconnection = 'udp'\n"), "udpin:HOST:PORT"),
             (format!("device = 'A'\ntrusted = ['{KEY}']\n"), "a-z"),
         ];
         for (text, expected) in cases {

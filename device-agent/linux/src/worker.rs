@@ -12,7 +12,10 @@ use std::{
 };
 
 use tokio::sync::mpsc;
-use wasmbed_abi::{ALLOW_NETWORK, Capabilities, Destination, Edges, Errno, FilePath, Sensor};
+use wasmbed_abi::{
+    ALLOW_NETWORK, ARM_DISARM, BatteryStatus, Capabilities, Destination, Edges, Errno, FilePath,
+    LocalPosition, NAV_LAND, NAV_TAKEOFF, Sensor, VehicleCommand, VehicleStatus,
+};
 use wasmbed_core::{Assignment, ModuleEvent, Owner, Slot, Used};
 use wasmbed_runtime::{Host, Instance, Runtime, Settings, StartError, Stopped};
 use wasmbed_sandbox::{Connections, Files, Network};
@@ -26,6 +29,7 @@ use crate::{
     buses::Buses,
     device::CLASS,
     folders::Folders,
+    px4::{Pilot, Px4},
     secrets::{self, Secrets},
     sensors::Peripherals,
     values::Values,
@@ -83,6 +87,7 @@ pub(crate) struct Surroundings {
     pub(crate) values: Values,
     pub(crate) folders: Folders,
     pub(crate) network: Network,
+    pub(crate) px4: Px4,
     pub(crate) start: Instant,
 }
 
@@ -296,6 +301,7 @@ struct ModuleHost {
     /// Once it has used one.
     files: Option<Files>,
     connections: Connections,
+    pilot: Pilot,
     surroundings: Surroundings,
 }
 
@@ -308,7 +314,14 @@ impl ModuleHost {
     ) -> Self {
         let allowed = settings.iter().find(|(key, _)| key == ALLOW_NETWORK);
         let connections = surroundings.network.connections(allowed.map_or("", |(_, patterns)| patterns));
-        ModuleHost { owner, line, settings, secret: None, files: None, connections, surroundings }
+        let pilot = surroundings.px4.pilot();
+        ModuleHost { owner, line, settings, secret: None, files: None, connections, pilot, surroundings }
+    }
+
+    /// Leaves a trace of who moved a vehicle, on the device and at the broker.
+    fn commanded(&mut self, what: std::fmt::Arguments<'_>) {
+        // Its answer is about nothing: the console has it in any case.
+        let _ = self.log(Level::Info, &what.to_string());
     }
 
     fn send(&self, topic: Up, payload: &[u8]) -> Result<(), Errno> {
@@ -444,6 +457,41 @@ impl Host for ModuleHost {
 
     fn net_close(&mut self, number: u32) -> Result<(), Errno> {
         self.connections.close(number)
+    }
+
+    fn send_vehicle_command(&mut self, command: VehicleCommand) -> Result<u32, Errno> {
+        let ticket = self.pilot.send(command)?;
+        let VehicleCommand { command, vehicle, param1, .. } = command;
+        match command {
+            ARM_DISARM if param1 == 1.0 => self.commanded(format_args!("arms vehicle {vehicle}")),
+            ARM_DISARM => self.commanded(format_args!("disarms vehicle {vehicle}")),
+            NAV_LAND => self.commanded(format_args!("lands vehicle {vehicle}")),
+            NAV_TAKEOFF => self.commanded(format_args!("takes off with vehicle {vehicle}")),
+            other => self.commanded(format_args!("sends command {other} to vehicle {vehicle}")),
+        }
+        Ok(ticket)
+    }
+
+    fn takeoff(&mut self, vehicle: u8, altitude: f32) -> Result<u32, Errno> {
+        let ticket = self.pilot.takeoff(vehicle, altitude)?;
+        self.commanded(format_args!("takes off to {altitude} m with vehicle {vehicle}"));
+        Ok(ticket)
+    }
+
+    fn vehicle_command_result(&mut self, ticket: u32) -> Result<u8, Errno> {
+        self.pilot.result(ticket)
+    }
+
+    fn vehicle_status(&mut self, vehicle: u8) -> Result<VehicleStatus, Errno> {
+        self.pilot.status(vehicle)
+    }
+
+    fn battery_status(&mut self, vehicle: u8) -> Result<BatteryStatus, Errno> {
+        self.pilot.battery(vehicle)
+    }
+
+    fn local_position(&mut self, vehicle: u8) -> Result<LocalPosition, Errno> {
+        self.pilot.position(vehicle)
     }
 
     fn config_get(&mut self, key: &str, out: &mut [u8]) -> Result<usize, Errno> {

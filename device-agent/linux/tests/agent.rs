@@ -13,6 +13,8 @@ mod fleet;
 mod images;
 #[path = "agent/supervisor.rs"]
 mod supervisor;
+#[path = "agent/vehicles.rs"]
+mod vehicles;
 
 use std::time::{Duration, Instant};
 

@@ -166,6 +166,7 @@ fn value_type(ty: ValType) -> Option<ValueType> {
     match ty {
         ValType::I32 => Some(ValueType::I32),
         ValType::I64 => Some(ValueType::I64),
+        ValType::F32 => Some(ValueType::F32),
         _ => None,
     }
 }

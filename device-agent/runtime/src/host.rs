@@ -1,6 +1,9 @@
 //! What a device offers its modules.
 
-use wasmbed_abi::{Destination, Edges, Errno, FilePath, Sensor};
+use wasmbed_abi::{
+    BatteryStatus, Destination, Edges, Errno, FilePath, LocalPosition, RosName, Sensor, VehicleCommand,
+    VehicleStatus,
+};
 use wasmbed_wire::{Channel, topic::Level};
 
 /// A device, seen from one of its modules: each instance owns one, usually a small handle.
@@ -240,6 +243,136 @@ pub trait Host: 'static {
     /// [`Errno::NotFound`] if there is no such connection.
     fn net_close(&mut self, number: u32) -> Result<(), Errno> {
         let _ = number;
+        Err(Errno::Unsupported)
+    }
+
+    /// Sends a command to a vehicle and returns a ticket, from 0 to 2^31 - 1, at once.
+    ///
+    /// # Errors
+    /// [`Errno::NotFound`] if the vehicle was never heard of, or is to be the only one and is not; [`Errno::Busy`] if too
+    /// many commands are under way.
+    fn send_vehicle_command(&mut self, command: VehicleCommand) -> Result<u32, Errno> {
+        let _ = command;
+        Err(Errno::Unsupported)
+    }
+
+    /// Has a vehicle go up to `altitude`, in metres above the place where it started, more than 0; as
+    /// [`send_vehicle_command`](Host::send_vehicle_command).
+    ///
+    /// # Errors
+    /// As there; [`Errno::Busy`] as long as the height of that place is unknown.
+    fn takeoff(&mut self, vehicle: u8, altitude: f32) -> Result<u32, Errno> {
+        let _ = (vehicle, altitude);
+        Err(Errno::Unsupported)
+    }
+
+    /// The `MAV_RESULT` that a vehicle answered to a command.
+    ///
+    /// # Errors
+    /// [`Errno::Busy`] while it is under way, [`Errno::TimedOut`] if the vehicle does not answer, [`Errno::NotFound`] if
+    /// there is no such ticket any more.
+    fn vehicle_command_result(&mut self, ticket: u32) -> Result<u8, Errno> {
+        let _ = ticket;
+        Err(Errno::Unsupported)
+    }
+
+    /// How a vehicle is.
+    ///
+    /// # Errors
+    /// [`Errno::NotFound`] if that was never heard.
+    fn vehicle_status(&mut self, vehicle: u8) -> Result<VehicleStatus, Errno> {
+        let _ = vehicle;
+        Err(Errno::Unsupported)
+    }
+
+    /// How its battery is.
+    ///
+    /// # Errors
+    /// As for [`vehicle_status`](Host::vehicle_status).
+    fn battery_status(&mut self, vehicle: u8) -> Result<BatteryStatus, Errno> {
+        let _ = vehicle;
+        Err(Errno::Unsupported)
+    }
+
+    /// Where it is.
+    ///
+    /// # Errors
+    /// As for [`vehicle_status`](Host::vehicle_status).
+    fn local_position(&mut self, vehicle: u8) -> Result<LocalPosition, Errno> {
+        let _ = vehicle;
+        Err(Errno::Unsupported)
+    }
+
+    /// Publishes at most [`wasmbed_abi::MAX_ROS_BYTES`] bytes on a topic of ROS 2.
+    ///
+    /// # Errors
+    /// [`Errno::Denied`] if the module may not, [`Errno::NotFound`] if the device has no type for it, [`Errno::TooLong`],
+    /// [`Errno::Busy`].
+    fn publish_message(&mut self, topic: RosName<'_>, message: &[u8]) -> Result<(), Errno> {
+        let _ = (topic, message);
+        Err(Errno::Unsupported)
+    }
+
+    /// Sees to it that messages on a topic of ROS 2 are told to the module
+    /// ([`Instance::topic_message`](crate::Instance::topic_message)).
+    ///
+    /// # Errors
+    /// [`Errno::Denied`] if the module may not, [`Errno::NotFound`] if the device has no type for it.
+    fn subscribe_topic(&mut self, topic: RosName<'_>) -> Result<(), Errno> {
+        let _ = topic;
+        Err(Errno::Unsupported)
+    }
+
+    /// The module does not listen to a topic any more.
+    fn unsubscribe_topic(&mut self, topic: RosName<'_>) {
+        let _ = topic;
+    }
+
+    /// Makes a client of a service of ROS 2, or finds the one there is, and returns its number, less than
+    /// [`wasmbed_abi::MAX_SERVICE_CLIENTS`].
+    ///
+    /// # Errors
+    /// [`Errno::Denied`] if the module may not, [`Errno::NotFound`] if the device has no type for it, [`Errno::NoSpace`].
+    fn create_service_client(&mut self, service: RosName<'_>) -> Result<u32, Errno> {
+        let _ = service;
+        Err(Errno::Unsupported)
+    }
+
+    /// Sends a request and returns a ticket, from 0 to 2^31 - 1, at once.
+    ///
+    /// # Errors
+    /// [`Errno::NotFound`] if there is no such client, [`Errno::TooLong`], [`Errno::Busy`].
+    fn call_service(&mut self, client: u32, request: &[u8]) -> Result<u32, Errno> {
+        let _ = (client, request);
+        Err(Errno::Unsupported)
+    }
+
+    /// Copies the response to a request to the start of `out` and returns its length.
+    ///
+    /// # Errors
+    /// [`Errno::Busy`] while there is none, [`Errno::TimedOut`] if none came, [`Errno::NoSpace`] if it does not fit: it
+    /// stays; [`Errno::NotFound`] if there is no such ticket any more.
+    fn service_response(&mut self, ticket: u32, out: &mut [u8]) -> Result<usize, Errno> {
+        let _ = (ticket, out);
+        Err(Errno::Unsupported)
+    }
+
+    /// Writes the [`wasmbed_abi::TopicInfo`] of topic number `nth`, in the order of their names, of those the module may
+    /// subscribe to, and returns its length.
+    ///
+    /// # Errors
+    /// [`Errno::NotFound`] after the last one, [`Errno::NoSpace`] if it does not fit.
+    fn available_topic(&mut self, nth: u32, out: &mut [u8]) -> Result<usize, Errno> {
+        let _ = (nth, out);
+        Err(Errno::Unsupported)
+    }
+
+    /// Writes the [`wasmbed_abi::NodeInfo`] of a node, of what the module may use, and returns its length.
+    ///
+    /// # Errors
+    /// [`Errno::NotFound`] if there is no such node, [`Errno::NoSpace`] if it does not fit.
+    fn node_info(&mut self, node: RosName<'_>, out: &mut [u8]) -> Result<usize, Errno> {
+        let _ = (node, out);
         Err(Errno::Unsupported)
     }
 

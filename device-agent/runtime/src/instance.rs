@@ -2,7 +2,7 @@
 
 use alloc::{sync::Arc, vec::Vec};
 
-use wasmbed_abi::{Call, Capabilities, DEFAULT_INTERVAL_MS, Export};
+use wasmbed_abi::{Call, Capabilities, DEFAULT_INTERVAL_MS, Export, RosName};
 use wasmbed_wire::{Backtrace, Channel};
 use wasmtime::{Memory, Store, TypedFunc};
 
@@ -170,8 +170,20 @@ impl<H: Host> Instance<H> {
     /// # Errors
     /// If the module was stopped.
     pub fn message(&mut self, channel: &Channel, payload: Vec<u8>) -> Result<bool, Stopped> {
+        self.deliver(channel.as_str(), payload)
+    }
+
+    /// Calls `message` with a message on a topic of ROS 2; false if the module does not listen to it.
+    ///
+    /// # Errors
+    /// If the module was stopped.
+    pub fn topic_message(&mut self, topic: RosName<'_>, message: Vec<u8>) -> Result<bool, Stopped> {
+        self.deliver(topic.as_str(), message)
+    }
+
+    fn deliver(&mut self, name: &str, payload: Vec<u8>) -> Result<bool, Stopped> {
         let mailbox = &mut self.store.data_mut().mailbox;
-        let (Some(function), Some(subscription)) = (&self.message, mailbox.subscription(channel)) else {
+        let (Some(function), Some(subscription)) = (&self.message, mailbox.subscription(name)) else {
             return self.control.stopped.map_or(Ok(false), Err);
         };
         let Ok(len) = i32::try_from(payload.len()) else { return Ok(false) };

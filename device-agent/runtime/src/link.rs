@@ -6,17 +6,25 @@ mod files;
 mod messages;
 #[cfg(feature = "std")]
 mod network;
+#[cfg(feature = "std")]
+mod ros;
 #[cfg(feature = "security")]
 mod security;
 #[cfg(not(feature = "std"))]
 mod unsupported;
+#[cfg(feature = "std")]
+mod vehicle;
 
 #[cfg(not(feature = "std"))]
 use unsupported as files;
 #[cfg(not(feature = "std"))]
 use unsupported as network;
+#[cfg(not(feature = "std"))]
+use unsupported as ros;
 #[cfg(not(feature = "security"))]
 use unsupported as security;
+#[cfg(not(feature = "std"))]
+use unsupported as vehicle;
 
 use alloc::vec::Vec;
 use core::mem::MaybeUninit;
@@ -127,6 +135,22 @@ fn carry_out<H: Host>(call: Call, caller: &mut Caller<'_, Guest<H>>, args: &mut 
         Call::NetConnect | Call::NetSend | Call::NetReceive | Call::NetClose => {
             status(network::answer(call, caller, args))
         }
+        Call::SendVehicleCommand
+        | Call::ArmVehicle
+        | Call::DisarmVehicle
+        | Call::Takeoff
+        | Call::Land
+        | Call::VehicleCommandResult
+        | Call::GetVehicleStatus
+        | Call::GetBatteryStatus
+        | Call::GetVehicleLocalPosition => status(vehicle::answer(call, caller, args)),
+        Call::PublishMessage
+        | Call::SubscribeTopic
+        | Call::CreateServiceClient
+        | Call::CallService
+        | Call::ServiceResponse
+        | Call::GetAvailableTopics
+        | Call::GetNodeInfo => status(ros::answer(call, caller, args)),
     }
 }
 
@@ -300,6 +324,13 @@ impl Args<'_> {
         let Some((first, rest)) = self.0.split_first() else { return 0 };
         self.0 = rest;
         first.get_i64()
+    }
+
+    #[cfg(feature = "std")]
+    fn f32(&mut self) -> f32 {
+        let Some((first, rest)) = self.0.split_first() else { return 0.0 };
+        self.0 = rest;
+        f32::from_bits(first.get_f32())
     }
 }
 

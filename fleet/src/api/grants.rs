@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use wasmbed_abi::{Capabilities, Capability, Pattern};
+use wasmbed_abi::{Capabilities, Capability, Pattern, RosPattern};
 use wasmbed_wire::{DeviceId, ModuleName};
 
 /// What begins the keys of settings that carry patterns of grants to a device: `allow.network`.
@@ -95,6 +95,9 @@ fn is_pattern(capability: Capability, text: &str) -> bool {
     text.len() <= MAX_PATTERN_BYTES
         && match capability {
             Capability::Network => Pattern::parse(text).is_ok(),
+            Capability::RosPublish | Capability::RosSubscribe | Capability::RosCall => {
+                RosPattern::parse(text).is_ok()
+            }
             _ => false,
         }
 }
@@ -126,7 +129,8 @@ impl From<Grant> for String {
 pub struct Grants(BTreeSet<Grant>);
 
 impl Default for Grants {
-    /// What reaches nothing beyond the device and what belongs to the module.
+    /// What reaches nothing beyond the device and what belongs to the module. To hear how a vehicle is is as harmless
+    /// as to read a sensor; to command one moves a machine among people, so somebody has to say that this module may.
     fn default() -> Self {
         let harmless = [
             Capability::Telemetry,
@@ -136,6 +140,7 @@ impl Default for Grants {
             Capability::Store,
             Capability::Messages,
             Capability::Files,
+            Capability::Px4Telemetry,
         ];
         let whole = |capability: Capability| Grant { capability, pattern: None };
         Grants(harmless.into_iter().map(whole).collect())
@@ -234,7 +239,7 @@ mod tests {
 
     #[test]
     fn a_grant_is_read_back_and_mistakes_are_named() {
-        for text in ["gpio", "network:tcp:[::1]:1883"] {
+        for text in ["gpio", "network:tcp:[::1]:1883", "px4.command", "ros.call:/robot/*"] {
             assert_eq!(text.parse::<Grant>().map(|grant| grant.to_string()), Ok(text.to_owned()));
         }
         let error = |text: &str| text.parse::<Grant>().expect_err(text).to_string();
@@ -245,13 +250,23 @@ mod tests {
         for wrong in ["network:", "network:a b", "network:tcp:*:1", "network:tcp:a:99999"] {
             assert!(error(wrong).contains("write network:tcp:HOST:PORT"), "{wrong}");
         }
-        assert_eq!(format!("{ALLOW}network"), wasmbed_abi::ALLOW_NETWORK);
+        assert!(error("ros.publish").contains("ros.publish:/NAME"));
+        assert!(error("ros.publish:chatter").contains("write ros.publish:/NAME"));
+        for (capability, key) in [
+            (Capability::Network, wasmbed_abi::ALLOW_NETWORK),
+            (Capability::RosPublish, wasmbed_abi::ALLOW_ROS_PUBLISH),
+            (Capability::RosSubscribe, wasmbed_abi::ALLOW_ROS_SUBSCRIBE),
+            (Capability::RosCall, wasmbed_abi::ALLOW_ROS_CALL),
+        ] {
+            assert_eq!(format!("{ALLOW}{capability}"), key);
+        }
     }
 
     #[test]
     fn patterns_of_a_capability_travel_as_one_setting() {
         let default = Grants::default();
         let more = default.with(&grants(&["network:tcp:a:1", "network:udp:b:2"]));
+        assert!(!default.capabilities().contains(Capability::Px4Command), "it moves machines");
         assert!(!default.capabilities().contains(Capability::Network));
         assert!(more.capabilities().contains(Capability::Network));
         let settings: Vec<_> = more.settings().into_iter().collect();

@@ -38,6 +38,24 @@ fn a_module_that_needs_what_it_is_not_granted_is_refused_until_it_is() {
 }
 
 #[test]
+fn nobody_commands_a_vehicle_or_publishes_on_a_topic_unless_it_was_said() {
+    let mut world = World::with_devices();
+    let flies = r#"(module
+        (import "wasmbed" "arm_vehicle" (func (param i32) (result i32)))
+        (import "wasmbed" "get_vehicle_status" (func (param i32 i32 i32) (result i32)))
+        (import "wasmbed-optional" "publish_message" (func (param i32 i32 i32 i32) (result i32)))
+        (memory (export "memory") 1) (func (export "tick")))"#;
+    let refusal = world.push_wat("eye", "1.0.0", flies).error.unwrap();
+    assert!(refusal.message.contains("eye imports functions of px4.command"), "{refusal:?}");
+    world.ask("module-grant", json!({ "module": "eye", "grants": ["px4.command", "ros.publish:/eye/*"] }));
+    let pushed = world.push_wat("eye", "1.0.0", flies).result.unwrap();
+    assert_eq!(pushed["needs"], json!(["px4.command", "px4.telemetry"]));
+    world.ask("deploy", json!({ "module": "eye", "to": "pump" }));
+    let (_, wanted) = world.desired("pump").unwrap();
+    assert_eq!(wanted[0].3, [("allow.ros.publish".to_owned(), "/eye/*".to_owned())]);
+}
+
+#[test]
 fn devices_are_told_at_once_and_after_a_restart_of_the_service() {
     let mut world = World::with_devices();
     world.push_wat("eye", "1.0.0", READS_A_PIN);

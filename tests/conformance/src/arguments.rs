@@ -2,8 +2,10 @@
 
 use wasmbed_abi::Call;
 
-/// Where texts and bytes for calls lie: a name that is good as key, channel and path, then zeros.
+/// Where texts and bytes for calls lie.
 pub(crate) const GIVEN_AT: i32 = 64;
+/// What lies there: a name that is good as key, channel and path, and one of ROS 2 from its second byte on.
+pub(crate) const GIVEN: &str = "a/a";
 /// Where answers may be written.
 pub(crate) const ANSWER_AT: i32 = 512;
 /// How long they may be, in bytes.
@@ -11,6 +13,11 @@ const ANSWER_BYTES: i64 = 64;
 
 fn argument(param: &str) -> i64 {
     match param {
+        // Of ROS 2.
+        "topic_ptr" | "name_ptr" => i64::from(GIVEN_AT) + 1,
+        "topic_len" | "name_len" => 2,
+        // A structure, of whatever is there.
+        "command_len" => 48,
         _ if is_answer(param) && is_pointer(param) => ANSWER_AT.into(),
         _ if is_pointer(param) => GIVEN_AT.into(),
         _ if param.ends_with("cap") => ANSWER_BYTES,
@@ -19,6 +26,7 @@ fn argument(param: &str) -> i64 {
         "pin" => 4,
         "edges" => 3,
         "interval_ms" => 1_000,
+        "altitude" => 5,
         // A temperature sensor's address, as far as a call has one.
         "address" => 0x48,
         _ => 0,
@@ -68,5 +76,6 @@ pub(crate) fn made(call: Call, arguments: &[i64]) -> String {
     match call.signature().results[0] {
         wasmbed_abi::ValueType::I32 => made,
         wasmbed_abi::ValueType::I64 => format!("(i32.wrap_i64 {made})"),
+        wasmbed_abi::ValueType::F32 => format!("(i32.reinterpret_f32 {made})"),
     }
 }

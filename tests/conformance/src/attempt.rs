@@ -8,7 +8,7 @@ use wasmbed_wire::limits::Class;
 
 use crate::{
     Obliging,
-    arguments::{GIVEN_AT, import, made},
+    arguments::{GIVEN, GIVEN_AT, import, made},
 };
 
 /// The module's memory, in bytes.
@@ -102,15 +102,21 @@ fn module(calls: &[(Call, Vec<i64>)]) -> String {
     let _ = writeln!(
         text,
         r#"(memory (export "memory") {pages} {pages})
-        (data $name "a") (data $report "{REPORT}")
+        (data $name "{GIVEN}") (data $report "{REPORT}")
         (func (export "message") (param i32 i32)) (func (export "gpio_edge") (param i32 i32))
         (func $prepare
             (memory.fill (i32.const 0) (i32.const {FILL}) (i32.const {MEMORY_BYTES}))
-            (memory.init $name (i32.const {GIVEN_AT}) (i32.const 0) (i32.const 1)))
+            (memory.init $name (i32.const {GIVEN_AT}) (i32.const 0) (i32.const {given})))
+        (func $was (param $at i32) (result i32)
+            (if (i32.lt_u (i32.sub (local.get $at) (i32.const {GIVEN_AT})) (i32.const {given}))
+                (then (return (i32.and (i32.const 255) (i32.shr_u (i32.const {word})
+                    (i32.shl (i32.sub (local.get $at) (i32.const {GIVEN_AT})) (i32.const 3)))))))
+            (i32.const {FILL}))
         (func $is_changed (param $at i32) (result i32)
-            (i32.ne (i32.load8_u (local.get $at))
-                (select (i32.const 97) (i32.const {FILL}) (i32.eq (local.get $at) (i32.const {GIVEN_AT})))))
-        (func (export "tick") (local $first i32) (local $last i32)"#
+            (i32.ne (i32.load8_u (local.get $at)) (call $was (local.get $at))))
+        (func (export "tick") (local $first i32) (local $last i32)"#,
+        given = GIVEN.len(),
+        word = GIVEN.bytes().rev().fold(0, |word, byte| word << 8 | u32::from(byte)),
     );
     for nth in 0..calls.len() {
         let _ = write!(text, " (local $answer{nth} i32)");

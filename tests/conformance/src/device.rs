@@ -2,7 +2,10 @@
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
-use wasmbed_abi::{Destination, Edges, Errno, FilePath, MAX_KEY_BYTES, Sensor};
+use wasmbed_abi::{
+    BatteryStatus, Destination, Edges, Errno, FilePath, LocalPosition, MAX_KEY_BYTES, NodeInfo, RosName,
+    Sensor, TopicInfo, Typed, VehicleCommand, VehicleStatus,
+};
 use wasmbed_runtime::Host;
 use wasmbed_wire::{Channel, topic::Level};
 
@@ -139,6 +142,60 @@ impl Host for Obliging {
         self.drawn = self.drawn.wrapping_add(1);
         out.fill(self.drawn);
         Ok(())
+    }
+
+    fn send_vehicle_command(&mut self, _: VehicleCommand) -> Result<u32, Errno> {
+        Ok(0)
+    }
+
+    fn takeoff(&mut self, _: u8, altitude: f32) -> Result<u32, Errno> {
+        assert!(altitude > 0.0, "the runtime checks altitudes");
+        Ok(0)
+    }
+
+    fn vehicle_command_result(&mut self, _: u32) -> Result<u8, Errno> {
+        Ok(0)
+    }
+
+    fn vehicle_status(&mut self, vehicle: u8) -> Result<VehicleStatus, Errno> {
+        Ok(VehicleStatus { vehicle, ..VehicleStatus::default() })
+    }
+
+    fn battery_status(&mut self, _: u8) -> Result<BatteryStatus, Errno> {
+        Ok(BatteryStatus::default())
+    }
+
+    fn local_position(&mut self, _: u8) -> Result<LocalPosition, Errno> {
+        Ok(LocalPosition::default())
+    }
+
+    fn publish_message(&mut self, _: RosName<'_>, _: &[u8]) -> Result<(), Errno> {
+        Ok(())
+    }
+
+    fn subscribe_topic(&mut self, _: RosName<'_>) -> Result<(), Errno> {
+        Ok(())
+    }
+
+    fn create_service_client(&mut self, _: RosName<'_>) -> Result<u32, Errno> {
+        Ok(0)
+    }
+
+    fn call_service(&mut self, _: u32, _: &[u8]) -> Result<u32, Errno> {
+        Ok(0)
+    }
+
+    fn service_response(&mut self, _: u32, out: &mut [u8]) -> Result<usize, Errno> {
+        out.fill(4);
+        Ok(out.len())
+    }
+
+    fn available_topic(&mut self, _: u32, out: &mut [u8]) -> Result<usize, Errno> {
+        TopicInfo::default().write(Typed { name: "/a", ty: "std_msgs/msg/Bool" }, out)
+    }
+
+    fn node_info(&mut self, _: RosName<'_>, out: &mut [u8]) -> Result<usize, Errno> {
+        NodeInfo::write([&[Typed { name: "/a", ty: "std_msgs/msg/Bool" }], &[], &[], &[]], out)
     }
 
     fn config_get(&mut self, _: &str, out: &mut [u8]) -> Result<usize, Errno> {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use wasmbed_abi::{Call, Errno, OPTIONAL_IMPORT_MODULE};
 
-use crate::arguments::{GIVEN_AT, good, import, made};
+use crate::arguments::{GIVEN, GIVEN_AT, good, import, made};
 
 /// The channel the answers are published on.
 pub const CHANNEL: &str = "survey";
@@ -22,7 +22,7 @@ pub fn survey() -> String {
     let _ = writeln!(
         text,
         r#"(memory (export "memory") {MEMORY_BYTES} {MEMORY_BYTES} (pagesize 1))
-        (data (i32.const 0) "{CHANNEL}") (data (i32.const {GIVEN_AT}) "a")
+        (data (i32.const 0) "{CHANNEL}") (data (i32.const {GIVEN_AT}) "{GIVEN}")
         (global $asked (mut i32) (i32.const 0))
         (func (export "message") (param i32 i32)) (func (export "gpio_edge") (param i32 i32))
         (func $ask (global.set $asked (i32.const 1))"#

@@ -188,16 +188,20 @@ impl Fleet {
     }
 
     pub(crate) fn publish_artifact(&self, name: &str, wat: &str) -> ArtifactId {
-        self.publish_signed(name, wat, &keys(1))
+        self.publish_wasm(name, &wat::parse_str(wat).unwrap())
+    }
+
+    /// A module as it was compiled.
+    pub(crate) fn publish_wasm(&self, name: &str, wasm: &[u8]) -> ArtifactId {
+        self.publish_signed(name, wasm, &keys(1))
     }
 
     /// Signed, but with a key that the device does not trust.
     pub(crate) fn publish_unsigned_artifact(&self, name: &str, wat: &str) -> ArtifactId {
-        self.publish_signed(name, wat, &keys(2))
+        self.publish_signed(name, &wat::parse_str(wat).unwrap(), &keys(2))
     }
 
-    fn publish_signed(&self, name: &str, wat: &str, keys: &KeyPair) -> ArtifactId {
-        let payload = wat::parse_str(wat).unwrap();
+    fn publish_signed(&self, name: &str, payload: &[u8], keys: &KeyPair) -> ArtifactId {
         let manifest = Manifest {
             kind: Kind::Module,
             name: name.parse().unwrap(),
@@ -205,7 +209,7 @@ impl Fleet {
             classes: Classes::default().with(Class::Mpu),
             runtime: Target::of(Class::Mpu).runtime_id(),
             size: payload.len() as u32,
-            digest: Digest(Sha256::digest(&payload).into()),
+            digest: Digest(Sha256::digest(payload).into()),
             block_bytes: BLOCK_BYTES,
             board: None,
             counter: 0,
@@ -213,7 +217,7 @@ impl Fleet {
             trial: None,
             capabilities: u32::MAX,
         };
-        self.publish(&manifest, &payload, keys)
+        self.publish(&manifest, payload, keys)
     }
 
     /// Offers a payload with this manifest, signed with these keys.

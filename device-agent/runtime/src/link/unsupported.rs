@@ -13,3 +13,5 @@ pub(super) fn answer<H: Host>(_: Call, _: &mut Caller<'_, Guest<H>>, _: &mut Arg
 pub(super) fn size<H: Host>(_: &mut Caller<'_, Guest<H>>, _: &mut Args<'_>) -> Result<i64, Errno> {
     Err(Errno::Unsupported)
 }
+
+pub(super) fn unsubscribed<H: Host>(_: &mut Guest<H>, _: &str) {}

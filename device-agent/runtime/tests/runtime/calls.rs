@@ -11,7 +11,8 @@ const MEMORY: usize = 65536;
 fn calling(call: Call, args: &[i32], data: &str) -> String {
     let signature = call.signature();
     let list = |types: &[ValueType]| types.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-    let args: String = args.iter().map(|arg| format!("(i32.const {arg})")).collect();
+    let args = signature.params.iter().zip(args).map(|(ty, arg)| format!("({ty}.const {arg})"));
+    let args: String = args.collect();
     format!(
         r#"(module
             (import "wasmbed" "{}" (func $call (param {}) (result {})))

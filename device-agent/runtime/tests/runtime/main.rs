@@ -12,5 +12,7 @@ mod features;
 mod files;
 mod limits;
 mod network;
+mod ros;
 mod security;
+mod vehicle;
 mod world;

@@ -5,7 +5,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use wasmbed_abi::{Capabilities, Destination, Edges, Errno, FilePath, Sensor};
+use wasmbed_abi::{
+    BatteryStatus, Capabilities, Destination, Edges, Errno, FilePath, LocalPosition, NodeInfo, RosName,
+    Sensor, TopicInfo, Typed, VehicleCommand, VehicleStatus,
+};
 use wasmbed_runtime::{Host, Instance, LoadError, Module, Runtime, Settings, StartError, Target, compile};
 use wasmbed_wire::{Channel, limits::Class, topic::Level};
 
@@ -31,6 +34,12 @@ pub(crate) struct Seen {
     /// What was sent on connection 0, if it is open.
     pub(crate) connection: Option<Vec<u8>>,
     pub(crate) secret: Option<[u8; 32]>,
+    /// To the vehicle; a takeoff is one with its altitude as parameter 7.
+    pub(crate) commands: Vec<VehicleCommand>,
+    /// Topics of ROS 2, as they are listened to.
+    pub(crate) topics: Vec<String>,
+    /// Requests to the service.
+    pub(crate) requests: Vec<Vec<u8>>,
     /// Bytes drawn at random so far.
     pub(crate) drawn: u8,
 }
@@ -206,6 +215,92 @@ impl Host for Device {
 
     fn net_close(&mut self, number: u32) -> Result<(), Errno> {
         self.seen().connection.take().filter(|_| number == 0).map(drop).ok_or(Errno::NotFound)
+    }
+
+    /// Vehicle 1, the only one.
+    fn send_vehicle_command(&mut self, command: VehicleCommand) -> Result<u32, Errno> {
+        if command.vehicle > 1 {
+            return Err(Errno::NotFound);
+        }
+        let mut seen = self.seen();
+        seen.commands.push(command);
+        Ok(seen.commands.len() as u32 - 1)
+    }
+
+    fn takeoff(&mut self, vehicle: u8, altitude: f32) -> Result<u32, Errno> {
+        self.send_vehicle_command(VehicleCommand::takeoff(vehicle, altitude))
+    }
+
+    fn vehicle_command_result(&mut self, ticket: u32) -> Result<u8, Errno> {
+        self.seen().commands.get(ticket as usize).ok_or(Errno::NotFound)?;
+        if ticket == 0 { Err(Errno::TimedOut) } else { Ok(3) }
+    }
+
+    fn vehicle_status(&mut self, vehicle: u8) -> Result<VehicleStatus, Errno> {
+        if vehicle > 1 {
+            return Err(Errno::NotFound);
+        }
+        Ok(VehicleStatus { age_ms: 7, vehicle: 1, ..VehicleStatus::default() })
+    }
+
+    fn battery_status(&mut self, _: u8) -> Result<BatteryStatus, Errno> {
+        Ok(BatteryStatus { age_ms: 8, remaining: 99, ..BatteryStatus::default() })
+    }
+
+    fn local_position(&mut self, _: u8) -> Result<LocalPosition, Errno> {
+        Ok(LocalPosition { age_ms: 9, z: -5.0, ..LocalPosition::default() })
+    }
+
+    fn publish_message(&mut self, topic: RosName<'_>, message: &[u8]) -> Result<(), Errno> {
+        if !topic.is_allowed_by("/a*") {
+            return Err(Errno::Denied);
+        }
+        self.seen().published.push((topic.as_str().to_owned(), message.to_vec()));
+        Ok(())
+    }
+
+    fn subscribe_topic(&mut self, topic: RosName<'_>) -> Result<(), Errno> {
+        if !topic.is_allowed_by("/a*") {
+            return Err(Errno::Denied);
+        }
+        self.seen().topics.push(topic.as_str().to_owned());
+        Ok(())
+    }
+
+    fn unsubscribe_topic(&mut self, topic: RosName<'_>) {
+        self.seen().topics.retain(|known| known != topic.as_str());
+    }
+
+    fn create_service_client(&mut self, service: RosName<'_>) -> Result<u32, Errno> {
+        if service.is_allowed_by("/a*") { Ok(0) } else { Err(Errno::Denied) }
+    }
+
+    fn call_service(&mut self, client: u32, request: &[u8]) -> Result<u32, Errno> {
+        if client != 0 {
+            return Err(Errno::NotFound);
+        }
+        let mut seen = self.seen();
+        seen.requests.push(request.to_vec());
+        Ok(seen.requests.len() as u32 - 1)
+    }
+
+    /// The request itself.
+    fn service_response(&mut self, ticket: u32, out: &mut [u8]) -> Result<usize, Errno> {
+        let seen = self.seen();
+        let response = seen.requests.get(ticket as usize).ok_or(Errno::NotFound)?;
+        out.get_mut(..response.len()).ok_or(Errno::NoSpace)?.copy_from_slice(response);
+        Ok(response.len())
+    }
+
+    fn available_topic(&mut self, nth: u32, out: &mut [u8]) -> Result<usize, Errno> {
+        if nth > 0 {
+            return Err(Errno::NotFound);
+        }
+        TopicInfo { publishers: 2, ..TopicInfo::default() }.write(Typed { name: "/a", ty: "T" }, out)
+    }
+
+    fn node_info(&mut self, node: RosName<'_>, out: &mut [u8]) -> Result<usize, Errno> {
+        NodeInfo::write([&[], &[Typed { name: node.as_str(), ty: "T" }], &[], &[]], out)
     }
 
     fn config_get(&mut self, key: &str, out: &mut [u8]) -> Result<usize, Errno> {

@@ -52,6 +52,26 @@ fn a_memory_shared_between_threads_is_refused_as_the_device_does() {
 }
 
 #[test]
+fn a_call_that_a_class_lacks_is_refused_with_its_name() {
+    let import = |call: &str, params: &str| {
+        format!(r#"(import "wasmbed" "{call}" (func (param {params}) (result i32)))"#)
+    };
+    let publish = import("publish_message", "i32 i32 i32 i32");
+    refused(
+        Class::Mcu,
+        &publish,
+        "import",
+        "wasmbed.publish_message",
+        "ros.publish, which devices of class mcu lack",
+    );
+    clean(&report(Class::Riscv, &publish));
+    for class in [Class::Mpu, Class::Mcu, Class::Riscv] {
+        clean(&report(class, &import("takeoff", "i32 f32")));
+        refused(class, &import("takeoff", "i32 i32"), "import", "wasmbed.takeoff", "(i32, f32) -> i32");
+    }
+}
+
+#[test]
 fn a_feature_is_refused_with_the_place_it_is_used_at() {
     refused(
         Class::Mcu,

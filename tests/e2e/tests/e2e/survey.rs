@@ -11,7 +11,8 @@ use wasmbed_wire::limits::Class;
 const DEVICES: [(&str, &str, Class); 3] =
     [("hub-1", "linux", Class::Mpu), ("n2-1", "netduino2", Class::Mcu), ("rv-1", "rv32-virt", Class::Riscv)];
 /// What is granted to nobody unasked.
-const GRANTS: [&str; 2] = ["bus", "network:tcp:127.0.0.1:9"];
+const GRANTS: [&str; 6] =
+    ["bus", "network:tcp:127.0.0.1:9", "px4.command", "ros.publish:/a", "ros.subscribe:/a", "ros.call:/a"];
 
 #[test]
 fn every_device_answers_as_the_page_says() -> Result<()> {

@@ -1,0 +1,23 @@
+//! Vehicles under an autopilot that speaks MAVLink, such as PX4: what they are told and what is heard of them.
+//!
+//! [`Vehicles`] is without I/O and clock: messages and time come in, messages go out, in MAVLink's encoding but without
+//! frames. A thin driver frames them (checksum, version, signature) and carries them over UDP, TCP or a serial line.
+//!
+//! Each command is sent until somebody acknowledges it, and has an end: an answer, or nobody answered. A vehicle is known
+//! from its first heartbeat on and never forgotten while there is room; what was heard of it grows old instead.
+//!
+//! Not here: frames and signatures, who may command, and what a mission is.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod commands;
+mod messages;
+mod vehicle;
+mod vehicles;
+
+pub use messages::{MAX_PAYLOAD_BYTES, Message, extra_crc};
+pub use vehicles::{Config, Owner, Source, Vehicles};

@@ -1,0 +1,206 @@
+//! The messages of MAVLink's common dialect that are spoken here, as they are laid out.
+//!
+//! Fields lie in the order of their size, extensions behind them (MAVLink guide, Serialization). What a sender cut off at
+//! the end is zero, so that a field that is absent reads as 0.
+
+use wasmbed_abi::{NO_FRAME, VehicleCommand};
+
+/// Longest payload, in bytes.
+pub const MAX_PAYLOAD_BYTES: usize = 255;
+
+pub(crate) const HEARTBEAT: u32 = 0;
+pub(crate) const SYS_STATUS: u32 = 1;
+pub(crate) const LOCAL_POSITION_NED: u32 = 32;
+pub(crate) const GLOBAL_POSITION_INT: u32 = 33;
+pub(crate) const COMMAND_INT: u32 = 75;
+pub(crate) const COMMAND_LONG: u32 = 76;
+pub(crate) const COMMAND_ACK: u32 = 77;
+pub(crate) const BATTERY_STATUS: u32 = 147;
+pub(crate) const EXTENDED_SYS_STATE: u32 = 245;
+
+/// `MAV_TYPE_ONBOARD_CONTROLLER`.
+const ONBOARD_CONTROLLER: u8 = 18;
+/// `MAV_AUTOPILOT_INVALID`: who says so is no vehicle.
+pub(crate) const NO_AUTOPILOT: u8 = 8;
+/// `MAV_STATE_ACTIVE`.
+const ACTIVE: u8 = 4;
+/// What a heartbeat has for MAVLink's version, whichever frames are.
+const MAVLINK_VERSION: u8 = 3;
+/// `MAV_CMD_SET_MESSAGE_INTERVAL`.
+pub(crate) const SET_MESSAGE_INTERVAL: u16 = 511;
+
+/// The checksum seed of a message that is spoken here; none for another.
+pub const fn extra_crc(id: u32) -> Option<u8> {
+    Some(match id {
+        HEARTBEAT => 50,
+        SYS_STATUS => 124,
+        LOCAL_POSITION_NED => 185,
+        GLOBAL_POSITION_INT => 104,
+        COMMAND_INT => 158,
+        COMMAND_LONG => 152,
+        COMMAND_ACK => 143,
+        BATTERY_STATUS => 154,
+        EXTENDED_SYS_STATE => 130,
+        _ => return None,
+    })
+}
+
+/// A message to send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// The system it is for; 0 is everyone.
+    pub to: u8,
+    /// Its number.
+    pub id: u32,
+    payload: [u8; COMMAND_INT_BYTES],
+    len: usize,
+}
+
+const COMMAND_LONG_BYTES: usize = 33;
+const COMMAND_INT_BYTES: usize = 35;
+
+impl Message {
+    /// Its fields, without frame.
+    pub fn payload(&self) -> &[u8] {
+        self.payload.get(..self.len).unwrap_or_default()
+    }
+
+    fn new(to: u8, id: u32, parts: &[&[u8]]) -> Self {
+        let mut message = Message { to, id, payload: [0; COMMAND_INT_BYTES], len: 0 };
+        for byte in parts.iter().copied().flatten() {
+            if let Some(place) = message.payload.get_mut(message.len) {
+                *place = *byte;
+                message.len += 1;
+            }
+        }
+        message
+    }
+
+    /// Says that this device is there.
+    pub(crate) fn heartbeat() -> Self {
+        let custom_mode = 0u32.to_le_bytes();
+        let rest = [ONBOARD_CONTROLLER, NO_AUTOPILOT, 0, ACTIVE, MAVLINK_VERSION];
+        Message::new(0, HEARTBEAT, &[&custom_mode, &rest])
+    }
+
+    /// A command to a component of a vehicle, sent for the `confirmation`th time after the first.
+    pub(crate) fn command(command: &VehicleCommand, to: u8, component: u8, confirmation: u8) -> Self {
+        let VehicleCommand { param1, param2, param3, param4, .. } = *command;
+        let mut params = [0; 16];
+        let (places, _) = params.as_chunks_mut::<4>();
+        for (place, param) in places.iter_mut().zip([param1, param2, param3, param4]) {
+            *place = param.to_le_bytes();
+        }
+        let (number, z) = (command.command.to_le_bytes(), command.param7.to_le_bytes());
+        if command.frame == NO_FRAME {
+            let (x, y) = (command.param5 as f32, command.param6 as f32);
+            let parts: [&[u8]; 6] =
+                [&params, &x.to_le_bytes(), &y.to_le_bytes(), &z, &number, &[to, component, confirmation]];
+            let message = Message::new(to, COMMAND_LONG, &parts);
+            debug_assert_eq!(message.len, COMMAND_LONG_BYTES);
+            return message;
+        }
+        let scale = if is_local(command.frame) { 1e4 } else { 1e7 };
+        let (x, y) = (scaled(command.param5, scale), scaled(command.param6, scale));
+        let parts: [&[u8]; 6] = [
+            &params,
+            &x.to_le_bytes(),
+            &y.to_le_bytes(),
+            &z,
+            &number,
+            // Neither the current item of a mission nor followed by the next one.
+            &[to, component, command.frame, 0, 0],
+        ];
+        Message::new(to, COMMAND_INT, &parts)
+    }
+}
+
+/// Whether positions in this `MAV_FRAME` are metres and no degrees.
+const fn is_local(frame: u8) -> bool {
+    matches!(frame, 1 | 4 | 7 | 8 | 9 | 12..=21)
+}
+
+/// As COMMAND_INT carries it; what is no number is its largest.
+fn scaled(value: f64, scale: f64) -> i32 {
+    if value.is_nan() {
+        return i32::MAX;
+    }
+    let scaled = value * scale;
+    // The conversion cuts off, and ends at the limits.
+    (if scaled < 0.0 { scaled - 0.5 } else { scaled + 0.5 }) as i32
+}
+
+/// The fields of a message that was heard.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Fields<'p>(pub(crate) &'p [u8]);
+
+impl Fields<'_> {
+    /// Bytes at an offset; zeros where it ends.
+    fn array<const LEN: usize>(self, at: usize) -> [u8; LEN] {
+        let mut bytes = [0; LEN];
+        let there = self.0.get(at..).unwrap_or_default();
+        bytes.iter_mut().zip(there).for_each(|(place, byte)| *place = *byte);
+        bytes
+    }
+
+    pub(crate) fn u8(self, at: usize) -> u8 {
+        u8::from_le_bytes(self.array(at))
+    }
+
+    pub(crate) fn i8(self, at: usize) -> i8 {
+        i8::from_le_bytes(self.array(at))
+    }
+
+    pub(crate) fn u16(self, at: usize) -> u16 {
+        u16::from_le_bytes(self.array(at))
+    }
+
+    pub(crate) fn i16(self, at: usize) -> i16 {
+        i16::from_le_bytes(self.array(at))
+    }
+
+    pub(crate) fn u32(self, at: usize) -> u32 {
+        u32::from_le_bytes(self.array(at))
+    }
+
+    pub(crate) fn i32(self, at: usize) -> i32 {
+        i32::from_le_bytes(self.array(at))
+    }
+
+    pub(crate) fn f32(self, at: usize) -> f32 {
+        f32::from_le_bytes(self.array(at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_laid_out_as_the_dialect_says() {
+        let command = VehicleCommand { param5: 1.0, param7: -2.0, ..VehicleCommand::arm(0, true) };
+        let long = Message::command(&command, 7, 1, 3);
+        assert_eq!((long.to, long.id, long.payload().len()), (7, COMMAND_LONG, COMMAND_LONG_BYTES));
+        assert_eq!(long.payload()[..4], 1f32.to_le_bytes());
+        assert_eq!(long.payload()[16..20], 1f32.to_le_bytes());
+        assert_eq!(long.payload()[24..], [0, 0, 0, 0xc0, 0x90, 1, 7, 1, 3]);
+
+        let (param5, param6) = (47.397_742_4, -8.545_593_9);
+        let there = VehicleCommand { frame: 3, param5, param6, ..command };
+        let int = Message::command(&there, 7, 1, 3);
+        assert_eq!((int.id, int.payload().len()), (COMMAND_INT, COMMAND_INT_BYTES));
+        assert_eq!(int.payload()[16..20], 473_977_424i32.to_le_bytes());
+        assert_eq!(int.payload()[20..24], (-85_455_939i32).to_le_bytes());
+        assert_eq!(int.payload()[28..], [0x90, 1, 7, 1, 3, 0, 0]);
+        let local =
+            Message::command(&VehicleCommand { frame: 1, param5: 1.5, param6: f64::NAN, ..command }, 7, 1, 0);
+        assert_eq!(local.payload()[16..20], 15_000i32.to_le_bytes());
+        assert_eq!(local.payload()[20..24], i32::MAX.to_le_bytes());
+    }
+
+    #[test]
+    fn what_is_cut_off_reads_as_zero() {
+        let fields = Fields(&[1, 2, 3]);
+        assert_eq!((fields.u32(0), fields.u16(2), fields.i32(3), fields.u8(200)), (0x03_0201, 3, 0, 0));
+    }
+}

@@ -1,0 +1,198 @@
+//! All vehicles on a link, and the commands to them.
+
+use alloc::vec::Vec;
+
+use wasmbed_abi::{BatteryStatus, Errno, LocalPosition, NO_FRAME, VehicleCommand, VehicleStatus};
+
+use crate::{
+    commands::Commands,
+    messages::{COMMAND_ACK, Fields, HEARTBEAT, Message, NO_AUTOPILOT, SET_MESSAGE_INTERVAL},
+    vehicle::Vehicle,
+};
+
+/// Time between two heartbeats of this device, in milliseconds (MAVLink guide, Heartbeat protocol).
+const HEARTBEAT_MS: u64 = 1_000;
+/// Most vehicles at once.
+const MAX_VEHICLES: usize = 16;
+/// `MAV_COMP_ID_AUTOPILOT1`.
+const AUTOPILOT: u8 = 1;
+
+/// Who this device is to vehicles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Config {
+    /// MAVLink system id, 1 to 255.
+    pub system: u8,
+    /// MAVLink component id, 1 to 255.
+    pub component: u8,
+}
+
+/// Who sent a message, or is to get one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Source {
+    /// MAVLink system id.
+    pub system: u8,
+    /// MAVLink component id.
+    pub component: u8,
+}
+
+/// Whose commands they are: one cannot ask for what became of those of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owner(pub u32);
+
+/// Vehicles and commands. `now` is in milliseconds and never goes back.
+#[derive(Debug)]
+pub struct Vehicles {
+    config: Config,
+    vehicles: Vec<Vehicle>,
+    commands: Commands,
+    heartbeat_due: u64,
+}
+
+impl Vehicles {
+    /// None are known yet.
+    pub fn new(config: Config) -> Self {
+        Vehicles { config, vehicles: Vec::new(), commands: Commands::default(), heartbeat_due: 0 }
+    }
+
+    /// Takes a message whose frame was in order; others than those that matter are ignored, whatever they hold.
+    pub fn on_message(&mut self, now: u64, from: Source, id: u32, payload: &[u8]) {
+        let fields = Fields(payload);
+        if id == COMMAND_ACK {
+            return self.on_ack(now, from, fields);
+        }
+        // Cameras and ground stations say that they are there too.
+        let is_vehicle = from.component == AUTOPILOT && from.system != 0;
+        if !is_vehicle || id == HEARTBEAT && fields.u8(5) == NO_AUTOPILOT {
+            return;
+        }
+        match self.vehicles.iter_mut().find(|vehicle| vehicle.system == from.system) {
+            Some(known) => known.on_message(now, id, fields),
+            None if id == HEARTBEAT => self.add(now, Vehicle::new(now, from.system, fields)),
+            None => {}
+        }
+    }
+
+    fn add(&mut self, now: u64, vehicle: Vehicle) {
+        if self.vehicles.len() >= MAX_VEHICLES {
+            // Whoever was silent longest makes room, if nobody hears it any more.
+            let silent = self.vehicles.iter().enumerate().filter(|(_, known)| known.is_stale(now));
+            let Some((nth, _)) = silent.min_by_key(|(_, known)| known.heartbeat_ms()) else { return };
+            self.vehicles.swap_remove(nth);
+        }
+        if self.vehicles.try_reserve(1).is_ok() {
+            self.vehicles.push(vehicle);
+        }
+    }
+
+    fn on_ack(&mut self, now: u64, from: Source, fields: Fields<'_>) {
+        // Senders of before MAVLink 2 do not say whom they answer.
+        let is_own = |id: u8, own: u8| id == 0 || id == own;
+        if is_own(fields.u8(8), self.config.system) && is_own(fields.u8(9), self.config.component) {
+            self.commands.on_ack(now, from, fields.u16(0), fields.u8(2));
+        }
+    }
+
+    /// The next message to send. Without a link they are lost like those on it.
+    pub fn poll_message(&mut self, now: u64) -> Option<Message> {
+        if self.heartbeat_due <= now {
+            self.heartbeat_due = now + HEARTBEAT_MS;
+            return Some(Message::heartbeat());
+        }
+        if let Some(message) = self.commands.next_message(now) {
+            return Some(message);
+        }
+        let commands = &self.commands;
+        // Its acknowledgement would be taken for that of the module's command.
+        let may_ask = |vehicle: &&mut Vehicle| !commands.awaits(vehicle.system, SET_MESSAGE_INTERVAL);
+        self.vehicles.iter_mut().filter(may_ask).find_map(|vehicle| {
+            let (id, interval_us) = vehicle.next_request(now)?;
+            let command = VehicleCommand {
+                command: SET_MESSAGE_INTERVAL,
+                frame: NO_FRAME,
+                // Both are small.
+                param1: id as f32,
+                param2: interval_us as f32,
+                ..VehicleCommand::default()
+            };
+            Some(Message::command(&command, vehicle.system, AUTOPILOT, 0))
+        })
+    }
+
+    /// When [`poll_message`](Vehicles::poll_message) may have something next.
+    pub fn next_deadline(&self, now: u64) -> u64 {
+        let there = self.vehicles.iter().filter(|vehicle| {
+            !vehicle.is_stale(now) && !self.commands.awaits(vehicle.system, SET_MESSAGE_INTERVAL)
+        });
+        let asked = there.map(Vehicle::next_deadline).min().unwrap_or(u64::MAX);
+        self.heartbeat_due.min(self.commands.next_deadline()).min(asked)
+    }
+
+    /// Gives a vehicle a command and returns its ticket.
+    ///
+    /// # Errors
+    /// [`Errno::NotFound`] if the vehicle was never heard of, or is to be the only one and is not; [`Errno::Busy`] if
+    /// all commands that an owner may have are under way.
+    pub fn send(&mut self, owner: Owner, command: VehicleCommand) -> Result<u32, Errno> {
+        let system = self.vehicle(command.vehicle)?.system;
+        let component = if command.component == 0 { AUTOPILOT } else { command.component };
+        self.commands.give(owner, Source { system, component }, command)
+    }
+
+    /// Has a vehicle go up to so many metres above the place where it started.
+    ///
+    /// # Errors
+    /// As for [`send`](Vehicles::send); [`Errno::Busy`] too as long as the vehicle does not say how high that place is.
+    pub fn takeoff(&mut self, owner: Owner, vehicle: u8, altitude: f32) -> Result<u32, Errno> {
+        let above = self.vehicle(vehicle)?.above_home(altitude).ok_or(Errno::Busy)?;
+        self.send(owner, VehicleCommand::takeoff(vehicle, above))
+    }
+
+    /// The `MAV_RESULT` that a vehicle answered to a command.
+    ///
+    /// # Errors
+    /// [`Errno::Busy`] while it is under way, [`Errno::TimedOut`] if nobody answered, [`Errno::NotFound`] if the owner has
+    /// no such ticket.
+    pub fn result(&self, owner: Owner, ticket: u32) -> Result<u8, Errno> {
+        self.commands.result(owner, ticket)
+    }
+
+    /// Forgets an owner: its commands are not sent again, and nobody asks for their results.
+    pub fn forget(&mut self, owner: Owner) {
+        self.commands.forget(owner);
+    }
+
+    /// How a vehicle is.
+    ///
+    /// # Errors
+    /// [`Errno::NotFound`] if that was never heard, or it is to be the only vehicle and is not.
+    pub fn status(&self, now: u64, vehicle: u8) -> Result<VehicleStatus, Errno> {
+        Ok(self.vehicle(vehicle)?.status(now))
+    }
+
+    /// How its battery is.
+    ///
+    /// # Errors
+    /// As for [`status`](Vehicles::status).
+    pub fn battery(&self, now: u64, vehicle: u8) -> Result<BatteryStatus, Errno> {
+        self.vehicle(vehicle)?.battery(now)
+    }
+
+    /// Where it is.
+    ///
+    /// # Errors
+    /// As for [`status`](Vehicles::status).
+    pub fn position(&self, now: u64, vehicle: u8) -> Result<LocalPosition, Errno> {
+        self.vehicle(vehicle)?.position(now)
+    }
+
+    fn vehicle(&self, system: u8) -> Result<&Vehicle, Errno> {
+        match (system, self.vehicles.as_slice()) {
+            (0, [only]) => Ok(only),
+            (0, _) => Err(Errno::NotFound),
+            (_, all) => all.iter().find(|vehicle| vehicle.system == system).ok_or(Errno::NotFound),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
