@@ -50,6 +50,8 @@ fn hand_over(
     let shared = fs::read_to_string(&map).map_err(|error| format!("{}: {error}", map.display()))?;
     fs::write(dir.join("memory.x"), memory_map(code, &shared))?;
     fs::write(dir.join("board.rs"), constants(board, firmware)?)?;
+    // For `cortex-m-rt`: names of interrupt handlers, which no program of ours has.
+    fs::write(dir.join("device.x"), "")?;
     for argument in [format!("-L{}", dir.display()), "-Tlink.x".into()] {
         println!("cargo:rustc-link-arg-bin={binary}={argument}");
     }
