@@ -19,6 +19,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let package = env::var("CARGO_PKG_NAME")?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     println!("cargo:rerun-if-changed=../build.rs");
+    // `cortex-m-rt` has linkers look for names of interrupt handlers, which no program of ours has.
+    fs::write(out.join("device.x"), "")?;
+    println!("cargo:rustc-link-search={}", out.display());
     for board in Boards::embedded()?.iter() {
         let Some(firmware) = &board.firmware else { continue };
         if firmware.package == package {
@@ -50,8 +53,6 @@ fn hand_over(
     let shared = fs::read_to_string(&map).map_err(|error| format!("{}: {error}", map.display()))?;
     fs::write(dir.join("memory.x"), memory_map(code, &shared))?;
     fs::write(dir.join("board.rs"), constants(board, firmware)?)?;
-    // For `cortex-m-rt`: names of interrupt handlers, which no program of ours has.
-    fs::write(dir.join("device.x"), "")?;
     for argument in [format!("-L{}", dir.display()), "-Tlink.x".into()] {
         println!("cargo:rustc-link-arg-bin={binary}={argument}");
     }

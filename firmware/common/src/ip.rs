@@ -146,20 +146,15 @@ impl<N: Nic> Ip<N> {
                 None => within(now_ms, until_ms, Failure::NoAddress),
             },
             Stage::Resolving { query, until_ms } => {
-                match self.sockets.get_mut::<dns::Socket<'_>>(self.dns).get_query_result(query) {
-                    Ok(addresses) => {
-                        let address = *addresses.first().ok_or(Failure::Unresolved)?;
+                let dns = self.sockets.get_mut::<dns::Socket<'_>>(self.dns);
+                match dns.get_query_result(query) {
+                    Err(GetQueryResultError::Pending) => within(now_ms, until_ms, Failure::Unresolved),
+                    // The query is over, and nobody may cancel it.
+                    result => {
+                        self.stage = Stage::Apart;
+                        let addresses = result.map_err(|_| Failure::Unresolved)?;
+                        let address = addresses.first().copied().ok_or(Failure::Unresolved)?;
                         self.connect(now_ms, address)
-                    }
-                    Err(GetQueryResultError::Pending) if now_ms < until_ms => Ok(()),
-                    Err(GetQueryResultError::Pending) => {
-                        self.sockets.get_mut::<dns::Socket<'_>>(self.dns).cancel_query(query);
-                        self.stage = Stage::Apart;
-                        Err(Failure::Unresolved)
-                    }
-                    Err(GetQueryResultError::Failed) => {
-                        self.stage = Stage::Apart;
-                        Err(Failure::Unresolved)
                     }
                 }
             }
