@@ -19,6 +19,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let package = env::var("CARGO_PKG_NAME")?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     println!("cargo:rerun-if-changed=../build.rs");
+    // `cortex-m-rt` has linkers look for names of interrupt handlers, which no program of ours has.
+    fs::write(out.join("device.x"), "")?;
+    println!("cargo:rustc-link-search={}", out.display());
     for board in Boards::embedded()?.iter() {
         let Some(firmware) = &board.firmware else { continue };
         if firmware.package == package {

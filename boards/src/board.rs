@@ -22,10 +22,11 @@ const LEAST_VALUE_SECTORS: u32 = 3;
 /// Largest of the sizes in [`Slots`].
 const MOST_BYTES: u32 = 0x1000_0000;
 
-const EMBEDDED: [(&str, &str); 3] = [
+const EMBEDDED: [(&str, &str); 4] = [
     ("linux", include_str!("../linux/board.toml")),
     ("netduino2", include_str!("../netduino2/board.toml")),
     ("rv32-virt", include_str!("../rv32-virt/board.toml")),
+    ("mps2-an385", include_str!("../mps2-an385/board.toml")),
 ];
 
 /// One kind of device; the contents of a `board.toml`.
@@ -132,7 +133,7 @@ pub enum Chip {
     /// A chip on a serial line (`wasmbed_wire::nor`), at [`Place::Nor`]; the host is the chip, and the
     /// processor sees a part of it at [`Memory::flash`], from the file that [`Holds::Window`].
     Serial,
-    /// A flash bank of the emulator; its file [`Holds::Provision`] at the beginning and is kept.
+    /// A flash bank, or memory that lasts, of the emulator; its file [`Holds::Provision`] at the beginning and is kept.
     Bank,
 }
 

@@ -1,4 +1,4 @@
-//! What is written into a device when it is created: who it is and whom it trusts.
+//! What is written into a device when it is created: who it is, whom it trusts, and where its broker is.
 //!
 //! On boards the blob sits at a fixed flash address of its own, so that any firmware finds it:
 //! the magic `WBPV`, the length of the CBOR as `u16` little-endian, then the CBOR.
@@ -38,6 +38,41 @@ pub struct Provision<'a> {
     /// What the secrets of its modules are made from; absent in a device that was made without.
     #[n(3)]
     pub secret: Option<DeviceSecret>,
+    /// The broker that the device connects to itself; absent where its messages take the serial link.
+    #[b(4)]
+    pub broker: Option<Broker<'a>>,
+}
+
+/// Where a device finds its broker, and as whom it connects. MQTT 5 over TCP.
+#[derive(Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Broker<'a> {
+    /// DNS name or IPv4 address.
+    #[b(0)]
+    pub host: &'a str,
+    /// TCP port.
+    #[n(1)]
+    pub port: u16,
+    /// MQTT user name.
+    #[b(2)]
+    pub username: &'a str,
+    /// MQTT password; it is never shown.
+    #[b(3)]
+    pub password: &'a str,
+    /// First level or levels of every topic.
+    #[b(4)]
+    pub prefix: &'a str,
+}
+
+impl fmt::Debug for Broker<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Broker")
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .field("username", &self.username)
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
+    }
 }
 
 /// 32 random bytes that only the device and its maker have. They are never shown.

@@ -68,9 +68,9 @@ fn test_other_workspaces(options: &Options) -> Result<Counts> {
     let host = host_target()?;
     let mut counts = Counts::default();
     let firmware = ["firmware", "wasmbed-firmware-common"];
-    // Boards differ in whether they have calls for security.
+    // Boards differ in whether they have calls for security, and Ethernet.
     for ([dir, package], features) in
-        [(firmware, ""), (firmware, "security"), (["device-agent/guest", "wasmbed-guest"], "")]
+        [(firmware, "ip"), (firmware, "security"), (["device-agent/guest", "wasmbed-guest"], "")]
     {
         let mut cargo = Command::new("cargo");
         cargo.args(["test", "--quiet", "--package", package, "--lib", "--target", &host]);

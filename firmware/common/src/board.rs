@@ -1,10 +1,12 @@
 //! What a board supplies.
 
+use alloc::boxed::Box;
+
 use wasmbed_abi::{Errno, Sensor};
 use wasmbed_update::Layout;
-use wasmbed_wire::limits::Class;
+use wasmbed_wire::{limits::Class, provision::Provision};
 
-use crate::heap::HeapUse;
+use crate::{Uplink, heap::HeapUse};
 
 /// One board's hardware, as the driver sees it. Nothing blocks but [`Board::sleep`].
 pub trait Board: 'static {
@@ -20,7 +22,14 @@ pub trait Board: 'static {
     /// Queues bytes for the link; the caller has checked [`Board::room`].
     fn write(&mut self, bytes: &[u8]);
 
-    /// Sleeps until a frame of the link has ended since the last call, until `deadline_ms` if one is
+    /// The board's own way to the broker that its provisioning names, if it has one; asked for once. `seed` differs
+    /// from start to start.
+    fn uplink(&mut self, provision: &Provision<'static>, seed: u64) -> Option<Box<dyn Uplink>> {
+        let _ = (provision, seed);
+        None
+    }
+
+    /// Sleeps until a frame of the link has ended, or one of the uplink's network has arrived, since the last call, until `deadline_ms` if one is
     /// given, or for no reason.
     fn sleep(&mut self, deadline_ms: Option<u64>);
 
@@ -57,6 +66,24 @@ pub trait Board: 'static {
     /// [`Errno::NotFound`] if there is no such bus or chip select, [`Errno::Io`] if it does not work.
     fn spi(&mut self, bus: u32, chip_select: u32, bytes: &mut [u8]) -> Result<(), Errno> {
         let _ = (bus, chip_select, bytes);
+        Err(Errno::Unsupported)
+    }
+
+    /// Sets an output.
+    ///
+    /// # Errors
+    /// [`Errno::NotFound`] if there is no such output.
+    fn gpio_write(&mut self, pin: u32, high: bool) -> Result<(), Errno> {
+        let _ = (pin, high);
+        Err(Errno::Unsupported)
+    }
+
+    /// Reads an input, or what an output was set to.
+    ///
+    /// # Errors
+    /// [`Errno::NotFound`] if there is no such pin.
+    fn gpio_read(&mut self, pin: u32) -> Result<bool, Errno> {
+        let _ = pin;
         Err(Errno::Unsupported)
     }
 

@@ -110,7 +110,8 @@ mod tests {
         let keys = [PublicKey(*key_pair().pk)];
         let device = "dut".parse().expect("a name");
         let mut area = vec![0; 256];
-        let provision = Provision { device, trusted: Seq::new(&keys[..]), boot_floor: 0, secret: None };
+        let provision =
+            Provision { device, trusted: Seq::new(&keys[..]), boot_floor: 0, secret: None, broker: None };
         provision.write(&mut area).expect("room");
         area
     }

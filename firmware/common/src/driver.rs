@@ -1,4 +1,4 @@
-//! The loop: link to agent, agent to link and modules, sleep.
+//! The loop: link or uplink to agent, agent to either and modules, sleep.
 
 use alloc::{boxed::Box, rc::Rc};
 use core::{cell::RefCell, fmt};
@@ -130,6 +130,10 @@ impl<B: Board, F: Flash + 'static, const SLOTS: usize> Driver<B, F, SLOTS> {
     fn new(port: Rc<Port<B>>, board: BoardName, provision: Provision<'static>, setup: Box<Setup<F>>) -> Self {
         let (sheet, starts) = (setup.sheet, setup.start.starts);
         port.say(format_args!("device {}", provision.device));
+        // The provisioning has the time, and what a reset leaves of both differs by the number of the start.
+        let seed = u64::from(provision.boot_floor) << 32 ^ u64::from(starts) << 16 ^ port.now_us();
+        let uplink = port.board.borrow_mut().uplink(&provision, seed);
+        port.uplink.replace(uplink);
         let slots = Rc::new(RefCell::new(Slots::new()));
         let device = Device::new(Rc::clone(&port), Rc::clone(&slots), board, provision, *setup);
         let keeper = Keeper::new(device.flash(), &sheet.layout, &provision, starts);
@@ -150,6 +154,7 @@ impl<B: Board, F: Flash + 'static, const SLOTS: usize> Driver<B, F, SLOTS> {
     fn step(&mut self) {
         variant::fail(self.port.now_ms());
         self.receive();
+        self.hear();
         self.agent.on_deadline(self.now());
         let then = self.act();
         self.port.transmit();
@@ -185,25 +190,44 @@ impl<B: Board, F: Flash + 'static, const SLOTS: usize> Driver<B, F, SLOTS> {
     fn take_events(&mut self) {
         let port = Rc::clone(&self.port);
         let mut link = port.link.borrow_mut();
+        let is_used = port.uplink.borrow().is_none();
         while let Some(event) = link.poll_event() {
             match event {
-                Event::Up => self.open(&mut link),
-                Event::Down => self.agent.on_disconnected(self.now()),
-                Event::Datagram(bytes) => self.on_datagram(bytes),
+                Event::Up if is_used => self.open(&mut link),
+                Event::Down if is_used => self.agent.on_disconnected(self.now()),
+                Event::Datagram(bytes) if is_used => self.on_datagram(bytes),
+                Event::Up | Event::Down | Event::Datagram(_) => {}
                 // Nobody talks to a board's console.
                 Event::Console(_) => {}
             }
         }
     }
 
+    /// Takes in what the uplink has, where there is one.
     #[inline(never)]
+    fn hear(&mut self) {
+        let port = Rc::clone(&self.port);
+        let Some(uplink) = &mut *port.uplink.borrow_mut() else { return };
+        while let Some(heard) = uplink.poll(port.now_ms(), &mut |text| port.say(text)) {
+            self.on_heard(heard);
+        }
+    }
+
     fn on_datagram(&mut self, bytes: &[u8]) {
-        let now = self.now();
         match ToBoard::decode(bytes) {
-            Ok(ToBoard::Session { up: true }) => self.agent.on_connected(now),
-            Ok(ToBoard::Session { up: false }) => self.agent.on_disconnected(now),
-            Ok(ToBoard::Acked { token }) => self.agent.on_acked(now, Token(token)),
-            Ok(ToBoard::Deliver { topic, payload }) => {
+            Ok(heard) => self.on_heard(heard),
+            Err(_) => self.port.say(format_args!("a datagram of {} bytes cannot be read", bytes.len())),
+        }
+    }
+
+    #[inline(never)]
+    fn on_heard(&mut self, heard: ToBoard<'_>) {
+        let now = self.now();
+        match heard {
+            ToBoard::Session { up: true } => self.agent.on_connected(now),
+            ToBoard::Session { up: false } => self.agent.on_disconnected(now),
+            ToBoard::Acked { token } => self.agent.on_acked(now, Token(token)),
+            ToBoard::Deliver { topic, payload } => {
                 if let Some(Down::Message(instance, channel)) = Down::parse(topic) {
                     if let Some(slot) = self.agent.recipient(&instance) {
                         self.modules.post(slot, channel, payload);
@@ -212,7 +236,6 @@ impl<B: Board, F: Flash + 'static, const SLOTS: usize> Driver<B, F, SLOTS> {
                     self.say_rejected(topic, why);
                 }
             }
-            Err(_) => self.port.say(format_args!("a datagram of {} bytes cannot be read", bytes.len())),
         }
     }
 
@@ -227,13 +250,19 @@ impl<B: Board, F: Flash + 'static, const SLOTS: usize> Driver<B, F, SLOTS> {
     /// a module took its time.
     #[inline(never)]
     fn act(&mut self) -> Then {
-        while self.may_act() {
+        while self.port.has_room() {
             let Some(effect) = self.agent.poll_effect() else { return self.deliver() };
             match effect {
                 Effect::Connect { will, keep_alive_s } => {
+                    let port = Rc::clone(&self.port);
+                    if let Some(uplink) = &mut *port.uplink.borrow_mut() {
+                        if !variant::IS_MUTE {
+                            uplink.open(port.now_ms(), keep_alive_s, will);
+                        }
+                        continue;
+                    }
                     let will = Vec::from_slice(will).unwrap_or_default();
                     self.opening = Some(Opening { keep_alive_s, will });
-                    let port = Rc::clone(&self.port);
                     self.open(&mut port.link.borrow_mut());
                 }
                 Effect::Publish { topic, payload, token } => {
@@ -279,11 +308,6 @@ impl<B: Board, F: Flash + 'static, const SLOTS: usize> Driver<B, F, SLOTS> {
         self.agent.is_connected() && !self.modules.is_prepared()
     }
 
-    /// Without a link the agent has no messages; with one they need room.
-    fn may_act(&self) -> bool {
-        !self.port.link.borrow().is_up() || self.port.has_room()
-    }
-
     /// Opens the session that waits for the link, if there is one and the link is up.
     fn open(&mut self, link: &mut BoardLink) {
         if !link.is_up() || variant::IS_MUTE {
@@ -306,10 +330,10 @@ impl<B: Board, F: Flash + 'static, const SLOTS: usize> Driver<B, F, SLOTS> {
     }
 
     fn sleep(&mut self) {
-        let link = self.port.link.borrow().next_deadline();
         // An agent whose messages have no room waits for an acknowledgement, not for a time.
-        let agent = self.may_act().then(|| self.agent.next_deadline()).flatten().map(|instant| instant.0);
-        let deadline_ms = [link, agent].into_iter().flatten().min();
+        let agent =
+            self.port.has_room().then(|| self.agent.next_deadline()).flatten().map(|instant| instant.0);
+        let deadline_ms = [self.port.next_deadline(), agent].into_iter().flatten().min();
         self.port.board.borrow_mut().sleep(deadline_ms);
     }
 }

@@ -1,5 +1,5 @@
-//! What the firmware of every board shares, and its bootloader: the loop around the agent, its serial link,
-//! module slots and running modules, flash drivers, heap, rings, and the record that survives a reset.
+//! What the firmware of every board shares, and its bootloader: the loop around the agent, its serial link, MQTT over
+//! Ethernet (feature `ip`), module slots and running modules, flash drivers, heap, rings, and the record that survives a reset.
 //!
 //! A board implements [`Board`]; its binaries start its devices and hand themselves to [`run`], which never
 //! returns. A bootloader asks [`boot::choose`] first, and runs the agent only where there is no image: it is
@@ -20,22 +20,29 @@ mod device;
 mod driver;
 pub mod flash;
 pub mod heap;
+#[cfg(feature = "ip")]
+pub mod ip;
 #[cfg(feature = "modules")]
 mod modules;
 #[cfg(not(feature = "modules"))]
 #[path = "modules/none.rs"]
 mod modules;
+mod nic;
 mod port;
 pub mod ring;
 mod running;
 mod slots;
 pub mod stack;
 pub mod trace;
+mod uplink;
 mod variant;
 
 pub use board::{Board, Sheet};
 pub use console::Line;
 pub use driver::{Setup, run};
+pub use nic::{FRAME_BYTES, Nic};
+pub use port::Full;
 pub use running::Running;
+pub use uplink::Uplink;
 pub use wasmbed_update::Layout;
-pub use wasmbed_wire::limits::Class;
+pub use wasmbed_wire::{limits::Class, provision::Provision};

@@ -1,5 +1,6 @@
-//! The board and its end of the link, shared by the driver and the running modules.
+//! The board, its end of the link and its own way to the broker, shared by the driver and the running modules.
 
+use alloc::boxed::Box;
 use core::{
     cell::{Cell, RefCell},
     fmt,
@@ -13,7 +14,7 @@ use wasmbed_wire::{
     topic::{MAX_BYTES as TOPIC_BYTES, Up},
 };
 
-use crate::{Board, console::Line};
+use crate::{Board, Uplink, console::Line};
 
 /// Largest datagram in either direction, in bytes: a block of 1 KiB, or the longest telemetry.
 pub(crate) const DATAGRAM_BYTES: usize = 1024 + 16 + OVERHEAD_BYTES;
@@ -29,10 +30,12 @@ const fn config(window: u8) -> Config {
 
 pub(crate) type BoardLink = Link<{ DATAGRAM_BYTES + RX_OVERHEAD_BYTES }, QUEUE_BYTES>;
 
-/// Board and link. Borrows are short: never across a call into the agent or a module.
+/// Board, link and uplink. Borrows are short: never across a call into the agent or a module.
 pub(crate) struct Port<B> {
     pub(crate) board: RefCell<B>,
     pub(crate) link: RefCell<BoardLink>,
+    /// What carries the messages, where it is not the link.
+    pub(crate) uplink: RefCell<Option<Box<dyn Uplink>>>,
     counters: Cell<LinkCounters>,
     /// What the agent's next message may need.
     message_bytes: usize,
@@ -40,7 +43,7 @@ pub(crate) struct Port<B> {
 
 /// A message cannot be queued now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Full;
+pub struct Full;
 
 impl<B: Board> Port<B> {
     pub(crate) fn new(board: B, session: u16, window: u8, message_bytes: usize) -> Self {
@@ -49,6 +52,7 @@ impl<B: Board> Port<B> {
         Port {
             board: RefCell::new(board),
             link: RefCell::new(link),
+            uplink: RefCell::new(None),
             counters: Cell::default(),
             message_bytes,
         }
@@ -62,18 +66,33 @@ impl<B: Board> Port<B> {
         self.board.borrow().now_us()
     }
 
+    /// When the link or the uplink has to be looked at even if nothing arrives.
+    pub(crate) fn next_deadline(&self) -> Option<u64> {
+        let link = self.link.borrow().next_deadline();
+        let now_ms = self.now_ms();
+        let uplink = self.uplink.borrow_mut().as_mut().and_then(|uplink| uplink.next_deadline(now_ms));
+        [link, uplink].into_iter().flatten().min()
+    }
+
     /// What the link went through until the last [`Port::transmit`].
     pub(crate) fn counters(&self) -> LinkCounters {
         self.counters.get()
     }
 
-    /// Whether the agent's next message would be queued.
+    /// Whether the agent's next message would be queued, or there is nothing that could carry it.
     pub(crate) fn has_room(&self) -> bool {
-        self.link.borrow().can_send(self.message_bytes)
+        if let Some(uplink) = &*self.uplink.borrow() {
+            return uplink.has_room(self.message_bytes);
+        }
+        let link = self.link.borrow();
+        !link.is_up() || link.can_send(self.message_bytes)
     }
 
     /// Queues a message.
     pub(crate) fn publish(&self, topic: Up, payload: &[u8], token: Token) -> Result<(), Full> {
+        if let Some(uplink) = &mut *self.uplink.borrow_mut() {
+            return uplink.publish(self.now_ms(), topic, payload, token);
+        }
         let mut text = heapless::String::<TOPIC_BYTES>::new();
         fmt::write(&mut text, format_args!("{topic}")).map_err(|_| Full)?;
         self.send(&FromBoard::Publish { token: token.0, topic: &text, payload })
@@ -97,9 +116,12 @@ impl<B: Board> Port<B> {
         }
     }
 
-    /// Moves frames from the link to the line while there is room for the largest one.
+    /// Sends what is queued; on the link, while the line has room for the largest frame.
     #[inline(never)]
     pub(crate) fn transmit(&self) {
+        if let Some(uplink) = &mut *self.uplink.borrow_mut() {
+            uplink.transmit(self.now_ms());
+        }
         let mut board = self.board.borrow_mut();
         let mut link = self.link.borrow_mut();
         let mut frame = [0; FRAME_BYTES];

@@ -5,8 +5,13 @@
 //! (`wasmbed-firmware-common`).
 #![no_std]
 
+#[cfg(feature = "ip")]
+extern crate alloc;
+
 pub mod clock;
 pub mod fault;
+pub mod mps2;
 pub mod netduino2;
 pub mod stack;
 pub mod stm32f2;
+pub mod vectors;

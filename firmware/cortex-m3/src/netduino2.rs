@@ -8,7 +8,7 @@ use core::{fmt, ops::Range, panic::PanicInfo};
 
 use cortex_m::{asm, peripheral::SCB};
 use cortex_m_rt::ExceptionFrame;
-use stm32f2::stm32f215::{CorePeripherals, Peripherals};
+use stm32f2::stm32f215::{CorePeripherals, Interrupt, Peripherals};
 use wasmbed_abi::{Errno, Sensor};
 use wasmbed_firmware_common::{
     Board, Layout, Line,
@@ -24,6 +24,7 @@ use crate::{
         usart1,
         usart2::{self, Usart2},
     },
+    vectors::Vectors,
 };
 
 /// SysTick's source is the core's clock divided by 8.
@@ -146,13 +147,14 @@ pub fn say(text: fmt::Arguments<'_>) {
     usart1::send_now(Line::new(text).frame());
 }
 
+/// Interrupts of the chip.
+pub const INTERRUPTS: usize = 81;
+
 /// The handlers of a program for this board, once in each; `$ram` is where its stacks can be. The program
-/// depends on `cortex_m_rt` and `stm32f2`.
+/// depends on `cortex_m_rt`.
 #[macro_export]
 macro_rules! netduino2_handlers {
     ($ram:expr) => {
-        use stm32f2::stm32f215::interrupt;
-
         #[panic_handler]
         fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
             $crate::netduino2::panic(info)
@@ -169,16 +171,22 @@ macro_rules! netduino2_handlers {
             $crate::clock::on_interrupt();
         }
 
-        #[interrupt]
-        fn USART1() {
-            $crate::stm32f2::usart1::on_interrupt();
-        }
-
-        #[interrupt]
-        fn USART2() {
-            $crate::stm32f2::usart2::on_interrupt();
-        }
+        #[unsafe(link_section = ".vector_table.interrupts")]
+        #[unsafe(no_mangle)]
+        static __INTERRUPTS: $crate::vectors::Vectors<{ $crate::netduino2::INTERRUPTS }> =
+            $crate::netduino2::vectors();
     };
+}
+
+/// For the vector table.
+pub const fn vectors() -> Vectors<INTERRUPTS> {
+    extern "C" fn usart1() {
+        usart1::on_interrupt();
+    }
+    extern "C" fn usart2() {
+        usart2::on_interrupt();
+    }
+    Vectors::new(&[(Interrupt::USART1 as usize, usart1), (Interrupt::USART2 as usize, usart2)])
 }
 
 /// For the panic handler.

@@ -5,6 +5,9 @@
 //! what the firmware does (`wasmbed-firmware-common`).
 #![no_std]
 
+#[cfg(feature = "ip")]
+extern crate alloc;
+
 pub mod clock;
 pub mod fault;
 pub mod stack;

@@ -1,12 +1,15 @@
-//! QEMU's `virt` machine: interrupt controller, serial port, flash, timer and reset.
+//! QEMU's `virt` machine: interrupt controller, serial port, network, flash, timer and reset.
 
 mod board;
 mod flash;
 mod machine;
+#[cfg(feature = "ip")]
+mod net;
 mod sensor;
 pub mod uart;
+mod virtio;
 
-pub use board::{Virt, exception, jump, panic, say, stack_overflow, start, time_is_up};
+pub use board::{Virt, exception, external, jump, panic, say, stack_overflow, start, time_is_up};
 pub use flash::{Bank, Flash};
 pub use machine::{CLOCK, reset};
 pub use sensor::measure;

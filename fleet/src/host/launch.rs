@@ -27,7 +27,7 @@ use wasmbed_boards::{Board, Boards, Holds, ImageError, Place, Places, Run};
 use wasmbed_wire::{
     BoardName, DeviceId, Seq,
     id::MAX_NAME_BYTES,
-    provision::{self, Provision},
+    provision::{self, Broker, Provision},
 };
 
 use super::{
@@ -108,8 +108,11 @@ pub(super) enum PrepareError {
     NoBank { board: BoardName },
     #[error("board {board} has no flash chip, but its run.files holds a window")]
     NoChip { board: BoardName },
-    #[error("{count} trusted keys do not fit into a provisioning blob of {} bytes", provision::MAX_BYTES)]
-    TooManyKeys { count: usize },
+    #[error(
+        "{keys} trusted keys and the names of the broker do not fit into a provisioning blob of {} bytes",
+        provision::MAX_BYTES
+    )]
+    BlobTooLarge { keys: usize },
     #[error("board {board} uses {{{}}}, which is nothing it has", place.name())]
     NoSuchPlace { board: BoardName, place: Place },
     #[error(
@@ -212,7 +215,7 @@ impl Launcher {
                     let chip = chip.as_mut().ok_or(PrepareError::NoChip { board: board.name })?;
                     chip.window().map_err(at(&dir))?
                 }
-                Holds::Provision => blob(device, boot_floor, &dir)?,
+                Holds::Provision => self.blob(board, device, boot_floor, &dir)?,
             };
             let path = file.fill(&dir, &contents).map_err(at(&dir.join(&file.name)))?;
             places.insert(file.holds.place(), path);
@@ -271,6 +274,33 @@ impl Launcher {
         }
     }
 
+    /// The provisioning blob; it names the broker where the board has a network to reach it by.
+    fn blob(
+        &self,
+        board: &Board,
+        device: &DesiredDevice,
+        boot_floor: u32,
+        dir: &Path,
+    ) -> Result<Vec<u8>, PrepareError> {
+        let secret = Some(secret::of(dir)?);
+        let address =
+            board.run.loopback().map(|loopback| self.connection.address.as_seen_from_guest(loopback));
+        let broker = address.as_ref().map(|address| Broker {
+            host: &address.host,
+            port: address.port,
+            username: device.id.as_str(),
+            password: &device.password,
+            prefix: &self.connection.prefix,
+        });
+        let trusted = Seq::new(&device.trusted);
+        let provision = Provision { device: device.id, trusted, boot_floor, secret, broker };
+        let mut area = vec![0; provision::MAX_BYTES];
+        let too_large = PrepareError::BlobTooLarge { keys: device.trusted.len() };
+        let len = provision.write(&mut area).ok_or(too_large)?;
+        area.truncate(len);
+        Ok(area)
+    }
+
     fn unknown_board(&self, board: BoardName) -> PrepareError {
         let known: Vec<&str> = self.boards.iter().map(|board| board.name.as_str()).collect();
         PrepareError::UnknownBoard { board, known: known.join(", ") }
@@ -287,15 +317,6 @@ fn remedy(run: &Run) -> String {
         Run::Qemu { package, .. } => format!("install the Debian package {package}"),
         Run::Process { .. } => "build it, or point the host to it".to_owned(),
     }
-}
-
-fn blob(device: &DesiredDevice, boot_floor: u32, dir: &Path) -> Result<Vec<u8>, PrepareError> {
-    let secret = Some(secret::of(dir)?);
-    let provision = Provision { device: device.id, trusted: Seq::new(&device.trusted), boot_floor, secret };
-    let mut area = vec![0; provision::MAX_BYTES];
-    let len = provision.write(&mut area).ok_or(PrepareError::TooManyKeys { count: device.trusted.len() })?;
-    area.truncate(len);
-    Ok(area)
 }
 
 fn at(path: &Path) -> impl FnOnce(io::Error) -> PrepareError {

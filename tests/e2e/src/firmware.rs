@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use wasmbed_boards::Boards;
+use wasmbed_boards::{Boards, Holds};
 use wasmbed_update::ImageSlot;
 
 use crate::{Fleet, Limit, boards, images, variant, wait_for};
@@ -131,11 +131,12 @@ impl Fleet {
     /// Overwrites both firmware slots of a device that is switched off, but not what it decided about them.
     pub fn damage_slots(&self, id: &str, board: &str) -> Result<()> {
         let boards = Boards::embedded()?;
-        let firmware = boards.get(&board.parse()?).and_then(|board| board.firmware.as_ref());
-        let layout = firmware.context("the board has no firmware")?.slots.layout();
+        let board = boards.get(&board.parse()?).context("there is no such board")?;
+        let layout = board.firmware.as_ref().context("the board has no firmware")?.slots.layout();
         let dir = self.dir().join("host/devices").join(id);
         let chip = dir.join("flash.bin");
-        let path = if chip.exists() { chip } else { dir.join("flash1.bin") };
+        let bank = board.run.files().iter().find(|file| file.holds == Holds::Provision);
+        let path = if chip.exists() { chip } else { dir.join(&bank.context("no bank")?.name) };
         let mut flash =
             File::options().write(true).open(&path).with_context(|| path.display().to_string())?;
         for slot in [ImageSlot::A, ImageSlot::B] {

@@ -2,14 +2,16 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader, Write},
     net::{Ipv4Addr, SocketAddr},
+    os::unix::net::UnixStream,
     path::Path,
     process::{Command, Output},
     time::Duration,
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{BrokerKind, Process, boards, broker, images, program, wait_for};
@@ -47,7 +49,7 @@ pub struct Fleet {
 impl Fleet {
     /// One device of each kind: id and board.
     pub const EVERY_KIND: &'static [(&'static str, &'static str)] =
-        &[("n2-1", "netduino2"), ("rv-1", "rv32-virt"), ("hub-1", "linux")];
+        &[("n2-1", "netduino2"), ("mps-1", "mps2-an385"), ("rv-1", "rv32-virt"), ("hub-1", "linux")];
 
     /// Starts a fleet of [`Fleet::EVERY_KIND`] and waits until it is online.
     pub fn start(kind: BrokerKind) -> Result<Self> {
@@ -331,6 +333,23 @@ impl Fleet {
         let device = self.device(id)?;
         let pid = device["process"]["pid"].as_u64().with_context(|| format!("{id} has no process"))?;
         Ok(u32::try_from(pid)?)
+    }
+
+    /// Sets a property of a part of an emulated device, through its emulator's monitor (QMP).
+    pub fn set_property(&self, id: &str, part: &str, property: &str, value: i64) -> Result<()> {
+        let socket = self.dir.path().join("host/devices").join(id).join("qmp.sock");
+        let mut monitor = UnixStream::connect(&socket).with_context(|| socket.display().to_string())?;
+        let arguments = json!({ "path": part, "property": property, "value": value });
+        let set = json!({ "execute": "qom-set", "arguments": arguments, "id": "set" });
+        monitor.write_all(format!("{{\"execute\":\"qmp_capabilities\"}}\n{set}\n").as_bytes())?;
+        for line in BufReader::new(monitor).lines() {
+            let answer: Value = serde_json::from_str(&line?)?;
+            if answer["id"] == "set" {
+                ensure!(answer.get("error").is_none(), "{answer}");
+                return Ok(());
+            }
+        }
+        bail!("the monitor of {id} ended")
     }
 
     /// Everything that happened to a device.

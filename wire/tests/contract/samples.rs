@@ -11,7 +11,7 @@ use wasmbed_wire::{
     limits::Class,
     manifest::{Classes, Kind, Manifest, Patch, Trial},
     message::*,
-    provision::{DeviceSecret, Provision},
+    provision::{Broker, DeviceSecret, Provision},
 };
 
 /// A message, encoded.
@@ -317,9 +317,16 @@ fn provision() -> Sample {
             trusted: Seq::new(&[PublicKey([0xe1; 32]), PublicKey([0xe2; 32])]),
             boot_floor: 1_800_000_000,
             secret: Some(DeviceSecret([0x5e; 32])),
+            broker: Some(Broker {
+                host: "10.0.2.2",
+                port: 1883,
+                username: "pump-7",
+                password: "hush",
+                prefix: "wasmbed",
+            }),
         },
         expect![
-            "a4006670756d702d3701825820e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e15820e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2021a6b49d2000358205e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e"
+            "a5006670756d702d3701825820e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e15820e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2021a6b49d2000358205e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e04a5006831302e302e322e320119075b026670756d702d3703646875736804677761736d626564"
         ]
     )
 }

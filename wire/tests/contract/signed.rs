@@ -8,7 +8,7 @@ use wasmbed_wire::{
     keyring::Role,
     limits::{BLOCK_BYTES, Class, MAX_KEYRING_BYTES, MAX_KEYS, MAX_MANIFEST_BYTES, MAX_PAYLOAD_BYTES},
     manifest::{Classes, Kind, Manifest, Patch, Trial},
-    provision::{DeviceSecret, HEADER_BYTES, MAX_BYTES, Provision, ProvisionError},
+    provision::{Broker, DeviceSecret, HEADER_BYTES, MAX_BYTES, Provision, ProvisionError},
     sign1::{Malformed, SIGNATURE_BYTES, Sign1, TooLarge, signed_bytes},
 };
 
@@ -268,8 +268,13 @@ fn an_artifact_is_named_by_the_start_of_its_digest() {
 
 fn provision_area() -> (Vec<u8>, usize) {
     let keys = [PublicKey([0xe1; 32])];
-    let provision =
-        Provision { device: parsed("pump-7"), trusted: Seq::new(&keys), boot_floor: 0, secret: None };
+    let provision = Provision {
+        device: parsed("pump-7"),
+        trusted: Seq::new(&keys),
+        boot_floor: 0,
+        secret: None,
+        broker: None,
+    };
     let mut area = vec![0xff; MAX_BYTES];
     let len = provision.write(&mut area).expect("fits");
     (area, len)
@@ -288,7 +293,8 @@ fn a_blob_is_these_bytes_in_erased_flash() {
 #[test]
 fn a_secret_is_in_the_blob_and_nowhere_else() {
     let secret = Some(DeviceSecret([0x5e; 32]));
-    let provision = Provision { device: parsed("pump-7"), trusted: Seq::default(), boot_floor: 0, secret };
+    let provision =
+        Provision { device: parsed("pump-7"), trusted: Seq::default(), boot_floor: 0, secret, broker: None };
     let mut area = vec![0xff; MAX_BYTES];
     provision.write(&mut area).expect("fits");
     assert_eq!(Provision::read(&area).map(|read| read.secret), Ok(secret));
@@ -297,6 +303,29 @@ fn a_secret_is_in_the_blob_and_nowhere_else() {
     let at = area.windows(32).position(|bytes| bytes == [0x5e; 32]).expect("it is there");
     area[at - 1] = 31;
     assert_eq!(Provision::read(&area), Err(ProvisionError::Malformed));
+}
+
+#[test]
+fn a_broker_is_in_the_blob_and_its_password_nowhere_else() {
+    let broker = Broker {
+        host: "broker.example",
+        port: 1883,
+        username: "pump-7",
+        password: "hush",
+        prefix: "plant/a",
+    };
+    let provision = Provision {
+        device: parsed("pump-7"),
+        trusted: Seq::default(),
+        boot_floor: 0,
+        secret: None,
+        broker: Some(broker),
+    };
+    let mut area = vec![0xff; MAX_BYTES];
+    provision.write(&mut area).expect("fits");
+    assert_eq!(Provision::read(&area).map(|read| read.broker), Ok(Some(broker)));
+    let shown = format!("{provision:?}");
+    assert!(shown.contains("broker.example") && !shown.contains("hush"), "{shown}");
 }
 
 #[test]
@@ -316,8 +345,13 @@ fn a_blob_that_is_not_there_differs_from_one_that_is_damaged() {
 fn a_blob_without_room_is_not_written() {
     let (_, len) = provision_area();
     let keys = [PublicKey([0xe1; 32])];
-    let provision =
-        Provision { device: parsed("pump-7"), trusted: Seq::new(&keys), boot_floor: 0, secret: None };
+    let provision = Provision {
+        device: parsed("pump-7"),
+        trusted: Seq::new(&keys),
+        boot_floor: 0,
+        secret: None,
+        broker: None,
+    };
     for room in 0..=len {
         assert_eq!(provision.write(&mut vec![0; room]).is_some(), room == len, "{room} bytes");
     }

@@ -98,7 +98,8 @@ impl World {
         let port = open_port(TestBoard(Rc::clone(&line)), &SHEET, 7, message_bytes(2));
         let keys: &'static [PublicKey] = &[];
         let device = "dut".parse().expect("a name");
-        let provision = Provision { device, trusted: Seq::new(keys), boot_floor: 30, secret: None };
+        let provision =
+            Provision { device, trusted: Seq::new(keys), boot_floor: 30, secret: None, broker: None };
         let board = SHEET.name.parse().expect("a name");
         let flash = Nor::new(SHEET.layout.end(), SECTOR);
         let setup = Box::new(Setup {

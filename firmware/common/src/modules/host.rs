@@ -82,6 +82,14 @@ impl<B: Board> Host for ModuleHost<B> {
         self.port.board.borrow_mut().sensor(sensor)
     }
 
+    fn gpio_write(&mut self, pin: u32, high: bool) -> Result<(), Errno> {
+        self.port.board.borrow_mut().gpio_write(pin, high)
+    }
+
+    fn gpio_read(&mut self, pin: u32) -> Result<bool, Errno> {
+        self.port.board.borrow_mut().gpio_read(pin)
+    }
+
     fn i2c_transfer(&mut self, bus: u32, address: u8, write: &[u8], read: &mut [u8]) -> Result<(), Errno> {
         self.port.board.borrow_mut().i2c(bus, address, write, read)
     }

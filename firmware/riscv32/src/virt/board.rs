@@ -13,7 +13,11 @@ use wasmbed_firmware_common::{
     heap::{Heap, HeapUse},
 };
 
-use super::{CLOCK, Flash, flash, measure, reset, uart};
+use super::{
+    CLOCK, Flash, flash,
+    machine::{Interrupt, Plic},
+    measure, reset, uart, virtio,
+};
 use crate::{fault, stack};
 
 /// Set by the timer's interrupt.
@@ -71,13 +75,24 @@ impl Board for Virt {
         uart::write(bytes);
     }
 
+    #[cfg(feature = "ip")]
+    fn uplink(
+        &mut self,
+        provision: &wasmbed_firmware_common::Provision<'static>,
+        seed: u64,
+    ) -> Option<alloc::boxed::Box<dyn wasmbed_firmware_common::Uplink>> {
+        wasmbed_firmware_common::ip::Ip::uplink(super::net::VirtioNet::start()?, provision, seed)
+    }
+
     fn sleep(&mut self, deadline_ms: Option<u64>) {
         // A deadline that has passed makes the interrupt pending at once.
         CLOCK.wake_at(deadline_ms.unwrap_or(u64::MAX));
         let mut awake = false;
         while !awake {
             awake = critical_section::with(|_| {
-                let awake = uart::take_attention() || TIME_IS_UP.swap(false, Ordering::Relaxed);
+                let awake = uart::take_attention()
+                    || virtio::take_attention()
+                    || TIME_IS_UP.swap(false, Ordering::Relaxed);
                 if !awake {
                     // An interrupt that is pending ends this at once, also while it is masked.
                     riscv::asm::wfi();
@@ -138,7 +153,7 @@ macro_rules! virt_handlers {
 
         #[riscv_rt::core_interrupt(Interrupt::MachineExternal)]
         fn machine_external() {
-            $crate::virt::uart::on_interrupt();
+            $crate::virt::external();
         }
     };
 }
@@ -159,6 +174,17 @@ pub fn exception() -> ! {
 pub fn stack_overflow() -> ! {
     fault::exception("stack overflow", CLOCK.now_ms(), say);
     reset()
+}
+
+/// For the handler of external interrupts.
+pub fn external() {
+    let claim = Plic::new().ctx0().claim();
+    let Some(source) = claim.claim::<Interrupt>() else { return };
+    match source {
+        Interrupt::Uart => uart::on_interrupt(),
+        Interrupt::Network => virtio::on_interrupt(),
+    }
+    claim.complete(source);
 }
 
 /// For the handler of the timer's interrupt.

@@ -28,6 +28,8 @@ pub(super) enum Hart {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[riscv::pac_enum(unsafe ExternalInterruptNumber)]
 pub(super) enum Interrupt {
+    /// The network controller.
+    Network = 1,
     /// The serial port.
     Uart = 10,
 }

@@ -112,9 +112,7 @@ pub fn flush() {
 }
 
 /// To be called by the handler of external interrupts.
-pub fn on_interrupt() {
-    let claim = Plic::new().ctx0().claim();
-    let Some(source) = claim.claim::<Interrupt>() else { return };
+pub(super) fn on_interrupt() {
     // Each look at the registers costs an emulator dear, so there are no more than needed.
     while PORT.status.read() & STATUS_RECEIVED != 0 {
         let byte = PORT.data.read();
@@ -126,7 +124,6 @@ pub fn on_interrupt() {
     if SENDING.load(Ordering::Relaxed) {
         pump();
     }
-    claim.complete(source);
 }
 
 /// Sends `bytes` by polling, past the ring; for a firmware that is about to reset.

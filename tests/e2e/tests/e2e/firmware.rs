@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 use wasmbed_e2e::{BrokerKind, FACTORY_VERSION, Fleet, Limit, Subscription, module, variant};
 
-const BOARDS: &[(&str, &str)] = &[("n2-1", "netduino2"), ("rv-1", "rv32-virt")];
+const BOARDS: &[(&str, &str)] = &[("n2-1", "netduino2"), ("mps-1", "mps2-an385"), ("rv-1", "rv32-virt")];
 const ONE: &[(&str, &str)] = &[("n2-1", "netduino2")];
 /// An image may take long to be sent over an emulated serial line.
 const UPDATE: Limit = Limit::seconds(120);

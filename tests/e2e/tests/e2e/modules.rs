@@ -5,7 +5,7 @@ use std::{collections::HashSet, fs};
 use anyhow::{Context, Result, ensure};
 use ed25519_compact::{PublicKey, Signature};
 use nix::sys::signal::Signal;
-use wasmbed_e2e::{BrokerKind, Fleet, Limit, module, signal};
+use wasmbed_e2e::{BrokerKind, Fleet, Limit, Subscription, module, signal};
 
 /// Publishes on `draw` what sealing the text `same` gives at each start: a nonce, the text encrypted, a tag.
 const SEALER: &str = r#"(module
@@ -54,6 +54,20 @@ fn a_module_reads_which_chip_is_on_the_bus_of_its_board() -> Result<()> {
         fleet.cli(&["deploy", "chip", "--to", "n2-1", "--wait"])?;
         let found = fleet.subscribe_once("wasmbed/v1/n2-1/up/tm/chip")?;
         ensure!(found.trim() == id, "{found} instead of {id} for {chip}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_module_measures_what_the_thermometer_of_its_board_is_told() -> Result<()> {
+    let fleet = Fleet::start_with(BrokerKind::Embedded, &[("mps-1", "mps2-an385")])?;
+    fleet.cli(&["module", "push", &module("thermo")?.to_string_lossy(), "--version", "1.0.0"])?;
+    fleet.cli(&["deploy", "thermo", "--to", "mps-1", "--wait"])?;
+    let readings = Subscription::open(&fleet, "wasmbed/v1/mps-1/up/tm/temperature")?;
+    // Multiples of what the chip can tell apart, a sixteenth of a degree.
+    for (thousandths, text) in [(30_500, "30.5"), (-12_750, "-12.7"), (85_125, "85.1")] {
+        fleet.set_property("mps-1", "/machine/peripheral/thermometer", "temperature", thousandths)?;
+        readings.next(|reading| reading == hex(text))?;
     }
     Ok(())
 }
@@ -124,6 +138,11 @@ fn pull_the_power(fleet: &Fleet, device: &str) -> Result<()> {
     fleet.wait(&format!("another process for {device}"), Limit::seconds(30), || {
         Ok(fleet.pid(device).is_ok_and(|pid| pid != before))
     })
+}
+
+/// As [`Subscription`] tells it.
+fn hex(text: &str) -> String {
+    text.bytes().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What `tally` publishes next.

@@ -34,27 +34,30 @@ fn power_cuts_in_the_middle_of_flash_operations_do_no_harm() -> Result<()> {
 
 #[test]
 fn a_board_killed_at_any_percent_of_an_update_goes_on_with_it() -> Result<()> {
-    let fleet = Fleet::start_with(BrokerKind::Embedded, &[("rv-1", "rv32-virt")])?;
-    fleet.push_variant("rv32-virt", "variant-note", "0.2.0", &["--tries", "5"])?;
-    fleet.cli(&["firmware", "deploy", "rv32-virt@0.2.0", "--to", "rv-1", "--no-delta"])?;
-    // As often as a host starts a board again within a minute.
-    for percent in [10, 35, 60, 85] {
-        fleet.wait(&format!("{percent} % of the image"), UPDATE, || {
-            Ok(fleet.firmware("rv-1")?["progress"].as_u64().is_some_and(|progress| progress >= percent))
-        })?;
-        pull_the_power(&fleet)?;
-        assert_eq!(fleet.firmware("rv-1")?["running"]["version"], FACTORY_VERSION);
+    for (id, board) in [("rv-1", "rv32-virt"), ("mps-1", "mps2-an385")] {
+        let fleet = Fleet::start_with(BrokerKind::Embedded, &[(id, board)])?;
+        fleet.push_variant(board, "variant-note", "0.2.0", &["--tries", "5"])?;
+        fleet.cli(&["firmware", "deploy", &format!("{board}@0.2.0"), "--to", id, "--no-delta"])?;
+        // As often as a host starts a board again within a minute.
+        for percent in [10, 35, 60, 85] {
+            fleet.wait(&format!("{percent} % of the image"), UPDATE, || {
+                Ok(fleet.firmware(id)?["progress"].as_u64().is_some_and(|progress| progress >= percent))
+            })?;
+            pull_the_power(&fleet, id)?;
+            assert_eq!(fleet.firmware(id)?["running"]["version"], FACTORY_VERSION);
+        }
+        fleet.wait_event(id, "firmware-trial", &[], UPDATE)?;
+        pull_the_power(&fleet, id)?;
+        fleet.wait_version(id, "0.2.0", UPDATE)?;
     }
-    fleet.wait_event("rv-1", "firmware-trial", &[], UPDATE)?;
-    pull_the_power(&fleet)?;
-    fleet.wait_version("rv-1", "0.2.0", UPDATE)
+    Ok(())
 }
 
 /// Kills the emulator and waits for another.
-fn pull_the_power(fleet: &Fleet) -> Result<()> {
-    let before = fleet.pid("rv-1")?;
+fn pull_the_power(fleet: &Fleet, id: &str) -> Result<()> {
+    let before = fleet.pid(id)?;
     signal(before, Signal::SIGKILL)?;
-    fleet.wait("another process for rv-1", Limit::seconds(30), || {
-        Ok(fleet.pid("rv-1").is_ok_and(|pid| pid != before))
+    fleet.wait(&format!("another process for {id}"), Limit::seconds(30), || {
+        Ok(fleet.pid(id).is_ok_and(|pid| pid != before))
     })
 }

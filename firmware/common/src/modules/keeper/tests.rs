@@ -12,7 +12,7 @@ const SECRET: Option<DeviceSecret> = Some(DeviceSecret([7; 32]));
 fn provision(secret: Option<DeviceSecret>) -> Provision<'static> {
     let keys: &'static [PublicKey] = &[];
     let device = "dut".parse().expect("a name");
-    Provision { device, trusted: Seq::new(keys), boot_floor: 0, secret }
+    Provision { device, trusted: Seq::new(keys), boot_floor: 0, secret, broker: None }
 }
 
 /// A board's flash, and its keeper as each start makes it.

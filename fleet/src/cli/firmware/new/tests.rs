@@ -34,6 +34,7 @@ fn new(board: &str, dir: &Path, sdk: Option<&Path>) -> Result<(), String> {
 #[test]
 fn every_board_with_firmware_gets_a_project_of_its_target_memory_and_program() {
     for (board, target, package, region) in [
+        ("mps2-an385", "thumbv7m-none-eabi", "cortex-m3", "ORIGIN = 0x00040000, LENGTH = 0x100000"),
         ("netduino2", "thumbv7m-none-eabi", "cortex-m3", "ORIGIN = 0x08020000, LENGTH = 0xc0000"),
         ("rv32-virt", "riscv32imac-unknown-none-elf", "riscv32", "ORIGIN = 0x80200000, LENGTH = 0x100000"),
     ] {
@@ -78,7 +79,7 @@ fn features_of_the_workspace_and_of_the_package_are_both_there() {
     let text = fs::read_to_string(dir.path().join("new/Cargo.toml")).expect("a manifest");
     let features = &text.parse::<toml::Table>().expect("a manifest")["dependencies"]["stm32f2"]["features"];
     let features: Vec<&str> = features.as_array().into_iter().flatten().filter_map(|f| f.as_str()).collect();
-    assert_eq!(features, ["rt", "stm32f215"]);
+    assert_eq!(features, ["critical-section", "stm32f215"]);
 }
 
 #[test]
@@ -86,7 +87,7 @@ fn only_boards_with_firmware_have_projects() {
     let dir = tempfile::tempdir().expect("a folder");
     let root = sdk().root().to_owned();
     for (board, expected) in [
-        ("uno", "there is no board uno; boards with firmware are: netduino2, rv32-virt"),
+        ("uno", "there is no board uno; boards with firmware are: mps2-an385, netduino2, rv32-virt"),
         (
             "linux",
             "linux has no firmware of its own (Linux: the agent as a process); boards with firmware are",
