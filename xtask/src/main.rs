@@ -12,6 +12,7 @@ mod run;
 mod setup;
 mod test;
 mod up;
+mod xtensa;
 
 use std::process::ExitCode;
 
@@ -39,6 +40,9 @@ enum Command {
     Bench(bench::Options),
     /// Install what builds and tests need.
     Setup,
+    /// For rustc: assemble and link a program for Xtensa.
+    #[command(hide = true)]
+    XtensaLink(xtensa::Link),
 }
 
 fn main() -> ExitCode {
@@ -49,6 +53,7 @@ fn main() -> ExitCode {
         Command::Modules => setup::ensure(setup::Need::BUILD).and_then(|()| modules::build().map(drop)),
         Command::Bench(options) => bench::bench(&options),
         Command::Setup => setup::ensure(setup::Need::ALL),
+        Command::XtensaLink(link) => xtensa::link(&link),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -25,8 +25,10 @@ mod modules;
 #[cfg(not(feature = "modules"))]
 #[path = "modules/none.rs"]
 mod modules;
+pub mod ns16550;
 mod port;
 pub mod ring;
+pub mod room;
 mod running;
 mod slots;
 pub mod stack;

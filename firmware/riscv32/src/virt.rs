@@ -3,10 +3,9 @@
 mod board;
 mod flash;
 mod machine;
-mod sensor;
 pub mod uart;
 
 pub use board::{Virt, exception, jump, panic, say, stack_overflow, start, time_is_up};
 pub use flash::{Bank, Flash};
 pub use machine::{CLOCK, reset};
-pub use sensor::measure;
+pub use uart::UART;

@@ -11,9 +11,10 @@ use wasmbed_abi::{Errno, Sensor};
 use wasmbed_firmware_common::{
     Board, Line,
     heap::{Heap, HeapUse},
+    room,
 };
 
-use super::{CLOCK, Flash, flash, measure, reset, uart};
+use super::{CLOCK, Flash, UART, flash, reset, uart};
 use crate::{fault, stack};
 
 /// Set by the timer's interrupt.
@@ -40,7 +41,7 @@ pub fn start(heap: &'static Heap) -> (Virt, Flash) {
 ///
 /// An image for this board lies there.
 pub unsafe fn jump(_: Virt, image: u32) -> ! {
-    uart::flush();
+    UART.flush();
     riscv::interrupt::disable();
     uart::stop();
     CLOCK.stop();
@@ -60,15 +61,15 @@ impl Board for Virt {
     }
 
     fn read(&mut self, out: &mut [u8]) -> usize {
-        uart::read(out)
+        UART.read(out)
     }
 
     fn room(&self) -> usize {
-        uart::room()
+        UART.room()
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        uart::write(bytes);
+        UART.write(bytes);
     }
 
     fn sleep(&mut self, deadline_ms: Option<u64>) {
@@ -77,7 +78,7 @@ impl Board for Virt {
         let mut awake = false;
         while !awake {
             awake = critical_section::with(|_| {
-                let awake = uart::take_attention() || TIME_IS_UP.swap(false, Ordering::Relaxed);
+                let awake = UART.take_attention() || TIME_IS_UP.swap(false, Ordering::Relaxed);
                 if !awake {
                     // An interrupt that is pending ends this at once, also while it is masked.
                     riscv::asm::wfi();
@@ -88,7 +89,7 @@ impl Board for Virt {
     }
 
     fn reset(&mut self) -> ! {
-        uart::flush();
+        UART.flush();
         reset()
     }
 
@@ -101,13 +102,13 @@ impl Board for Virt {
     }
 
     fn sensor(&mut self, sensor: Sensor) -> Result<i64, Errno> {
-        measure(sensor, self.now_ms())
+        room::measure(sensor, self.now_ms())
     }
 }
 
 /// Says a line without waiting for anything else; for a program that does not run the loop.
 pub fn say(text: fmt::Arguments<'_>) {
-    uart::send_now(Line::new(text).frame());
+    UART.send_now(Line::new(text).frame());
 }
 
 /// The handlers of a program for this machine, once in each. The program depends on `riscv` and `riscv_rt`.

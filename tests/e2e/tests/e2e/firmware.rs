@@ -4,7 +4,9 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 use wasmbed_e2e::{BrokerKind, FACTORY_VERSION, Fleet, Limit, Subscription, module, variant};
 
-const BOARDS: &[(&str, &str)] = &[("n2-1", "netduino2"), ("rv-1", "rv32-virt")];
+const BOARDS: &[(&str, &str)] = &[("n2-1", "netduino2"), ("rv-1", "rv32-virt"), ("lx-1", "lx60")];
+/// Those whose firmware Cargo builds alone.
+const FOR_CARGO: &[(&str, &str)] = &[("n2-1", "netduino2"), ("rv-1", "rv32-virt")];
 const ONE: &[(&str, &str)] = &[("n2-1", "netduino2")];
 /// An image may take long to be sent over an emulated serial line.
 const UPDATE: Limit = Limit::seconds(120);
@@ -213,8 +215,8 @@ fn a_release_key_may_be_kept_elsewhere() -> Result<()> {
 
 #[test]
 fn a_firmware_project_of_ones_own_builds_and_boots() -> Result<()> {
-    let fleet = Fleet::start_with(BrokerKind::Embedded, BOARDS)?;
-    for (id, board) in BOARDS {
+    let fleet = Fleet::start_with(BrokerKind::Embedded, FOR_CARGO)?;
+    for (id, board) in FOR_CARGO {
         let elf = fleet.build_project(board)?;
         fleet.cli(&["firmware", "push", &elf.to_string_lossy(), "--board", board, "--version", "0.2.0"])?;
         deploy(&fleet, board, "0.2.0", &[])?;

@@ -7,6 +7,8 @@ use wasmbed_e2e::{BrokerKind, FACTORY_VERSION, Fleet, Limit, signal};
 /// Boards that are cut at once.
 const BOARDS: &[(&str, &str)] =
     &[("n2-1", "netduino2"), ("n2-2", "netduino2"), ("n2-3", "netduino2"), ("n2-4", "netduino2")];
+/// Boards with flash that the emulator keeps, which are killed.
+const KILLED: &[(&str, &str)] = &[("rv-1", "rv32-virt"), ("lx-1", "lx60")];
 /// Flash operations after which the power goes, each counted from the start after the one before. Each board
 /// adds its number to all.
 const CUTS: [u32; 11] = [0, 1, 4, 9, 18, 37, 60, 90, 120, 240, 400];
@@ -34,27 +36,30 @@ fn power_cuts_in_the_middle_of_flash_operations_do_no_harm() -> Result<()> {
 
 #[test]
 fn a_board_killed_at_any_percent_of_an_update_goes_on_with_it() -> Result<()> {
-    let fleet = Fleet::start_with(BrokerKind::Embedded, &[("rv-1", "rv32-virt")])?;
-    fleet.push_variant("rv32-virt", "variant-note", "0.2.0", &["--tries", "5"])?;
-    fleet.cli(&["firmware", "deploy", "rv32-virt@0.2.0", "--to", "rv-1", "--no-delta"])?;
-    // As often as a host starts a board again within a minute.
-    for percent in [10, 35, 60, 85] {
-        fleet.wait(&format!("{percent} % of the image"), UPDATE, || {
-            Ok(fleet.firmware("rv-1")?["progress"].as_u64().is_some_and(|progress| progress >= percent))
-        })?;
-        pull_the_power(&fleet)?;
-        assert_eq!(fleet.firmware("rv-1")?["running"]["version"], FACTORY_VERSION);
+    let fleet = Fleet::start_with(BrokerKind::Embedded, KILLED)?;
+    for (id, board) in KILLED {
+        fleet.push_variant(board, "variant-note", "0.2.0", &["--tries", "5"])?;
+        fleet.cli(&["firmware", "deploy", &format!("{board}@0.2.0"), "--to", id, "--no-delta"])?;
+        // As often as a host starts a board again within a minute.
+        for percent in [10, 35, 60, 85] {
+            fleet.wait(&format!("{percent} % of the image"), UPDATE, || {
+                Ok(fleet.firmware(id)?["progress"].as_u64().is_some_and(|progress| progress >= percent))
+            })?;
+            pull_the_power(&fleet, id)?;
+            assert_eq!(fleet.firmware(id)?["running"]["version"], FACTORY_VERSION);
+        }
+        fleet.wait_event(id, "firmware-trial", &[], UPDATE)?;
+        pull_the_power(&fleet, id)?;
+        fleet.wait_version(id, "0.2.0", UPDATE)?;
     }
-    fleet.wait_event("rv-1", "firmware-trial", &[], UPDATE)?;
-    pull_the_power(&fleet)?;
-    fleet.wait_version("rv-1", "0.2.0", UPDATE)
+    Ok(())
 }
 
 /// Kills the emulator and waits for another.
-fn pull_the_power(fleet: &Fleet) -> Result<()> {
-    let before = fleet.pid("rv-1")?;
+fn pull_the_power(fleet: &Fleet, id: &str) -> Result<()> {
+    let before = fleet.pid(id)?;
     signal(before, Signal::SIGKILL)?;
-    fleet.wait("another process for rv-1", Limit::seconds(30), || {
-        Ok(fleet.pid("rv-1").is_ok_and(|pid| pid != before))
+    fleet.wait(&format!("another process for {id}"), Limit::seconds(30), || {
+        Ok(fleet.pid(id).is_ok_and(|pid| pid != before))
     })
 }
