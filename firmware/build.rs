@@ -12,13 +12,17 @@ use std::{
 
 use wasmbed_boards::{Board, Boards, Firmware, Region, constants, memory_map};
 
+/// What programs are made of that Cargo does not see: this, and what is linked for Xtensa.
+const SHARED: [&str; 3] = ["../build.rs", "../xtensa/link.x", "../xtensa/src/core.s"];
 /// The package with an image for measurements for every board, `<board>-bench`.
 const BENCH: &str = "wasmbed-firmware-bench";
 
 fn main() -> Result<(), Box<dyn Error>> {
     let package = env::var("CARGO_PKG_NAME")?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    println!("cargo:rerun-if-changed=../build.rs");
+    for shared in SHARED {
+        println!("cargo:rerun-if-changed={shared}");
+    }
     // `cortex-m-rt` has linkers look for names of interrupt handlers, which no program of ours has.
     fs::write(out.join("device.x"), "")?;
     println!("cargo:rustc-link-search={}", out.display());

@@ -27,6 +27,7 @@ const EMBEDDED: [(&str, &str); 4] = [
     ("netduino2", include_str!("../netduino2/board.toml")),
     ("rv32-virt", include_str!("../rv32-virt/board.toml")),
     ("mps2-an385", include_str!("../mps2-an385/board.toml")),
+    ("lx60", include_str!("../lx60/board.toml")),
 ];
 
 /// One kind of device; the contents of a `board.toml`.
@@ -73,7 +74,7 @@ pub struct Firmware {
     pub boot_package: String,
     /// Its binary.
     pub boot: String,
-    /// The target both are compiled for.
+    /// The target both are compiled for; [`Firmware::XTENSA`] is none of the compiler's.
     pub target: String,
     /// The board's memories.
     pub memory: Memory,
@@ -244,6 +245,14 @@ impl Board {
 }
 
 impl Firmware {
+    /// The target of Xtensa boards: `cargo xtask fw` describes it to the compiler, assembles and links.
+    pub const XTENSA: &str = "xtensa-none-elf";
+
+    /// Whether Cargo alone builds it.
+    pub fn is_for_cargo(&self) -> bool {
+        self.target != Firmware::XTENSA
+    }
+
     fn check(&self, run: &Run) -> Result<(), String> {
         self.memory.check()?;
         self.slots.check()?;
@@ -450,6 +459,7 @@ mod tests {
         };
         assert_eq!((layout("netduino2").records, layout("netduino2").end()), (0, 0x1a_f000));
         assert_eq!((layout("rv32-virt").records, layout("rv32-virt").end()), (0x4_0000, 0x58_0000));
+        assert_eq!((layout("lx60").records, layout("lx60").end()), (0x1_0000, 0x38_0000));
     }
 
     #[test]

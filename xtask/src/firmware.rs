@@ -14,7 +14,7 @@ use wasmbed_wire::BoardName;
 use crate::{
     paths,
     run::{run, step},
-    up,
+    up, xtensa,
 };
 
 /// Firmware that tests need, on every board: features of `wasmbed-firmware-common`.
@@ -93,7 +93,7 @@ pub(crate) fn build_benches(prepared: &Path) -> Result<Vec<String>> {
         step(&format!("benchmark for {}", board.title));
         let binary = format!("{}-bench", board.name);
         for (whose, feature) in [("ours", None), ("wasmi", Some("wasmi"))] {
-            let mut cargo = cargo(firmware, (BENCH, &binary), feature);
+            let mut cargo = cargo(firmware, (BENCH, &binary), feature)?;
             cargo
                 .env("WASMBED_MEASURING_LOOP", prepared.join("measuring-loop"))
                 .env("WASMBED_BENCH_MODULES", prepared.join(board.class.name()));
@@ -172,20 +172,24 @@ fn build(board: &Board, firmware: &Firmware) -> Result<Sizes> {
 
 /// Compiles a binary and returns its ELF file.
 fn compile(firmware: &Firmware, program: (&str, &str), feature: Option<&str>) -> Result<Vec<u8>> {
-    run(cargo(firmware, program, feature).env("WASMBED_MEASURING_LOOP", paths::measuring_loop()))?;
+    run(cargo(firmware, program, feature)?.env("WASMBED_MEASURING_LOOP", paths::measuring_loop()))?;
     read(firmware, program.1)
 }
 
 /// A command that compiles a package's binary.
-fn cargo(firmware: &Firmware, (package, binary): (&str, &str), feature: Option<&str>) -> Command {
+fn cargo(firmware: &Firmware, (package, binary): (&str, &str), feature: Option<&str>) -> Result<Command> {
     let mut cargo = Command::new("cargo");
     cargo
-        .args(["build", "--release", "--quiet", "--package", package, "--bin", binary])
-        .args(["--target", &firmware.target, "--target-dir"])
+        .args(["build", "--release", "--quiet", "--package", package, "--bin", binary, "--target-dir"])
         .arg(target_dir())
         .args(feature.iter().flat_map(|feature| ["--features", *feature]))
         .current_dir(paths::root().join("firmware"));
-    cargo
+    if firmware.is_for_cargo() {
+        cargo.args(["--target", &firmware.target]);
+    } else {
+        xtensa::configure(&mut cargo, &firmware.target, package)?;
+    }
+    Ok(cargo)
 }
 
 /// What the compiler made of it.

@@ -12,6 +12,7 @@ mod run;
 mod setup;
 mod test;
 mod up;
+mod xtensa;
 
 use std::process::ExitCode;
 
@@ -41,6 +42,9 @@ enum Command {
     Soak(bench::Soak),
     /// Install what builds and tests need.
     Setup,
+    /// For rustc: assemble and link a program for Xtensa.
+    #[command(hide = true)]
+    XtensaLink(xtensa::Link),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +56,7 @@ fn main() -> ExitCode {
         Command::Bench(options) => bench::bench(&options),
         Command::Soak(options) => bench::soak(&options),
         Command::Setup => setup::ensure(setup::Need::ALL),
+        Command::XtensaLink(link) => xtensa::link(&link),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,6 +1,6 @@
 //! What a bare Debian or Ubuntu machine with Rust still needs, and getting it.
 
-use std::process::Command;
+use std::{path::Path, process::Command};
 
 use anyhow::{Context, Result, bail};
 
@@ -25,9 +25,13 @@ pub(crate) struct Need {
     tools: &'static [&'static [Tool]],
 }
 
-const BUILD: &[Tool] = &[tool("cc", "gcc"), tool("clang", "clang")];
-const EMULATE: &[Tool] =
-    &[tool("qemu-system-arm", "qemu-system-arm"), tool("qemu-system-riscv32", "qemu-system-misc")];
+const BUILD: &[Tool] =
+    &[tool("cc", "gcc"), tool("clang", "clang"), tool("xtensa-lx106-elf-as", "binutils-xtensa-lx106")];
+const EMULATE: &[Tool] = &[
+    tool("qemu-system-arm", "qemu-system-arm"),
+    tool("qemu-system-riscv32", "qemu-system-misc"),
+    tool("qemu-system-xtensa", "qemu-system-misc"),
+];
 const TEST: &[Tool] = &[
     tool("mosquitto", "mosquitto"),
     tool("mosquitto_pub", "mosquitto-clients"),
@@ -48,17 +52,18 @@ const TARGETS: [&str; 3] = ["thumbv7m-none-eabi", "riscv32imac-unknown-none-elf"
 /// Installs what is missing, or says how to.
 pub(crate) fn ensure(need: Need) -> Result<()> {
     ensure_packages(need)?;
-    ensure_targets()
+    ensure_toolchain()
 }
 
 fn ensure_packages(need: Need) -> Result<()> {
-    let missing: Vec<&str> = need
+    let mut missing: Vec<&str> = need
         .tools
         .iter()
         .flat_map(|group| group.iter())
         .filter(|tool| !exists(tool.program))
         .map(|tool| tool.package)
         .collect();
+    missing.dedup();
     if missing.is_empty() {
         return Ok(());
     }
@@ -98,22 +103,27 @@ fn sudo_works() -> bool {
     exists("sudo") && Command::new("sudo").args(["-n", "true"]).status().is_ok_and(|status| status.success())
 }
 
-fn ensure_targets() -> Result<()> {
+fn ensure_toolchain() -> Result<()> {
     let sysroot = output(Command::new("rustc").args(["--print", "sysroot"]).current_dir(paths::root()))?;
-    let installed = |target: &&str| {
-        std::path::Path::new(sysroot.trim()).join("lib/rustlib").join(target).join("lib").is_dir()
-    };
-    let missing: Vec<&str> = TARGETS.into_iter().filter(|target| !installed(target)).collect();
-    if missing.is_empty() {
-        return Ok(());
+    let rustlib = Path::new(sysroot.trim()).join("lib/rustlib");
+    let lacks = |folder: &str| !rustlib.join(folder).is_dir();
+    let targets = TARGETS.into_iter().filter(|target| lacks(&format!("{target}/lib"))).collect();
+    // The library itself is compiled for the target that the toolchain does not have.
+    let sources = lacks("src/rust/library").then_some("rust-src").into_iter().collect();
+    for (what, missing) in [("target", targets), ("component", sources)] {
+        let missing: Vec<&str> = missing;
+        if missing.is_empty() {
+            continue;
+        }
+        let names = missing.join(" ");
+        if !exists("rustup") {
+            bail!(
+                "the Rust {what} {names} is missing and rustup is not installed; install rustup, or a toolchain \
+                 that has it"
+            );
+        }
+        step(&format!("installing for Rust: {what} {names}"));
+        run(Command::new("rustup").args([what, "add"]).args(&missing).current_dir(paths::root()))?;
     }
-    if !exists("rustup") {
-        bail!(
-            "the Rust targets {} are missing and rustup is not installed; install rustup, or a toolchain \
-             with these targets",
-            missing.join(", ")
-        );
-    }
-    step(&format!("installing Rust targets: {}", missing.join(" ")));
-    run(Command::new("rustup").args(["target", "add"]).args(&missing).current_dir(paths::root()))
+    Ok(())
 }

@@ -28,8 +28,10 @@ mod modules;
 #[path = "modules/none.rs"]
 mod modules;
 mod nic;
+pub mod ns16550;
 mod port;
 pub mod ring;
+pub mod room;
 mod running;
 mod slots;
 pub mod stack;

@@ -3,7 +3,7 @@
 //! Every word that points behind a call instruction is taken for a return address. A few may be left
 //! over from earlier calls; `addr2line` with the image's ELF file tells which make sense.
 
-use core::fmt;
+use core::{borrow::Borrow, fmt};
 
 /// Addresses kept.
 const CALLERS: usize = 6;
@@ -15,10 +15,10 @@ pub struct Callers {
 }
 
 impl Callers {
-    /// Searches `stack`, innermost word first; `is_return` tells whether a word points behind a call.
-    pub fn find(stack: &[u32], is_return: impl Fn(u32) -> bool) -> Self {
+    /// Searches words, innermost first; `is_return` tells whether one points behind a call.
+    pub fn find(words: impl IntoIterator<Item = impl Borrow<u32>>, is_return: impl Fn(u32) -> bool) -> Self {
         let mut callers = Callers::default();
-        let found = stack.iter().copied().filter(|word| is_return(*word));
+        let found = words.into_iter().map(|word| *word.borrow()).filter(|word| is_return(*word));
         for (place, address) in callers.addresses.iter_mut().zip(found) {
             *place = address;
         }

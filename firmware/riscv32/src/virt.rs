@@ -5,11 +5,10 @@ mod flash;
 mod machine;
 #[cfg(feature = "ip")]
 mod net;
-mod sensor;
 pub mod uart;
 mod virtio;
 
 pub use board::{Virt, exception, external, jump, panic, say, stack_overflow, start, time_is_up};
 pub use flash::{Bank, Flash};
 pub use machine::{CLOCK, reset};
-pub use sensor::measure;
+pub use uart::UART;

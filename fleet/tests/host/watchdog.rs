@@ -112,10 +112,11 @@ async fn an_emulator_that_does_not_answer_is_left_to_others() {
     assert!(!exists(first.pid) && second.status != ProcessStatus::Error);
 }
 
-/// An endless loop behind a vector table, and one at the start of a bank.
-const HANGING: [(&str, u32, &[u8]); 2] = [
+/// An endless loop behind a vector table, one at the start of a bank, and one in RAM.
+const HANGING: [(&str, u32, &[u8]); 3] = [
     ("netduino2", 0x0800_0000, b"\x00\x10\x00\x20\x09\x00\x00\x08\xfe\xe7\xfe\xe7"),
     ("rv32-virt", 0x2000_0000, b"\x6f\x00\x00\x00"),
+    ("lx60", 0xd030_0000, b"\x06\xff\xff"),
 ];
 
 #[tokio::test]
@@ -126,8 +127,9 @@ async fn boards_in_a_real_emulator_start_and_are_reset() {
     for (board, address, bootloader) in HANGING {
         fs::write(dir.join(format!("{board}-boot.elf")), chip::elf(address, bootloader)).expect("a file");
     }
-    world.desire(&[device("pump-1", "netduino2"), device("pump-2", "rv32-virt")]).await;
-    let mut missing = vec!["pump-1", "pump-2"];
+    let devices = [("pump-1", "netduino2"), ("pump-2", "rv32-virt"), ("pump-3", "lx60")];
+    world.desire(&devices.map(|(id, board)| device(id, board))).await;
+    let mut missing = devices.map(|(id, _)| id).to_vec();
     while !missing.is_empty() {
         let event = world.any_event(|kind| kind != EventKind::Started).await;
         assert_eq!((event.kind, &*event.reason), (EventKind::Watchdog, "nothing heard on its link for 8 s"));

@@ -49,7 +49,11 @@ pub struct Fleet {
 impl Fleet {
     /// One device of each kind: id and board.
     pub const EVERY_KIND: &'static [(&'static str, &'static str)] =
-        &[("n2-1", "netduino2"), ("mps-1", "mps2-an385"), ("rv-1", "rv32-virt"), ("hub-1", "linux")];
+        &[("n2-1", "netduino2"), ("mps-1", "mps2-an385"), ("rv-1", "rv32-virt"), ("lx-1", "lx60"), ("hub-1", "linux")];
+
+    /// One board of each kind whose firmware runs modules: id and board.
+    pub const BOARDS: &'static [(&'static str, &'static str)] =
+        &[("n2-1", "netduino2"), ("mps-1", "mps2-an385"), ("rv-1", "rv32-virt"), ("lx-1", "lx60")];
 
     /// Starts a fleet of [`Fleet::EVERY_KIND`] and waits until it is online.
     pub fn start(kind: BrokerKind) -> Result<Self> {

@@ -7,7 +7,7 @@ use wasmbed_firmware_bench::Board;
 use wasmbed_firmware_common::heap::Heap;
 use wasmbed_firmware_riscv32::{
     stack,
-    virt::{self, CLOCK, uart},
+    virt::{self, CLOCK, UART},
     virt_handlers,
 };
 
@@ -22,7 +22,12 @@ fn main() -> ! {
     unsafe { HEAP.give_rest_of_ram() };
     stack::prepare();
     virt::start(&HEAP);
-    let board = Board { class: SHEET.class, heap: &HEAP, now_us: || CLOCK.now_us(), send: uart::send_now };
+    let board = Board {
+        class: SHEET.class,
+        heap: &HEAP,
+        now_us: || CLOCK.now_us(),
+        send: |bytes| UART.send_now(bytes),
+    };
     board.measure();
     loop {
         core::hint::spin_loop();

@@ -1,4 +1,4 @@
-//! NOR chips in the address space: two with 16 bits each side by side, which take Intel's command set (CFI
+//! NOR chips of 16 bits in the address space, one or two side by side, which take Intel's command set (CFI
 //! command set 1).
 //!
 //! After every operation the chips read as memory again, so whoever else looks at them sees their contents.
@@ -6,12 +6,10 @@
 
 use wasmbed_update::{Fault, Flash};
 
-/// Bytes programmed with one command: what every such pair takes that buffers writes of 512 bytes each.
-const BUFFER_BYTES: u32 = 1024;
-const WORD_BYTES: u32 = 4;
+/// Words programmed with one command: what every chip takes that buffers writes of 512 bytes.
+const BUFFER_WORDS: u32 = 256;
 /// Bytes looked at together before they are programmed.
 const CHECK_BYTES: usize = 64;
-const BUFFER_WORDS: usize = (BUFFER_BYTES / WORD_BYTES) as usize;
 
 const ERASE: u16 = 0x20;
 const CLEAR_STATUS: u16 = 0x50;
@@ -27,8 +25,12 @@ const ERRORS: u16 = 0x3a;
 /// Looks at the status before an operation is given up: seconds on any processor.
 const PATIENCE: u32 = 20_000_000;
 
-/// The chips' bus. Offsets are multiples of 4, counted from where the chips begin.
+/// The chips' bus. A word has 16 bits of each chip, the first chip's lowest; offsets are multiples of a word,
+/// counted in bytes from where the chips begin.
 pub trait Chips {
+    /// How many lie side by side, 1 or 2.
+    const COUNT: u32;
+
     /// Reads a word.
     fn read(&mut self, offset: u32) -> u32;
 
@@ -45,7 +47,9 @@ pub struct ParallelNor<C> {
 }
 
 impl<C: Chips> ParallelNor<C> {
-    /// Chips of `bytes` bytes, with sectors of `sector_bytes`, both counted over the pair.
+    const WORD_BYTES: u32 = 2 * C::COUNT;
+
+    /// Chips of `bytes` bytes, with sectors of `sector_bytes`, both counted over all of them.
     pub const fn new(chips: C, bytes: u32, sector_bytes: u32) -> Self {
         ParallelNor { chips, bytes, sector_bytes }
     }
@@ -58,7 +62,7 @@ impl<C: Chips> ParallelNor<C> {
     /// The word at `offset` with those of its bytes replaced that `bytes`, which lie at `address`, has.
     fn merged(&mut self, offset: u32, address: u32, bytes: &[u8]) -> u32 {
         let mut word = self.chips.read(offset).to_le_bytes();
-        for (at, byte) in (offset..).zip(&mut word) {
+        for (at, byte) in (offset..offset + Self::WORD_BYTES).zip(&mut word) {
             let new = at.checked_sub(address).and_then(|index| bytes.get(index as usize));
             *byte = new.copied().unwrap_or(*byte);
         }
@@ -68,11 +72,11 @@ impl<C: Chips> ParallelNor<C> {
     /// Programs bytes that one buffer holds.
     #[inline(never)]
     fn program_buffer(&mut self, address: u32, bytes: &[u8]) -> Result<(), Fault> {
-        let first = address - address % WORD_BYTES;
-        let offsets = (first..address + bytes.len() as u32).step_by(WORD_BYTES as usize);
+        let first = address - address % Self::WORD_BYTES;
+        let offsets = (first..address + bytes.len() as u32).step_by(Self::WORD_BYTES as usize);
         let count = offsets.len() as u16;
         // The chips do not read as memory once they have the command.
-        let mut words = [0; BUFFER_WORDS];
+        let mut words = [0; BUFFER_WORDS as usize];
         for (word, offset) in words.iter_mut().zip(offsets.clone()) {
             *word = self.merged(offset, address, bytes);
         }
@@ -101,21 +105,21 @@ impl<C: Chips> ParallelNor<C> {
     fn wait(&mut self, offset: u32) -> Result<(), Fault> {
         for _ in 0..PATIENCE {
             let status = self.chips.read(offset);
-            if status & both(READY) == both(READY) {
-                return if status & both(ERRORS) == 0 { Ok(()) } else { Err(Fault::Failed) };
+            if status & Self::each(READY) == Self::each(READY) {
+                return if status & Self::each(ERRORS) == 0 { Ok(()) } else { Err(Fault::Failed) };
             }
         }
         Err(Fault::Failed)
     }
 
     fn command(&mut self, offset: u32, command: u16) {
-        self.chips.write(offset, both(command));
+        self.chips.write(offset, Self::each(command));
     }
-}
 
-/// The same for each of the two chips.
-const fn both(half: u16) -> u32 {
-    (half as u32) << 16 | half as u32
+    /// The same for each chip.
+    const fn each(half: u16) -> u32 {
+        if C::COUNT == 1 { half as u32 } else { (half as u32) << 16 | half as u32 }
+    }
 }
 
 impl<C: Chips> Flash for ParallelNor<C> {
@@ -125,15 +129,15 @@ impl<C: Chips> Flash for ParallelNor<C> {
 
     fn read(&mut self, address: u32, out: &mut [u8]) -> Result<(), Fault> {
         self.check(address, out.len())?;
-        let mut offset = address - address % WORD_BYTES;
-        let mut skip = (address % WORD_BYTES) as usize;
+        let mut offset = address - address % Self::WORD_BYTES;
+        let mut skip = (address % Self::WORD_BYTES) as usize;
         let mut rest = out;
         while !rest.is_empty() {
             let word = self.chips.read(offset).to_le_bytes();
-            let word = word.get(skip..).unwrap_or_default();
+            let word = word.get(skip..Self::WORD_BYTES as usize).unwrap_or_default();
             let (now, later) = rest.split_at_mut(word.len().min(rest.len()));
             now.iter_mut().zip(word).for_each(|(place, byte)| *place = *byte);
-            (offset, skip, rest) = (offset + WORD_BYTES, 0, later);
+            (offset, skip, rest) = (offset + Self::WORD_BYTES, 0, later);
         }
         Ok(())
     }
@@ -150,7 +154,8 @@ impl<C: Chips> Flash for ParallelNor<C> {
         }
         let (mut at, mut rest) = (address, bytes);
         while !rest.is_empty() {
-            let in_buffer = BUFFER_BYTES - at % BUFFER_BYTES;
+            let buffer = BUFFER_WORDS * Self::WORD_BYTES;
+            let in_buffer = buffer - at % buffer;
             let (piece, after) = rest.split_at(rest.len().min(in_buffer as usize));
             self.program_buffer(at, piece)?;
             at += piece.len() as u32;
@@ -187,9 +192,9 @@ mod tests {
         Confirm,
     }
 
-    /// Two chips in memory, which hold their driver to the rules.
-    struct Pair {
-        words: Vec<u32>,
+    /// One or two chips in memory, which hold their driver to the rules.
+    struct Model<const COUNT: u32> {
+        bytes: Vec<u8>,
         mode: Mode,
         status: u16,
         buffer: Vec<(u32, u32)>,
@@ -197,10 +202,17 @@ mod tests {
         fails: bool,
     }
 
-    impl Pair {
+    impl<const COUNT: u32> Model<COUNT> {
+        const WORD_BYTES: u32 = 2 * COUNT;
+
         fn new() -> Self {
-            let words = (0..BYTES / 4).map(|n| n.wrapping_mul(0x9e37_79b9)).collect();
-            Pair { words, mode: Mode::Array, status: READY, buffer: Vec::new(), fails: false }
+            let bytes = (0..BYTES).map(|n| (n.wrapping_mul(0x9e37_79b9) >> 24) as u8).collect();
+            Model { bytes, mode: Mode::Array, status: READY, buffer: Vec::new(), fails: false }
+        }
+
+        /// What every chip gets or says alike.
+        fn each(half: u16) -> u32 {
+            (0..COUNT).fold(0, |word, _| word << 16 | u32::from(half))
         }
 
         fn end(&mut self) {
@@ -209,12 +221,17 @@ mod tests {
         }
     }
 
-    impl Chips for Pair {
+    impl<const COUNT: u32> Chips for Model<COUNT> {
+        const COUNT: u32 = COUNT;
+
         fn read(&mut self, offset: u32) -> u32 {
-            assert_eq!(offset % 4, 0);
+            assert_eq!(offset % Self::WORD_BYTES, 0);
             match self.mode {
-                Mode::Array => self.words[offset as usize / 4],
-                Mode::Status | Mode::Count => both(self.status),
+                Mode::Array => {
+                    let bytes = self.bytes[offset as usize..][..Self::WORD_BYTES as usize].iter().rev();
+                    bytes.fold(0, |word, byte| word << 8 | u32::from(*byte))
+                }
+                Mode::Status | Mode::Count => Self::each(self.status),
                 mode => panic!("read in {mode:?}"),
             }
         }
@@ -222,7 +239,7 @@ mod tests {
         fn write(&mut self, offset: u32, word: u32) {
             let half = word as u16;
             let command = || {
-                assert_eq!(word, both(half), "both chips have to get it");
+                assert_eq!(word, Self::each(half), "every chip has to get it");
                 half
             };
             self.mode = match self.mode {
@@ -239,8 +256,8 @@ mod tests {
                 },
                 Mode::EraseSetUp => {
                     assert_eq!(command(), CONFIRM);
-                    let start = (offset / SECTOR * SECTOR / 4) as usize;
-                    self.words[start..start + SECTOR as usize / 4].fill(u32::MAX);
+                    let start = (offset / SECTOR * SECTOR) as usize;
+                    self.bytes[start..start + SECTOR as usize].fill(0xff);
                     self.end();
                     self.mode
                 }
@@ -251,9 +268,11 @@ mod tests {
                 }
                 Mode::Confirm => {
                     assert_eq!(command(), CONFIRM);
+                    let buffer = BUFFER_WORDS * Self::WORD_BYTES;
                     for (at, word) in self.buffer.drain(..) {
-                        assert_eq!(at / BUFFER_BYTES, offset / BUFFER_BYTES, "all in one buffer");
-                        self.words[at as usize / 4] &= word;
+                        assert_eq!(at / buffer, offset / buffer, "all in one buffer");
+                        let bytes = self.bytes[at as usize..].iter_mut().zip(word.to_le_bytes());
+                        bytes.take(Self::WORD_BYTES as usize).for_each(|(old, new)| *old &= new);
                     }
                     self.end();
                     self.mode
@@ -262,20 +281,29 @@ mod tests {
         }
     }
 
-    fn flash() -> ParallelNor<Pair> {
-        ParallelNor::new(Pair::new(), BYTES, SECTOR)
+    fn flash_of<const COUNT: u32>() -> ParallelNor<Model<COUNT>> {
+        ParallelNor::new(Model::new(), BYTES, SECTOR)
     }
 
-    fn contents(flash: &ParallelNor<Pair>) -> Vec<u8> {
+    fn flash() -> ParallelNor<Model<2>> {
+        flash_of()
+    }
+
+    fn contents<const COUNT: u32>(flash: &ParallelNor<Model<COUNT>>) -> Vec<u8> {
         assert_eq!(flash.chips.mode, Mode::Array, "what is left reads as memory");
-        flash.chips.words.iter().flat_map(|word| word.to_le_bytes()).collect()
+        flash.chips.bytes.clone()
     }
 
     #[test]
     fn bytes_at_any_address_are_programmed_and_nothing_beside_them() {
+        programs_any_bytes::<1>();
+        programs_any_bytes::<2>();
+    }
+
+    fn programs_any_bytes<const COUNT: u32>() {
         let bytes: Vec<u8> = (0..2100).map(|n| (n % 253) as u8).collect();
         for (address, len) in [(0x4000, 2100), (0x4001, 1), (0x43ff, 2), (0x7ffd, 2100), (0x4006, 1023)] {
-            let mut flash = flash();
+            let mut flash = flash_of::<COUNT>();
             flash.erase(0x4000).expect("erased");
             flash.erase(0x8000).expect("erased");
             let before = contents(&flash);

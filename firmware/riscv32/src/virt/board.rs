@@ -11,12 +11,13 @@ use wasmbed_abi::{Errno, Sensor};
 use wasmbed_firmware_common::{
     Board, Line,
     heap::{Heap, HeapUse},
+    room,
 };
 
 use super::{
     CLOCK, Flash, flash,
     machine::{Interrupt, Plic},
-    measure, reset, uart, virtio,
+    UART, reset, uart, virtio,
 };
 use crate::{fault, stack};
 
@@ -44,7 +45,7 @@ pub fn start(heap: &'static Heap) -> (Virt, Flash) {
 ///
 /// An image for this board lies there.
 pub unsafe fn jump(_: Virt, image: u32) -> ! {
-    uart::flush();
+    UART.flush();
     riscv::interrupt::disable();
     uart::stop();
     CLOCK.stop();
@@ -64,15 +65,15 @@ impl Board for Virt {
     }
 
     fn read(&mut self, out: &mut [u8]) -> usize {
-        uart::read(out)
+        UART.read(out)
     }
 
     fn room(&self) -> usize {
-        uart::room()
+        UART.room()
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        uart::write(bytes);
+        UART.write(bytes);
     }
 
     #[cfg(feature = "ip")]
@@ -90,7 +91,7 @@ impl Board for Virt {
         let mut awake = false;
         while !awake {
             awake = critical_section::with(|_| {
-                let awake = uart::take_attention()
+                let awake = UART.take_attention()
                     || virtio::take_attention()
                     || TIME_IS_UP.swap(false, Ordering::Relaxed);
                 if !awake {
@@ -103,7 +104,7 @@ impl Board for Virt {
     }
 
     fn reset(&mut self) -> ! {
-        uart::flush();
+        UART.flush();
         reset()
     }
 
@@ -116,13 +117,13 @@ impl Board for Virt {
     }
 
     fn sensor(&mut self, sensor: Sensor) -> Result<i64, Errno> {
-        measure(sensor, self.now_ms())
+        room::measure(sensor, self.now_ms())
     }
 }
 
 /// Says a line without waiting for anything else; for a program that does not run the loop.
 pub fn say(text: fmt::Arguments<'_>) {
-    uart::send_now(Line::new(text).frame());
+    UART.send_now(Line::new(text).frame());
 }
 
 /// The handlers of a program for this machine, once in each. The program depends on `riscv` and `riscv_rt`.
@@ -181,7 +182,7 @@ pub fn external() {
     let claim = Plic::new().ctx0().claim();
     let Some(source) = claim.claim::<Interrupt>() else { return };
     match source {
-        Interrupt::Uart => uart::on_interrupt(),
+        Interrupt::Uart => UART.on_interrupt(),
         Interrupt::Network => virtio::on_interrupt(),
     }
     claim.complete(source);

@@ -21,6 +21,8 @@ pub(super) const fn flash() -> Flash {
 }
 
 impl Chips for Bank {
+    const COUNT: u32 = 2;
+
     fn read(&mut self, offset: u32) -> u32 {
         assert!(offset < BYTES);
         // SAFETY: the bank is at these addresses on this machine, and reading it changes nothing.

@@ -78,7 +78,8 @@ impl New {
 
 fn find<'b>(boards: &'b Boards, name: &BoardName) -> Result<(&'b Board, &'b Firmware)> {
     let with_firmware = || {
-        let boards = boards.iter().filter(|board| board.firmware.is_some());
+        let boards =
+            boards.iter().filter(|board| board.firmware.as_ref().is_some_and(Firmware::is_for_cargo));
         let names: Vec<&str> = boards.map(|board| board.name.as_str()).collect();
         names.join(", ")
     };
@@ -92,6 +93,14 @@ fn find<'b>(boards: &'b Boards, name: &BoardName) -> Result<(&'b Board, &'b Firm
             with_firmware()
         );
     };
+    if !firmware.is_for_cargo() {
+        bail!(
+            "Cargo alone cannot build firmware for {name} ({}); change firmware/{} in a checkout of wasmbed and \
+             build it with `cargo xtask fw {name}`",
+            board.title,
+            firmware.package.trim_start_matches("wasmbed-firmware-")
+        );
+    }
     Ok((board, firmware))
 }
 

@@ -84,7 +84,7 @@ fn a_killed_service_forgets_nothing_and_repeats_nothing() -> Result<()> {
 
 #[test]
 fn a_killed_host_takes_its_devices_down_and_brings_them_back() -> Result<()> {
-    let mut fleet = with_thermo(&[("n2-1", "netduino2"), ("mps-1", "mps2-an385"), ("rv-1", "rv32-virt")])?;
+    let mut fleet = with_thermo(Fleet::BOARDS)?;
     let before = fleet.pid("n2-1")?;
     fleet.kill_host()?;
     fleet.wait("no orphan", Limit::seconds(10), || Ok(signal(before, None).is_err()))?;

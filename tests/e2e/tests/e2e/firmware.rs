@@ -4,7 +4,8 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 use wasmbed_e2e::{BrokerKind, FACTORY_VERSION, Fleet, Limit, Subscription, module, variant};
 
-const BOARDS: &[(&str, &str)] = &[("n2-1", "netduino2"), ("mps-1", "mps2-an385"), ("rv-1", "rv32-virt")];
+/// Those whose firmware Cargo builds alone.
+const FOR_CARGO: &[(&str, &str)] = &[("n2-1", "netduino2"), ("mps-1", "mps2-an385"), ("rv-1", "rv32-virt")];
 const ONE: &[(&str, &str)] = &[("n2-1", "netduino2")];
 /// An image may take long to be sent over an emulated serial line.
 const UPDATE: Limit = Limit::seconds(120);
@@ -24,10 +25,10 @@ fn count(fleet: &Fleet, id: &str, kind: &str) -> Result<usize> {
 
 #[test]
 fn a_board_is_updated_and_rolled_back() -> Result<()> {
-    let fleet = Fleet::start_with(BrokerKind::Embedded, BOARDS)?;
+    let fleet = Fleet::start_with(BrokerKind::Embedded, Fleet::BOARDS)?;
     fleet.cli(&["module", "push", &module("thermo")?.to_string_lossy(), "--version", "1.0.0"])?;
     fleet.cli(&["deploy", "thermo", "--to", "all", "--wait"])?;
-    for (id, board) in BOARDS {
+    for (id, board) in Fleet::BOARDS {
         fleet.push_variant(board, "variant-note", "0.2.0", &[])?;
         fleet.wait_version(id, FACTORY_VERSION, Limit::seconds(20))?;
 
@@ -54,8 +55,8 @@ fn a_board_is_updated_and_rolled_back() -> Result<()> {
 
 #[test]
 fn a_board_is_updated_by_a_whole_image() -> Result<()> {
-    let fleet = Fleet::start_with(BrokerKind::Embedded, BOARDS)?;
-    for (id, board) in BOARDS {
+    let fleet = Fleet::start_with(BrokerKind::Embedded, Fleet::BOARDS)?;
+    for (id, board) in Fleet::BOARDS {
         let pushed = fleet.push_variant(board, "variant-note", "0.2.0", &[])?;
         deploy(&fleet, board, "0.2.0", &["--no-delta"])?;
         fleet.wait_version(id, "0.2.0", UPDATE)?;
@@ -100,8 +101,8 @@ fn comes_back(fleet: &Fleet, id: &str, board: &str, fault: &str, version: &str, 
 
 #[test]
 fn an_image_that_panics_is_given_up() -> Result<()> {
-    let fleet = Fleet::start_with(BrokerKind::Embedded, BOARDS)?;
-    for (id, board) in BOARDS {
+    let fleet = Fleet::start_with(BrokerKind::Embedded, Fleet::BOARDS)?;
+    for (id, board) in Fleet::BOARDS {
         comes_back(&fleet, id, board, "fault-panic", "0.3.0", "it crashed in its trial")?;
     }
     Ok(())
@@ -173,8 +174,8 @@ fn what_must_not_run_is_refused_with_the_reason() -> Result<()> {
 
 #[test]
 fn a_board_without_a_good_image_fetches_the_one_it_should_run() -> Result<()> {
-    let fleet = Fleet::start_with(BrokerKind::Embedded, BOARDS)?;
-    for (id, board) in BOARDS {
+    let fleet = Fleet::start_with(BrokerKind::Embedded, Fleet::BOARDS)?;
+    for (id, board) in Fleet::BOARDS {
         fleet.push_variant(board, "variant-note", "0.2.0", &[])?;
         deploy(&fleet, board, "0.2.0", &[])?;
         fleet.cli(&["device", "stop", id])?;
@@ -213,8 +214,8 @@ fn a_release_key_may_be_kept_elsewhere() -> Result<()> {
 
 #[test]
 fn a_firmware_project_of_ones_own_builds_and_boots() -> Result<()> {
-    let fleet = Fleet::start_with(BrokerKind::Embedded, BOARDS)?;
-    for (id, board) in BOARDS {
+    let fleet = Fleet::start_with(BrokerKind::Embedded, FOR_CARGO)?;
+    for (id, board) in FOR_CARGO {
         let elf = fleet.build_project(board)?;
         fleet.cli(&["firmware", "push", &elf.to_string_lossy(), "--board", board, "--version", "0.2.0"])?;
         deploy(&fleet, board, "0.2.0", &[])?;

@@ -3,17 +3,14 @@
 use anyhow::{Result, ensure};
 use wasmbed_e2e::{BrokerKind, Fleet, Limit, Subscription, module};
 
-const DEVICES: [(&str, &str); 4] =
-    [("hub-1", "linux"), ("n2-1", "netduino2"), ("mps-1", "mps2-an385"), ("rv-1", "rv32-virt")];
-
 #[test]
 fn instances_on_every_device_hear_their_own_messages() -> Result<()> {
-    let fleet = Fleet::start_with(BrokerKind::Embedded, &DEVICES)?;
+    let fleet = Fleet::start(BrokerKind::Embedded)?;
     fleet.cli(&["module", "push", &module("valve")?.to_string_lossy(), "--version", "1.0.0"])?;
     for instance in ["left", "right"] {
         fleet.cli(&["deploy", "valve", "--as", instance, "--to", "all", "--wait"])?;
     }
-    for (id, _) in DEVICES {
+    for (id, _) in Fleet::EVERY_KIND {
         fleet.wait_running(id, "left", Limit::seconds(20))?;
         fleet.wait_running(id, "right", Limit::seconds(20))?;
         let state = |instance: &str| format!("wasmbed/v1/{id}/up/msg/{instance}/state");

@@ -7,6 +7,8 @@ use wasmbed_e2e::{BrokerKind, FACTORY_VERSION, Fleet, Limit, signal};
 /// Boards that are cut at once.
 const BOARDS: &[(&str, &str)] =
     &[("n2-1", "netduino2"), ("n2-2", "netduino2"), ("n2-3", "netduino2"), ("n2-4", "netduino2")];
+/// Boards with flash that the emulator keeps, which are killed.
+const KILLED: &[(&str, &str)] = &[("rv-1", "rv32-virt"), ("mps-1", "mps2-an385"), ("lx-1", "lx60")];
 /// Flash operations after which the power goes, each counted from the start after the one before. Each board
 /// adds its number to all.
 const CUTS: [u32; 11] = [0, 1, 4, 9, 18, 37, 60, 90, 120, 240, 400];
@@ -34,8 +36,8 @@ fn power_cuts_in_the_middle_of_flash_operations_do_no_harm() -> Result<()> {
 
 #[test]
 fn a_board_killed_at_any_percent_of_an_update_goes_on_with_it() -> Result<()> {
-    for (id, board) in [("rv-1", "rv32-virt"), ("mps-1", "mps2-an385")] {
-        let fleet = Fleet::start_with(BrokerKind::Embedded, &[(id, board)])?;
+    let fleet = Fleet::start_with(BrokerKind::Embedded, KILLED)?;
+    for (id, board) in KILLED {
         fleet.push_variant(board, "variant-note", "0.2.0", &["--tries", "5"])?;
         fleet.cli(&["firmware", "deploy", &format!("{board}@0.2.0"), "--to", id, "--no-delta"])?;
         // As often as a host starts a board again within a minute.

@@ -8,11 +8,12 @@ use wasmbed_conformance::{CHANNEL, answers, survey};
 use wasmbed_e2e::{BrokerKind, Fleet, Limit};
 use wasmbed_wire::limits::Class;
 
-const DEVICES: [(&str, &str, Class); 4] = [
+const DEVICES: [(&str, &str, Class); 5] = [
     ("hub-1", "linux", Class::Mpu),
     ("n2-1", "netduino2", Class::Mcu),
     ("mps-1", "mps2-an385", Class::Mcu),
     ("rv-1", "rv32-virt", Class::Riscv),
+    ("lx-1", "lx60", Class::Riscv),
 ];
 /// What is granted to nobody unasked.
 const GRANTS: [&str; 6] =

@@ -92,6 +92,7 @@ fn only_boards_with_firmware_have_projects() {
             "linux",
             "linux has no firmware of its own (Linux: the agent as a process); boards with firmware are",
         ),
+        ("lx60", "change firmware/xtensa in a checkout of wasmbed and build it with `cargo xtask fw lx60`"),
     ] {
         let said = new(board, &dir.path().join("mine"), Some(&root)).expect_err(board);
         assert!(said.contains(expected), "{said}");

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Boards with firmware of ours.
-const BOARDS: [(&str, &str); 2] = [("n2-1", "netduino2"), ("rv-1", "rv32-virt")];
+const BOARDS: [(&str, &str); 3] = [("n2-1", "netduino2"), ("rv-1", "rv32-virt"), ("lx-1", "lx60")];
 /// Longest silence of a device that is updated.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Full updates of each board, if the machine is not quiet.
