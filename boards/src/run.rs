@@ -61,12 +61,20 @@ pub enum Place {
     Window,
     /// `{provision}`: the file that [`Holds::Provision`].
     Provision,
-    /// `{config}`: the configuration file of a process.
+    /// `{console}`: the socket of a machine's console, where it has one beside the link; like that of the link.
+    Console,
+    /// `{kernel}`: the kernel of a machine with an operating system, [`crate::Board::system_files`].
+    Kernel,
+    /// `{initramfs}`: the archive that this kernel starts from, there as well.
+    Initramfs,
+    /// `{disk}`: the file that [`Holds::Disk`].
+    Disk,
+    /// `{config}`: the configuration file of the agent for Linux.
     Config,
 }
 
 impl Place {
-    const ALL: [Place; 8] = [
+    const ALL: [Place; 12] = [
         Place::Dir,
         Place::Link,
         Place::Qmp,
@@ -74,6 +82,10 @@ impl Place {
         Place::Boot,
         Place::Window,
         Place::Provision,
+        Place::Console,
+        Place::Kernel,
+        Place::Initramfs,
+        Place::Disk,
         Place::Config,
     ];
 
@@ -87,6 +99,10 @@ impl Place {
             Place::Boot => "boot",
             Place::Window => "window",
             Place::Provision => "provision",
+            Place::Console => "console",
+            Place::Kernel => "kernel",
+            Place::Initramfs => "initramfs",
+            Place::Disk => "disk",
             Place::Config => "config",
         }
     }
@@ -124,6 +140,8 @@ pub enum Holds {
     Window,
     /// The provisioning blob of `wasmbed_wire::provision`.
     Provision,
+    /// Nothing: a disk is the device's own.
+    Disk,
 }
 
 impl Holds {
@@ -133,6 +151,7 @@ impl Holds {
             Holds::Boot => Place::Boot,
             Holds::Window => Place::Window,
             Holds::Provision => Place::Provision,
+            Holds::Disk => Place::Disk,
         }
     }
 }
@@ -198,7 +217,7 @@ impl Run {
                     Piece::Text(_) => continue,
                     Piece::Place(name) => Place::find(name).ok_or_else(|| unknown_place(name))?,
                 };
-                let is_file = matches!(place, Place::Boot | Place::Window | Place::Provision);
+                let is_file = matches!(place, Place::Boot | Place::Window | Place::Provision | Place::Disk);
                 if is_file && !self.files().iter().any(|file| file.holds.place() == place) {
                     return Err(format!(
                         "run.arguments uses {{{0}}}, but no run.files holds it",
@@ -210,6 +229,19 @@ impl Run {
         if self.watchdog_ms().is_some_and(|ms| ms < WATCHDOG_LEAST_MS) {
             return Err(format!(
                 "run.watchdog_ms is below {WATCHDOG_LEAST_MS}: a board that lives may be silent for that long"
+            ));
+        }
+        if self.watchdog_ms().is_some() && !self.uses(Place::Link) {
+            return Err(
+                "run.watchdog_ms listens to the link; use {link} in run.arguments, or leave it out".into()
+            );
+        }
+        let is_no_disk =
+            |file: &&DeviceFile| file.holds == Holds::Disk && !(file.keep && file.size_bytes.is_some());
+        if let Some(file) = self.files().iter().find(is_no_disk) {
+            return Err(format!(
+                "run.files has the disk {:?}; it needs keep = true and size_bytes",
+                file.name
             ));
         }
         match self.files().iter().find(|file| Path::new(&file.name).file_name() != Some(file.name.as_ref())) {

@@ -26,8 +26,11 @@ pub(crate) struct Need {
 }
 
 const BUILD: &[Tool] = &[tool("cc", "gcc"), tool("clang", "clang")];
-const EMULATE: &[Tool] =
-    &[tool("qemu-system-arm", "qemu-system-arm"), tool("qemu-system-riscv32", "qemu-system-misc")];
+const EMULATE: &[Tool] = &[
+    tool("qemu-system-arm", "qemu-system-arm"),
+    tool("qemu-system-riscv32", "qemu-system-misc"),
+    tool("qemu-system-x86_64", "qemu-system-x86"),
+];
 const TEST: &[Tool] = &[
     tool("mosquitto", "mosquitto"),
     tool("mosquitto_pub", "mosquitto-clients"),

@@ -44,7 +44,7 @@ pub struct Fleet {
 impl Fleet {
     /// One device of each kind: id and board.
     pub const EVERY_KIND: &'static [(&'static str, &'static str)] =
-        &[("n2-1", "netduino2"), ("rv-1", "rv32-virt"), ("hub-1", "linux")];
+        &[("n2-1", "netduino2"), ("rv-1", "rv32-virt"), ("hub-1", "linux"), ("vm-1", "linux-x86-64")];
 
     /// Starts a fleet of [`Fleet::EVERY_KIND`] and waits until it is online.
     pub fn start(kind: BrokerKind) -> Result<Self> {

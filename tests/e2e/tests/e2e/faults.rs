@@ -35,15 +35,17 @@ fn a_killed_device_of_any_kind_comes_back_with_its_module() -> Result<()> {
 
 #[test]
 fn a_frozen_board_is_found_by_its_silence() -> Result<()> {
-    let fleet = with_thermo(&[("n2-1", "netduino2")])?;
-    let before = fleet.pid("n2-1")?;
-    signal(before, Signal::SIGSTOP)?;
-    fleet.wait("another process for n2-1", Limit::seconds(60), || {
-        Ok(fleet.pid("n2-1").is_ok_and(|pid| pid != before))
-    })?;
-    fleet.wait_running("n2-1", "thermo", Limit::seconds(20))?;
-    let events = fleet.events("n2-1")?;
-    assert!(events.iter().any(|event| event.to_string().contains("heartbeat")), "{events:#?}");
+    let fleet = with_thermo(&[("n2-1", "netduino2"), ("vm-1", "linux-x86-64")])?;
+    for device in fleet.devices() {
+        let before = fleet.pid(&device)?;
+        signal(before, Signal::SIGSTOP)?;
+        fleet.wait(&format!("another process for {device}"), Limit::seconds(60), || {
+            Ok(fleet.pid(&device).is_ok_and(|pid| pid != before))
+        })?;
+        fleet.wait_running(&device, "thermo", Limit::seconds(20))?;
+        let events = fleet.events(&device)?;
+        assert!(events.iter().any(|event| event.to_string().contains("heartbeat")), "{events:#?}");
+    }
     Ok(())
 }
 
@@ -84,7 +86,7 @@ fn a_killed_service_forgets_nothing_and_repeats_nothing() -> Result<()> {
 
 #[test]
 fn a_killed_host_takes_its_devices_down_and_brings_them_back() -> Result<()> {
-    let mut fleet = with_thermo(&[("n2-1", "netduino2"), ("rv-1", "rv32-virt")])?;
+    let mut fleet = with_thermo(&[("n2-1", "netduino2"), ("rv-1", "rv32-virt"), ("vm-1", "linux-x86-64")])?;
     let before = fleet.pid("n2-1")?;
     fleet.kill_host()?;
     fleet.wait("no orphan", Limit::seconds(10), || Ok(signal(before, None).is_err()))?;

@@ -3,7 +3,8 @@
 use anyhow::{Result, ensure};
 use wasmbed_e2e::{BrokerKind, Fleet, Limit, Subscription, module};
 
-const DEVICES: [(&str, &str); 3] = [("hub-1", "linux"), ("n2-1", "netduino2"), ("rv-1", "rv32-virt")];
+const DEVICES: [(&str, &str); 4] =
+    [("hub-1", "linux"), ("vm-1", "linux-x86-64"), ("n2-1", "netduino2"), ("rv-1", "rv32-virt")];
 
 #[test]
 fn instances_on_every_device_hear_their_own_messages() -> Result<()> {

@@ -8,8 +8,12 @@ use wasmbed_conformance::{CHANNEL, answers, survey};
 use wasmbed_e2e::{BrokerKind, Fleet, Limit};
 use wasmbed_wire::limits::Class;
 
-const DEVICES: [(&str, &str, Class); 3] =
-    [("hub-1", "linux", Class::Mpu), ("n2-1", "netduino2", Class::Mcu), ("rv-1", "rv32-virt", Class::Riscv)];
+const DEVICES: [(&str, &str, Class); 4] = [
+    ("hub-1", "linux", Class::Mpu),
+    ("vm-1", "linux-x86-64", Class::Mpu),
+    ("n2-1", "netduino2", Class::Mcu),
+    ("rv-1", "rv32-virt", Class::Riscv),
+];
 /// What is granted to nobody unasked.
 const GRANTS: [&str; 2] = ["bus", "network:tcp:127.0.0.1:9"];
 
@@ -51,7 +55,7 @@ fn cell(call: Call, class: Class, answer: Result<i32, Errno>) -> Result<&'static
 
 fn check(columns: &[Vec<&str>]) -> Result<()> {
     let boards = DEVICES.map(|(_, board, _)| board);
-    let mut table = format!("| call | {} |\n|---|---|---|---|\n", boards.join(" | "));
+    let mut table = format!("| call | {} |\n|---{}|\n", boards.join(" | "), "|---".repeat(boards.len()));
     for (nth, call) in Call::ALL.iter().enumerate() {
         let cells: Vec<&str> = columns.iter().map(|column| column[nth]).collect();
         table.push_str(&format!("| `{}` | {} |\n", call.name(), cells.join(" | ")));
