@@ -30,6 +30,9 @@ pub enum Run {
         files: Vec<DeviceFile>,
         /// The board is reset after this much silence on its link, in milliseconds; absent: never.
         watchdog_ms: Option<u32>,
+        /// How long the board may take from power-on to its first sign of life, in milliseconds, on a machine that is
+        /// busy; absent: as long as any device.
+        start_ms: Option<u32>,
         /// The address at which the board's emulated network has what listens on the host's loopback; absent
         /// where the board has no network.
         loopback: Option<Ipv4Addr>,
@@ -180,6 +183,14 @@ impl Run {
         }
     }
 
+    /// How long the board may take to start, in milliseconds, if that is longer than for others.
+    pub fn start_ms(&self) -> Option<u32> {
+        match self {
+            Run::Qemu { start_ms, .. } => *start_ms,
+            Run::Process { .. } => None,
+        }
+    }
+
     /// The address at which the board reaches the host's loopback, if it has a network.
     pub fn loopback(&self) -> Option<Ipv4Addr> {
         match self {
@@ -326,7 +337,8 @@ mod tests {
         let (program, package, files) = ("p".to_owned(), "p".to_owned(), Vec::new());
         let process = Run::Process { program: program.clone(), arguments: arguments.clone() };
         assert_eq!(process.arguments(&places()), Ok(vec!["path=/run/a,b,x=/d/y".into(), "z".into()]));
-        let qemu = Run::Qemu { program, package, arguments, files, watchdog_ms: None, loopback: None };
+        let (watchdog_ms, start_ms, loopback) = (None, None, None);
+        let qemu = Run::Qemu { program, package, arguments, files, watchdog_ms, start_ms, loopback };
         assert_eq!(qemu.arguments(&places()), Ok(vec!["path=/run/a,,b,x=/d/y".into(), "z".into()]));
     }
 
@@ -340,6 +352,20 @@ mod tests {
     fn a_file_without_a_holder_is_refused() {
         let run = Run::Process { program: "p".into(), arguments: vec!["{boot}".into()] };
         assert!(run.check().is_err_and(|message| message.contains("no run.files holds it")));
+    }
+
+    #[test]
+    fn a_disk_that_is_not_kept_and_a_watchdog_without_a_link_are_refused() {
+        let with = |rest: &str| {
+            let run = "kind = 'qemu'\nprogram = 'p'\npackage = 'p'\narguments = ['{disk}']\n";
+            let disk = "[[files]]\nholds = 'disk'\nname = 'd'\nsize_bytes = 512\n";
+            let run: Run = toml::from_str(&rest.replace("RUN", run).replace("DISK", disk)).expect("a run");
+            run.check()
+        };
+        assert!(with("RUN DISK").is_err_and(|message| message.contains("needs keep = true")));
+        assert_eq!(with("RUN DISK keep = true"), Ok(()));
+        let watched = with("RUN watchdog_ms = 8000\nDISK keep = true");
+        assert!(watched.is_err_and(|message| message.contains("use {link}")));
     }
 
     #[test]

@@ -248,7 +248,7 @@ impl Fleet {
 
     /// The next message on a topic, read with `mosquitto_sub`.
     pub fn subscribe_once(&self, topic: &str) -> Result<String> {
-        let output = self.mosquitto("mosquitto_sub")?.args(["-C", "1", "-W", "20", "-t", topic]).output()?;
+        let output = self.mosquitto("mosquitto_sub")?.args(["-C", "1", "-W", "60", "-t", topic]).output()?;
         ensure!(output.status.success(), "nothing on {topic}: {}", String::from_utf8_lossy(&output.stderr));
         Ok(String::from_utf8(output.stdout)?)
     }
@@ -257,7 +257,7 @@ impl Fleet {
     pub fn subscribe_bytes(&self, topic: &str) -> Result<Vec<u8>> {
         let output = self
             .mosquitto("mosquitto_sub")?
-            .args(["-C", "1", "-W", "20", "-F", "%x", "-t", topic])
+            .args(["-C", "1", "-W", "60", "-F", "%x", "-t", topic])
             .output()?;
         ensure!(output.status.success(), "nothing on {topic}: {}", String::from_utf8_lossy(&output.stderr));
         let (digits, _) = output.stdout.trim_ascii_end().as_chunks::<2>();
@@ -301,7 +301,7 @@ impl Fleet {
 
     /// Waits until a device is online.
     pub fn wait_online(&self, id: &str) -> Result<()> {
-        self.wait(&format!("{id} online"), Limit::seconds(30), || {
+        self.wait(&format!("{id} online"), Limit::seconds(60), || {
             let device = self.device(id)?;
             Ok(device["status"] == "online" && device["health"]["stage"] == "healthy")
         })
