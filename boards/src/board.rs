@@ -24,6 +24,7 @@ const MOST_BYTES: u32 = 0x1000_0000;
 
 const EMBEDDED: [(&str, &str); 4] = [
     ("linux", include_str!("../linux/board.toml")),
+    ("linux-x86-64", include_str!("../linux-x86-64/board.toml")),
     ("netduino2", include_str!("../netduino2/board.toml")),
     ("rv32-virt", include_str!("../rv32-virt/board.toml")),
     ("mps2-an385", include_str!("../mps2-an385/board.toml")),
@@ -224,6 +225,13 @@ impl Boards {
 }
 
 impl Board {
+    /// What a machine with an operating system is started from: files among the firmware, by place.
+    pub fn system_files(&self) -> impl Iterator<Item = (Place, String)> {
+        let files = [(Place::Kernel, "vmlinuz"), (Place::Initramfs, "initramfs")];
+        let used = files.into_iter().filter(|(place, _)| self.run.uses(*place));
+        used.map(|(place, extension)| (place, format!("{}.{extension}", self.name)))
+    }
+
     fn parse(folder: &str, text: &str, file: &str) -> Result<Self, BoardError> {
         let invalid = |message: String| BoardError::Invalid { file: file.to_owned(), message };
         let board: Board = toml::from_str(text).map_err(|error| invalid(error.to_string()))?;
@@ -395,8 +403,8 @@ mod tests {
     use super::*;
 
     fn netduino2_with(from: &str, to: &str) -> Result<Board, String> {
-        let text = EMBEDDED[1].1.replace(from, to);
-        assert_ne!(text, EMBEDDED[1].1, "nothing was replaced");
+        let text = EMBEDDED[2].1.replace(from, to);
+        assert_ne!(text, EMBEDDED[2].1, "nothing was replaced");
         Board::parse("netduino2", &text, "test").map_err(|error| error.to_string())
     }
 
@@ -440,8 +448,8 @@ mod tests {
     #[test]
     fn slots_of_a_bank_lie_in_a_file_that_is_kept() {
         let parse = |from: &str, to: &str| {
-            let text = EMBEDDED[2].1.replace(from, to);
-            assert_ne!(text, EMBEDDED[2].1, "nothing was replaced");
+            let text = EMBEDDED[3].1.replace(from, to);
+            assert_ne!(text, EMBEDDED[3].1, "nothing was replaced");
             Board::parse("rv32-virt", &text, "test").map_err(|error| error.to_string())
         };
         for (from, to) in [("keep = true", "keep = false"), ("base = 0x4_0000", "base = 0x200_0000")] {

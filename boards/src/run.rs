@@ -32,6 +32,9 @@ pub enum Run {
         files: Vec<DeviceFile>,
         /// The board is reset after this much silence on its link, in milliseconds; absent: never.
         watchdog_ms: Option<u32>,
+        /// How long the board may take from power-on to its first sign of life, in milliseconds, on a machine that is
+        /// busy; absent: as long as any device.
+        start_ms: Option<u32>,
         /// The address at which the board's emulated network has what listens on the host's loopback; absent
         /// where the board has no network.
         loopback: Option<Ipv4Addr>,
@@ -65,12 +68,20 @@ pub enum Place {
     Window,
     /// `{provision}`: the file that [`Holds::Provision`].
     Provision,
-    /// `{config}`: the configuration file of a process.
+    /// `{console}`: the socket of a machine's console, where it has one beside the link; like that of the link.
+    Console,
+    /// `{kernel}`: the kernel of a machine with an operating system, [`crate::Board::system_files`].
+    Kernel,
+    /// `{initramfs}`: the archive that this kernel starts from, there as well.
+    Initramfs,
+    /// `{disk}`: the file that [`Holds::Disk`].
+    Disk,
+    /// `{config}`: the configuration file of the agent for Linux.
     Config,
 }
 
 impl Place {
-    const ALL: [Place; 8] = [
+    const ALL: [Place; 12] = [
         Place::Dir,
         Place::Link,
         Place::Qmp,
@@ -78,6 +89,10 @@ impl Place {
         Place::Boot,
         Place::Window,
         Place::Provision,
+        Place::Console,
+        Place::Kernel,
+        Place::Initramfs,
+        Place::Disk,
         Place::Config,
     ];
 
@@ -91,6 +106,10 @@ impl Place {
             Place::Boot => "boot",
             Place::Window => "window",
             Place::Provision => "provision",
+            Place::Console => "console",
+            Place::Kernel => "kernel",
+            Place::Initramfs => "initramfs",
+            Place::Disk => "disk",
             Place::Config => "config",
         }
     }
@@ -128,6 +147,8 @@ pub enum Holds {
     Window,
     /// The provisioning blob of `wasmbed_wire::provision`.
     Provision,
+    /// Nothing: a disk is the device's own.
+    Disk,
 }
 
 impl Holds {
@@ -137,6 +158,7 @@ impl Holds {
             Holds::Boot => Place::Boot,
             Holds::Window => Place::Window,
             Holds::Provision => Place::Provision,
+            Holds::Disk => Place::Disk,
         }
     }
 }
@@ -161,6 +183,14 @@ impl Run {
     pub fn watchdog_ms(&self) -> Option<u32> {
         match self {
             Run::Qemu { watchdog_ms, .. } => *watchdog_ms,
+            Run::Process { .. } => None,
+        }
+    }
+
+    /// How long the board may take to start, in milliseconds, if that is longer than for others.
+    pub fn start_ms(&self) -> Option<u32> {
+        match self {
+            Run::Qemu { start_ms, .. } => *start_ms,
             Run::Process { .. } => None,
         }
     }
@@ -210,7 +240,7 @@ impl Run {
                     Piece::Text(_) => continue,
                     Piece::Place(name) => Place::find(name).ok_or_else(|| unknown_place(name))?,
                 };
-                let is_file = matches!(place, Place::Boot | Place::Window | Place::Provision);
+                let is_file = matches!(place, Place::Boot | Place::Window | Place::Provision | Place::Disk);
                 if is_file && !self.files().iter().any(|file| file.holds.place() == place) {
                     return Err(format!(
                         "run.arguments uses {{{0}}}, but no run.files holds it",
@@ -222,6 +252,19 @@ impl Run {
         if self.watchdog_ms().is_some_and(|ms| ms < WATCHDOG_LEAST_MS) {
             return Err(format!(
                 "run.watchdog_ms is below {WATCHDOG_LEAST_MS}: a board that lives may be silent for that long"
+            ));
+        }
+        if self.watchdog_ms().is_some() && !self.uses(Place::Link) {
+            return Err(
+                "run.watchdog_ms listens to the link; use {link} in run.arguments, or leave it out".into()
+            );
+        }
+        let is_no_disk =
+            |file: &&DeviceFile| file.holds == Holds::Disk && !(file.keep && file.size_bytes.is_some());
+        if let Some(file) = self.files().iter().find(is_no_disk) {
+            return Err(format!(
+                "run.files has the disk {:?}; it needs keep = true and size_bytes",
+                file.name
             ));
         }
         match self.files().iter().find(|file| Path::new(&file.name).file_name() != Some(file.name.as_ref())) {
@@ -312,6 +355,7 @@ mod tests {
             arguments,
             files,
             watchdog_ms: None,
+            start_ms: None,
             loopback: None,
             memory_bytes: None,
         };
@@ -328,6 +372,20 @@ mod tests {
     fn a_file_without_a_holder_is_refused() {
         let run = Run::Process { program: "p".into(), arguments: vec!["{boot}".into()] };
         assert!(run.check().is_err_and(|message| message.contains("no run.files holds it")));
+    }
+
+    #[test]
+    fn a_disk_that_is_not_kept_and_a_watchdog_without_a_link_are_refused() {
+        let with = |rest: &str| {
+            let run = "kind = 'qemu'\nprogram = 'p'\npackage = 'p'\narguments = ['{disk}']\n";
+            let disk = "[[files]]\nholds = 'disk'\nname = 'd'\nsize_bytes = 512\n";
+            let run: Run = toml::from_str(&rest.replace("RUN", run).replace("DISK", disk)).expect("a run");
+            run.check()
+        };
+        assert!(with("RUN DISK").is_err_and(|message| message.contains("needs keep = true")));
+        assert_eq!(with("RUN DISK keep = true"), Ok(()));
+        let watched = with("RUN watchdog_ms = 8000\nDISK keep = true");
+        assert!(watched.is_err_and(|message| message.contains("use {link}")));
     }
 
     #[test]

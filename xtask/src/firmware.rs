@@ -1,4 +1,5 @@
-//! `cargo xtask fw`: firmware images and bootloaders, and whether they fit their boards' budgets.
+//! `cargo xtask fw`: firmware images and bootloaders, and whether they fit their boards' budgets; the rest of what
+//! boards are started from is made with them (`system`).
 
 use std::{
     fs,
@@ -14,7 +15,7 @@ use wasmbed_wire::BoardName;
 use crate::{
     paths,
     run::{run, step},
-    up, xtensa,
+    system, up, xtensa,
 };
 
 /// Firmware that tests need, on every board: features of `wasmbed-firmware-common`.
@@ -54,15 +55,16 @@ pub(crate) struct Sizes {
 pub(crate) fn fw(options: &Options) -> Result<()> {
     let boards = Boards::embedded()?;
     let wanted = |board: &Board| options.board.as_deref().is_none_or(|name| name == board.name.as_str());
-    let built = build_where(&boards, wanted)?;
-    if built.is_empty() {
-        let known: Vec<&str> = boards.iter().map(|board| board.name.as_str()).collect();
+    let is_built = |board: &&Board| board.firmware.is_some() || board.system_files().next().is_some();
+    if !boards.iter().filter(is_built).any(wanted) {
+        let known: Vec<&str> = boards.iter().filter(is_built).map(|board| board.name.as_str()).collect();
         bail!(
-            "no board with firmware is called {:?}; boards are: {}",
+            "no board that is built here is called {:?}; such boards are: {}",
             options.board.as_deref().unwrap_or_default(),
             known.join(", ")
         );
     }
+    let built = build_where(&boards, wanted)?;
     for (board, Sizes { image, boot }) in built.iter().filter(|_| options.sizes) {
         for (what, size) in [("", image), (" bootloader", boot)] {
             let Size { flash_bytes, static_ram_bytes } = size;
@@ -74,7 +76,7 @@ pub(crate) fn fw(options: &Options) -> Result<()> {
     if options.variants { build_variants(&boards, wanted) } else { Ok(()) }
 }
 
-/// Builds every board's firmware and bootloader.
+/// Builds what every board is started from.
 pub(crate) fn build_all() -> Result<Vec<(BoardName, Sizes)>> {
     build_where(&Boards::embedded()?, |_| true)
 }
@@ -132,6 +134,7 @@ fn build_where(boards: &Boards, wanted: impl Fn(&Board) -> bool) -> Result<Vec<(
     // Boards carry a loop to time, compiled by the same compiler as their modules.
     up::build_programs()?;
     run(Command::new(paths::bin("wasmbed-measuring-loop")).arg(paths::measuring_loop()))?;
+    system::build(boards, &wanted)?;
     with_firmware(boards, wanted).map(|(board, firmware)| Ok((board.name, build(board, firmware)?))).collect()
 }
 

@@ -10,6 +10,7 @@ mod paths;
 mod python;
 mod run;
 mod setup;
+mod system;
 mod test;
 mod up;
 mod xtensa;
@@ -32,7 +33,7 @@ enum Command {
     Up(up::Options),
     /// Run every check and every test.
     Test(test::Options),
-    /// Build the firmware of one board, or of all.
+    /// Build what one board is started from, or all of them.
     Fw(firmware::Options),
     /// Build the example modules.
     Modules,

@@ -31,6 +31,7 @@ const EMULATE: &[Tool] = &[
     tool("qemu-system-arm", "qemu-system-arm"),
     tool("qemu-system-riscv32", "qemu-system-misc"),
     tool("qemu-system-xtensa", "qemu-system-misc"),
+    tool("qemu-system-x86_64", "qemu-system-x86"),
 ];
 const TEST: &[Tool] = &[
     tool("mosquitto", "mosquitto"),

@@ -20,11 +20,11 @@ use wasmbed_update::{
     boot::{self, Boot, Place},
     read_header,
 };
-use wasmbed_wire::{BoardName, Digest, manifest::Manifest, message::ResetCause, sign1::Sign1};
+use wasmbed_wire::{Digest, manifest::Manifest, message::ResetCause, sign1::Sign1};
 
 use crate::{
     crash,
-    device::{board, earliest_s},
+    device::earliest_s,
     files,
     flash::{FileFlash, LAYOUT},
     launch::{ImageLaunch, Launch, slot_name},
@@ -58,7 +58,6 @@ pub(crate) fn image(settings: &Settings, image: ImageLaunch) -> anyhow::Result<R
 /// What this process runs as, if it is the installed program: returns only if no image is to be run.
 pub(crate) fn installed(settings: &Settings, launch: &Launch) -> anyhow::Result<Running> {
     let mut cause = crash::begin_run(&settings.data_dir)?;
-    let board = board()?;
     let version = env!("CARGO_PKG_VERSION").to_owned();
     let mut running = Running { cause, version, flash: None, is_recovery: true };
     if settings.no_boot {
@@ -72,7 +71,7 @@ pub(crate) fn installed(settings: &Settings, launch: &Launch) -> anyhow::Result<
     };
     let mut programs = Programs { dir: settings.data_dir.join("run"), last: None };
     let found = loop {
-        let found = decide(settings, board, &mut flash, cause, &mut programs);
+        let found = decide(settings, &mut flash, cause, &mut programs);
         let Ok(Boot::Image { is_trial, .. }) = found else { break found };
         let Some(slot) = programs.last else { break Ok(Boot::Recovery) };
         tracing::info!(?slot, is_trial, "starting the image");
@@ -106,13 +105,12 @@ pub(crate) fn manifest(header: &SignedManifest) -> Option<Manifest<'_>> {
 
 fn decide(
     settings: &Settings,
-    board: BoardName,
     flash: &mut FileFlash,
     cause: ResetCause,
     programs: &mut Programs,
 ) -> Result<Boot, Fault> {
     let (_, keys) = keys(settings, flash)?;
-    let device = boot::Device { layout: &LAYOUT, board, keys: &keys, cause };
+    let device = boot::Device { layout: &LAYOUT, board: settings.board, keys: &keys, cause };
     boot::decide(flash, &device, programs)
 }
 

@@ -29,7 +29,6 @@ pub(crate) const SETTINGS_BYTES: usize = 4096;
 pub(crate) const WINDOW_BLOCKS: u8 = 32;
 const SLOT_BYTES: u32 = 16 << 20;
 const BLOCK_BYTES: u16 = 16 << 10;
-const BOARD: &str = "linux";
 
 pub(crate) struct Device {
     store: SlotStore,
@@ -53,7 +52,7 @@ impl Device {
             store: SlotStore::new(&modules_dir(&dir)),
             running,
             crash: CrashRecord::read(&dir)?,
-            board: board()?,
+            board: settings.board,
             trusted: settings.trusted.clone(),
             boot_floor: settings.boot_floor,
             boot: settings.boot_floor.max(boot),
@@ -68,11 +67,6 @@ impl Device {
             tracing::error!("{} cannot be written: {error}", path.display());
         }
     }
-}
-
-/// The name all Linux devices have in manifests.
-pub(crate) fn board() -> anyhow::Result<BoardName> {
-    Ok(BOARD.parse()?)
 }
 
 /// It is no earlier, in seconds of Unix time.
@@ -206,17 +200,22 @@ fn memory() -> io::Result<(u32, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wasmbed_boards::Boards;
+    use crate::settings::BOARD;
+    use wasmbed_boards::{Board, Boards};
 
     #[test]
-    fn the_constants_are_those_of_the_board_file() {
+    fn the_constants_are_those_of_the_boards_that_run_this_program() {
         let boards = Boards::embedded().expect("the boards of this workspace are valid");
-        let board = boards.iter().find(|board| board.name.as_str() == BOARD).expect("linux is a board");
+        let names: Vec<&str> = boards.iter().filter(|board| board.class == CLASS).map(check).collect();
+        assert_eq!(names, [BOARD, "linux-x86-64"]);
+    }
+
+    fn check(board: &Board) -> &str {
         let modules = &board.modules;
-        assert_eq!(board.class, CLASS);
         assert_eq!(u32::from(modules.slots), SLOTS as u32);
         assert_eq!((modules.slot_bytes, modules.block_bytes), (SLOT_BYTES, BLOCK_BYTES));
         assert_eq!(modules.window_blocks, WINDOW_BLOCKS);
+        board.name.as_str()
     }
 
     #[test]

@@ -55,7 +55,7 @@ fn main() -> anyhow::Result<()> {
     if print_slots {
         return slots::print(&settings);
     }
-    let data_dir = settings.data_dir.clone();
+    let (data_dir, restart_exit_code) = (settings.data_dir.clone(), settings.restart_exit_code);
     let lock = take_data_dir(&data_dir)?;
     crash::record_panics(&data_dir, start);
     let launch = Launch::of_this_process()?;
@@ -74,7 +74,10 @@ fn main() -> anyhow::Result<()> {
             tracing::info!("restarting");
             crash::note_restart(&data_dir);
             drop(lock);
-            match launch.restart()? {}
+            match restart_exit_code {
+                Some(code) => std::process::exit(code.get().into()),
+                None => match launch.restart()? {},
+            }
         }
     }
 }
@@ -94,7 +97,7 @@ fn start_logging() {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
         .with_target(false)
         .init();
 }

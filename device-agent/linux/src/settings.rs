@@ -3,7 +3,7 @@
 use std::{
     ffi::OsString,
     fs, io,
-    num::NonZeroU32,
+    num::{NonZeroU8, NonZeroU32},
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -11,7 +11,9 @@ use std::{
 use anyhow::{Context, bail, ensure};
 use clap::Parser;
 use serde::Deserialize;
-use wasmbed_wire::{DeviceId, PublicKey, limits::HEARTBEAT_MS, provision::Provision, topic::DEFAULT_PREFIX};
+use wasmbed_wire::{
+    BoardName, DeviceId, PublicKey, limits::HEARTBEAT_MS, provision::Provision, topic::DEFAULT_PREFIX,
+};
 
 use crate::{
     buses::{Buses, I2cConfig, SpiConfig},
@@ -20,6 +22,8 @@ use crate::{
 
 /// Environment variables that take part begin with this, for example `WASMBED_AGENT_BROKER`.
 const ENVIRONMENT: &str = "WASMBED_AGENT";
+/// The board of a Linux machine that is not said to be another one.
+pub(crate) const BOARD: &str = "linux";
 /// How long an image may be silent before its watchdog ends it, in seconds.
 const WATCHDOG_S: NonZeroU32 = NonZeroU32::new(30).expect("it is not 0");
 
@@ -58,6 +62,9 @@ pub(crate) struct Args {
     /// Run this program itself, whatever the firmware slots hold, and take no other firmware
     #[arg(long)]
     no_boot: bool,
+    /// Do not start again to restart, but end with this exit code: who started this program restarts the machine
+    #[arg(long, value_name = "CODE")]
+    restart_exit_code: Option<NonZeroU8>,
     /// Print what the firmware slots hold, as JSON, and end
     #[arg(long)]
     pub(crate) print_slots: bool,
@@ -69,6 +76,7 @@ pub(crate) struct Args {
 struct Config {
     broker: Option<String>,
     device: Option<DeviceId>,
+    board: Option<BoardName>,
     username: Option<String>,
     password: Option<String>,
     password_file: Option<PathBuf>,
@@ -88,6 +96,7 @@ struct Config {
     simulate: bool,
     #[serde(default)]
     no_boot: bool,
+    restart_exit_code: Option<NonZeroU8>,
     /// For tests: nobody else has to know it.
     watchdog_s: Option<NonZeroU32>,
 }
@@ -96,6 +105,8 @@ struct Config {
 pub(crate) struct Settings {
     pub(crate) broker: Broker,
     pub(crate) device: DeviceId,
+    /// What it is in manifests of firmware.
+    pub(crate) board: BoardName,
     pub(crate) username: String,
     pub(crate) password: Option<String>,
     pub(crate) trusted: Vec<PublicKey>,
@@ -110,6 +121,8 @@ pub(crate) struct Settings {
     pub(crate) simulate: bool,
     /// Images are not started.
     pub(crate) no_boot: bool,
+    /// What to end with to have the machine restarted; `None` if only this program restarts.
+    pub(crate) restart_exit_code: Option<NonZeroU8>,
     pub(crate) watchdog_s: NonZeroU32,
 }
 
@@ -186,6 +199,7 @@ impl Settings {
         Ok(Settings {
             broker: config.broker.context("no broker; set `broker` to mqtt://HOST:PORT")?.parse()?,
             device,
+            board: config.board.map_or_else(|| BOARD.parse(), Ok)?,
             username: config.username.unwrap_or_else(|| device.to_string()),
             password,
             trusted,
@@ -198,6 +212,7 @@ impl Settings {
             px4: config.px4.map(Px4Config::validate).transpose()?,
             simulate: config.simulate,
             no_boot: config.no_boot,
+            restart_exit_code: config.restart_exit_code,
             watchdog_s: config.watchdog_s.unwrap_or(WATCHDOG_S),
         })
     }
@@ -218,6 +233,7 @@ impl Config {
             prefix: args.prefix.or(self.prefix),
             simulate: args.simulate || self.simulate,
             no_boot: args.no_boot || self.no_boot,
+            restart_exit_code: args.restart_exit_code.or(self.restart_exit_code),
             ..self
         })
     }

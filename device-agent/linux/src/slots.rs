@@ -10,7 +10,6 @@ use wasmbed_wire::{BoardName, message::Reason, sign1::Sign1};
 
 use crate::{
     boot::{self, manifest},
-    device::board,
     flash::{FileFlash, LAYOUT},
     launch::slot_name,
     settings::Settings,
@@ -68,7 +67,7 @@ struct Image {
 pub(crate) fn print(settings: &Settings) -> anyhow::Result<()> {
     let flash = FileFlash::inspect(&settings.data_dir).context("cannot open the firmware flash")?;
     let found = match flash {
-        Some(mut flash) => read(settings, board()?, &mut flash)
+        Some(mut flash) => read(settings, &mut flash)
             .map_err(|fault| anyhow!("the firmware flash cannot be read ({fault:?})"))?,
         None => Slots::default(),
     };
@@ -76,12 +75,12 @@ pub(crate) fn print(settings: &Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn read(settings: &Settings, board: BoardName, flash: &mut impl Flash) -> Result<Slots, Fault> {
+fn read(settings: &Settings, flash: &mut impl Flash) -> Result<Slots, Fault> {
     let record = Record::load(flash, &LAYOUT)?;
     let (keyring, keys) = boot::keys(settings, flash)?;
     let mut slots = BTreeMap::new();
     for slot in ImageSlot::ALL {
-        if let Some(image) = image(flash, board, &keys, &record, slot)? {
+        if let Some(image) = image(flash, settings.board, &keys, &record, slot)? {
             slots.insert(slot_name(slot), image);
         }
     }

@@ -100,6 +100,21 @@ fn a_restart_by_command_keeps_the_process_and_says_why() {
 }
 
 #[test]
+fn on_a_machine_of_its_own_a_restart_ends_the_agent_for_the_machine_to_start_again() {
+    let mut fleet = Fleet::start();
+    let on_its_own = "restart_exit_code = 133\nboard = 'linux-x86-64'\n";
+    let mut agent = fleet.agent_with(on_its_own);
+    fleet.wait_for_state(|state| state.status == Status::Online);
+    let boot = fleet.state().boot;
+    assert_eq!(fleet.command("again", Verb::Restart), Outcome::Done);
+    assert_eq!(agent.wait().code(), Some(133));
+    let _agent = fleet.agent_with(on_its_own);
+    fleet.wait_for_state(|state| state.status == Status::Online && state.boot > boot);
+    assert_eq!(fleet.info().reset, ResetCause::Command);
+    assert_eq!(fleet.info().board.as_str(), "linux-x86-64");
+}
+
+#[test]
 fn a_broker_that_comes_back_finds_the_agent_again() {
     let mut fleet = Fleet::start();
     let _agent = fleet.agent();

@@ -187,7 +187,7 @@ impl Case<'_> {
 
     fn starting(&self) -> Verdict {
         self.after(self.start_deadline(), |case| {
-            let ms = case.view.policy.start_ms;
+            let ms = case.start_ms();
             if case.is_hosted() {
                 case.restart_again()
             } else if case.device.presence == Presence::Online {
@@ -281,7 +281,11 @@ impl Case<'_> {
 
     fn start_deadline(&self) -> Time {
         let started = self.device.started.unwrap_or_default();
-        self.quiet_since().max(started).after_ms(self.view.policy.start_ms)
+        self.quiet_since().max(started).after_ms(self.start_ms())
+    }
+
+    fn start_ms(&self) -> u64 {
+        self.view.policy.start_ms.max(self.device.start_ms.unwrap_or(0).into())
     }
 
     fn host_state(&self) -> HostState {

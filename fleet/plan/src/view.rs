@@ -116,6 +116,8 @@ pub struct Device {
     pub heartbeat_ms: u32,
     /// How long its own watchdog waits before it resets the device, in milliseconds, if it has one.
     pub watchdog_ms: Option<u32>,
+    /// How long it has from power-on to its first sign of life, in milliseconds, if it needs more than others.
+    pub start_ms: Option<u32>,
     /// Whether it is connected.
     pub presence: Presence,
     /// When it last sent anything itself: not its will, and nothing the broker had retained.
@@ -143,6 +145,7 @@ impl Device {
             power: Power::On,
             heartbeat_ms,
             watchdog_ms: None,
+            start_ms: None,
             presence: Presence::Unknown,
             seen: None,
             started: None,

@@ -339,6 +339,20 @@ fn a_device_that_hangs_is_left_to_its_own_watchdog_first() {
 }
 
 #[test]
+fn a_device_that_starts_slowly_is_left_the_time_its_board_needs() {
+    let mut world = World::new();
+    let host = world.host("h");
+    let pump = world.device("pump", Some(host));
+    world.edit(&pump).start_ms = Some(60_000);
+    world.run(5_500);
+    assert_eq!(world.stage(&pump), Stage::Recovering);
+    world.run(59_000);
+    assert_eq!(world.stage(&pump), Stage::Recovering, "{:#?}", world.log);
+    world.run(2_000);
+    assert_eq!(world.stage(&pump), Stage::Backoff, "{:#?}", world.log);
+}
+
+#[test]
 fn a_device_whose_process_died_has_the_time_of_a_start_to_come_back() {
     let mut world = World::new();
     let host = world.host("h");

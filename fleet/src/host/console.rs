@@ -4,13 +4,19 @@
 //! disk nor the broker: lines beyond a rate are only counted.
 
 use std::{
+    convert::Infallible,
     fs::{self, File, OpenOptions},
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::{
+    io::AsyncReadExt,
+    net::UnixListener,
+    time::{Instant, sleep},
+};
 
 /// Size at which the log is moved to `console.log.1`, in bytes.
 const LOG_BYTES: u64 = 1024 * 1024;
@@ -19,6 +25,25 @@ const LINE_BYTES: usize = 512;
 /// Lines handed on at once, and then per second.
 const BURST: f64 = 100.0;
 const LINES_PER_SECOND: f64 = 20.0;
+
+/// Bytes read from a console at once.
+const READ_BYTES: usize = 4096;
+/// Pause after a failure that is the machine's (no file descriptors left), not the console's.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// Reads what connects to `listener`, one after the other, for ever.
+pub(super) async fn attend(listener: &UnixListener, mut said: impl FnMut(&[u8])) -> Infallible {
+    let mut bytes = [0; READ_BYTES];
+    loop {
+        let Ok((mut console, _)) = listener.accept().await else {
+            sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        while let Ok(len @ 1..) = console.read(&mut bytes).await {
+            said(&bytes[..len]);
+        }
+    }
+}
 
 /// The console of one device.
 pub(super) struct Console {
@@ -122,7 +147,6 @@ fn append(path: &Path) -> io::Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn lines_are_whole_and_free_of_control_characters() {

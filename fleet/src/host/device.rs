@@ -22,7 +22,7 @@ use wasmbed_wire::{DeviceId, message::LinkCounters};
 
 use super::{
     bridge::{self, Observer},
-    console::Console,
+    console::{self, Console},
     launch::{ChipLine, Launch, Launcher},
     nor::{self, Demand},
     ongoing::{Cut, Ongoing},
@@ -428,11 +428,12 @@ async fn end(process: Process, launch: &Launch, disturbance: Disturbance) -> Exi
     }
 }
 
-/// Holds the serial line, where the device has one.
+/// Holds the serial line, or the console, where the device has one.
 async fn attend(launch: &Launch, attendant: &mut Attendant<'_>) -> Infallible {
-    match &launch.link {
-        Some(link) => bridge::attend(&link.port, &link.listener, attendant).await,
-        None => std::future::pending().await,
+    match (&launch.link, &launch.console) {
+        (Some(link), _) => bridge::attend(&link.port, &link.listener, attendant).await,
+        (None, Some(console)) => console::attend(console, |text| attendant.printer.print(text)).await,
+        (None, None) => std::future::pending().await,
     }
 }
 

@@ -4,7 +4,8 @@
 //! cycle, and its console log. Sockets lie there too, unless that would make their paths longer than
 //! the kernel allows. A board with firmware has its flash there (`flash.bin`, or the file of its bank),
 //! what was last written to it as in a factory (`factory`), the secret it is provisioned with (`secret`), and for
-//! a chip where its window is (`window.address`); `fault.toml` is for tests (`nor`).
+//! a chip where its window is (`window.address`); `fault.toml` is for tests (`nor`). A machine with an operating
+//! system has its disk there.
 //!
 //! Not here: what a board needs (`wasmbed-boards`), and the process itself (`process`).
 
@@ -12,6 +13,7 @@ mod agent;
 mod emulator;
 mod flash;
 mod images;
+mod machine;
 mod secret;
 
 use std::{
@@ -48,6 +50,7 @@ use images::Images;
 const SOCKET_PATH_BYTES: usize = 108;
 const LINK: &str = "link.sock";
 const QMP: &str = "qmp.sock";
+const CONSOLE: &str = "tty.sock";
 const NOR: &str = "nor.sock";
 
 /// Prepares devices of every board.
@@ -67,6 +70,8 @@ pub(super) struct Launch {
     pub(super) qmp: Option<PathBuf>,
     /// Where the emulator will connect with its serial line, if it has one.
     pub(super) link: Option<Link>,
+    /// Where the emulator will connect with the machine's console, if that is no part of the link.
+    pub(super) console: Option<UnixListener>,
     /// The flash chip, if the host is it.
     pub(super) chip: Option<ChipLine>,
     /// How long the board may be silent.
@@ -96,6 +101,8 @@ pub(super) enum PrepareError {
     UnknownBoard { board: BoardName, known: String },
     #[error("no bootloader for {board} at {}; build it with `cargo xtask fw`, or point the host to the folder of firmware", path.display())]
     NoBoot { board: BoardName, path: PathBuf },
+    #[error("no {} for {board} at {}; make it with `cargo xtask fw {board}`, or point the host to the folder of firmware", place.name(), path.display())]
+    NoMachine { board: BoardName, place: Place, path: PathBuf },
     #[error("{} is not signed, and no board starts what is not; sign it with `wasmbed firmware sign` as {board}.wbfw beside it, or start with `wasmbed up`, which does", path.display())]
     Unsigned { board: BoardName, path: PathBuf },
     #[error("{}: {message}", path.display())]
@@ -177,7 +184,9 @@ impl Launcher {
 
     fn is_startable(&self, board: &Board) -> bool {
         let has_images = Images::of(board, &self.firmware).is_none_or(|images| images.are_there());
-        has_images && find(&self.program(&board.run)).is_some()
+        has_images
+            && machine::files(board, &self.firmware).is_ok()
+            && find(&self.program(&board.run)).is_some()
     }
 
     /// Makes everything the device is started from, afresh where it is not the device's own. The device
@@ -199,7 +208,9 @@ impl Launcher {
             (Place::Link, sockets.join(LINK)),
             (Place::Qmp, sockets.join(QMP)),
             (Place::Nor, sockets.join(NOR)),
+            (Place::Console, sockets.join(CONSOLE)),
         ]);
+        places.extend(machine::files(board, &self.firmware)?);
         let images = Images::of(board, &self.firmware);
         let mut chip = match (&board.firmware, &images) {
             (Some(firmware), Some(images)) => flash::prepare(board, firmware, images, &dir)?,
@@ -216,12 +227,13 @@ impl Launcher {
                     chip.window().map_err(at(&dir))?
                 }
                 Holds::Provision => self.blob(board, device, boot_floor, &dir)?,
+                Holds::Disk => Vec::new(),
             };
             let path = file.fill(&dir, &contents).map_err(at(&dir.join(&file.name)))?;
             places.insert(file.holds.place(), path);
         }
-        if let Run::Process { .. } = board.run {
-            let config = agent::write_config(&dir, device, &self.connection).map_err(at(&dir))?;
+        if board.run.uses(Place::Config) {
+            let config = agent::write_config(&dir, device, board, &self.connection).map_err(at(&dir))?;
             places.insert(Place::Config, config);
         }
         let args = board
@@ -230,14 +242,19 @@ impl Launcher {
             .map_err(|place| PrepareError::NoSuchPlace { board: board.name, place })?;
         let spec = Spec { program: self.program(&board.run), remedy: remedy(&board.run), args, dir };
         let (faults, told) = watch::channel(Faults::default());
-        let (qmp, link) = match board.run {
-            Run::Qemu { .. } => {
+        let qmp = board.run.uses(Place::Qmp).then(|| sockets.join(QMP));
+        let link = match board.run.uses(Place::Link) {
+            true => {
                 let listener = listen(&sockets.join(LINK))?;
                 let connection = self.connection.with_identity(device.id.as_str(), &device.password);
                 let port = Port { device: device.id, connection, faults: told };
-                (Some(sockets.join(QMP)), Some(Link { listener, port }))
+                Some(Link { listener, port })
             }
-            Run::Process { .. } => (None, None),
+            false => None,
+        };
+        let console = match board.run.uses(Place::Console) {
+            true => Some(listen(&sockets.join(CONSOLE))?),
+            false => None,
         };
         let chip = match chip {
             Some(chip) => Some(ChipLine { listener: listen(&sockets.join(NOR))?, chip }),
@@ -245,7 +262,7 @@ impl Launcher {
         };
         let silence = board.run.watchdog_ms().map(|ms| Duration::from_millis(ms.into()));
         let has_network = board.run.loopback().is_some();
-        Ok(Launch { spec, qmp, link, chip, silence, faults, has_network })
+        Ok(Launch { spec, qmp, link, console, chip, silence, faults, has_network })
     }
 
     /// Inverts bits in the flash of a device that does not run.
@@ -379,6 +396,10 @@ impl Sockets {
 
 /// Whether a socket of any device fits in its folder in `base`.
 fn is_short_enough(base: &Path) -> bool {
-    base.as_os_str().len() + 1 + MAX_NAME_BYTES + 1 + LINK.len().max(QMP.len()).max(NOR.len())
+    base.as_os_str().len()
+        + 1
+        + MAX_NAME_BYTES
+        + 1
+        + LINK.len().max(QMP.len()).max(NOR.len()).max(CONSOLE.len())
         < SOCKET_PATH_BYTES
 }

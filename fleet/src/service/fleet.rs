@@ -348,6 +348,7 @@ impl Fleet {
         device.power = if row.power { Power::On } else { Power::Off };
         device.heartbeat_ms = row.heartbeat_ms;
         device.watchdog_ms = board.and_then(|board| board.run.watchdog_ms());
+        device.start_ms = board.and_then(|board| board.run.start_ms());
         device.desired = row.revision;
         device.health = row.health;
     }

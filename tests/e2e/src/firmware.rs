@@ -4,6 +4,7 @@ use std::{
     fmt::Write as _,
     fs::{self, File},
     io::{Seek, SeekFrom, Write},
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -39,6 +40,12 @@ impl Fleet {
         boards.sort();
         boards.dedup();
         for board in boards {
+            for file in [format!("{board}.vmlinuz"), format!("{board}.initramfs")] {
+                let from = images()?.join(&file);
+                if from.exists() {
+                    symlink(from, self.factory().join(file))?;
+                }
+            }
             let elf = images()?.join(format!("{board}.elf"));
             if !elf.exists() {
                 continue;

@@ -49,7 +49,14 @@ pub struct Fleet {
 impl Fleet {
     /// One device of each kind: id and board.
     pub const EVERY_KIND: &'static [(&'static str, &'static str)] =
-        &[("n2-1", "netduino2"), ("mps-1", "mps2-an385"), ("rv-1", "rv32-virt"), ("lx-1", "lx60"), ("hub-1", "linux")];
+        &[
+            ("n2-1", "netduino2"),
+            ("mps-1", "mps2-an385"),
+            ("rv-1", "rv32-virt"),
+            ("lx-1", "lx60"),
+            ("hub-1", "linux"),
+            ("vm-1", "linux-x86-64"),
+        ];
 
     /// One board of each kind whose firmware runs modules: id and board.
     pub const BOARDS: &'static [(&'static str, &'static str)] =
@@ -301,7 +308,7 @@ impl Fleet {
 
     /// The next message on a topic, read with `mosquitto_sub`.
     pub fn subscribe_once(&self, topic: &str) -> Result<String> {
-        let output = self.mosquitto("mosquitto_sub")?.args(["-C", "1", "-W", "20", "-t", topic]).output()?;
+        let output = self.mosquitto("mosquitto_sub")?.args(["-C", "1", "-W", "60", "-t", topic]).output()?;
         ensure!(output.status.success(), "nothing on {topic}: {}", String::from_utf8_lossy(&output.stderr));
         Ok(String::from_utf8(output.stdout)?)
     }
@@ -310,7 +317,7 @@ impl Fleet {
     pub fn subscribe_bytes(&self, topic: &str) -> Result<Vec<u8>> {
         let output = self
             .mosquitto("mosquitto_sub")?
-            .args(["-C", "1", "-W", "20", "-F", "%x", "-t", topic])
+            .args(["-C", "1", "-W", "60", "-F", "%x", "-t", topic])
             .output()?;
         ensure!(output.status.success(), "nothing on {topic}: {}", String::from_utf8_lossy(&output.stderr));
         let (digits, _) = output.stdout.trim_ascii_end().as_chunks::<2>();
@@ -371,7 +378,7 @@ impl Fleet {
 
     /// Waits until a device is online.
     pub fn wait_online(&self, id: &str) -> Result<()> {
-        self.wait(&format!("{id} online"), Limit::seconds(30), || {
+        self.wait(&format!("{id} online"), Limit::seconds(60), || {
             let device = self.device(id)?;
             Ok(device["status"] == "online" && device["health"]["stage"] == "healthy")
         })

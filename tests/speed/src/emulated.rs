@@ -102,6 +102,7 @@ fn fill(board: &Board, elf: &[u8], dir: &Path) -> Result<Places> {
             Holds::Window => window,
             // Erased.
             Holds::Provision => &[0xff],
+            Holds::Disk => &[],
         };
         places.insert(file.holds.place(), file.fill(dir, contents)?);
     }

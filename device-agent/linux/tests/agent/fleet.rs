@@ -23,7 +23,7 @@ use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use wasmbed_runtime::Target;
 use wasmbed_wire::{
-    ArtifactId, Digest, KeyId, Seq,
+    ArtifactId, BoardName, Digest, KeyId, Seq,
     limits::{Class, MAX_MANIFEST_BYTES},
     manifest::{Classes, Kind, Manifest},
     message::{
@@ -59,6 +59,7 @@ pub(crate) struct Fleet {
 /// What the device last said it is.
 #[derive(Debug, Clone)]
 pub(crate) struct DeviceInfo {
+    pub(crate) board: BoardName,
     pub(crate) firmware: String,
     pub(crate) reset: ResetCause,
     pub(crate) slots: Option<FirmwareSlots>,
@@ -116,6 +117,10 @@ impl Drop for Agent {
 impl Agent {
     pub(crate) fn kill(&mut self, signal: Signal) -> ExitStatus {
         nix::sys::signal::kill(Pid::from_raw(self.0.id().cast_signed()), signal).unwrap();
+        self.0.wait().unwrap()
+    }
+
+    pub(crate) fn wait(&mut self) -> ExitStatus {
         self.0.wait().unwrap()
     }
 
@@ -311,8 +316,8 @@ impl Fleet {
                 Up::State => self.state = Some(minicbor::decode(&payload).unwrap()),
                 Up::Info => {
                     let info: Info<'_> = minicbor::decode(&payload).unwrap();
-                    let (firmware, reset) = (info.firmware.to_owned(), info.reset);
-                    self.info = Some(DeviceInfo { firmware, reset, slots: info.firmware_slots });
+                    let (board, firmware, reset) = (info.board, info.firmware.to_owned(), info.reset);
+                    self.info = Some(DeviceInfo { board, firmware, reset, slots: info.firmware_slots });
                 }
                 _ => {}
             }

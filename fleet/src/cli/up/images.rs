@@ -39,6 +39,12 @@ pub(super) async fn prepare(
     fs::create_dir_all(to).with_context(|| format!("cannot create {}", to.display()))?;
     let known: Vec<api::Firmware> = client.request("firmware-list", &json!({})).await?;
     for board in boards.iter() {
+        // What machines with an operating system start from is not signed: nobody can replace it from afar.
+        for (_, file) in board.system_files() {
+            if let Some(contents) = read(&from.join(&file))? {
+                write(&to.join(&file), &contents)?;
+            }
+        }
         let Some(firmware) = &board.firmware else { continue };
         let elf = from.join(format!("{}.elf", board.name));
         let Some(file) = read(&elf)? else { continue };

@@ -1,4 +1,4 @@
-//! The configuration of a device that is a Linux process.
+//! The configuration of the agent for Linux, as a process or on a machine of its own.
 
 use std::{
     fs::{self, OpenOptions},
@@ -8,7 +8,8 @@ use std::{
 };
 
 use serde::Serialize;
-use wasmbed_wire::{DeviceId, PublicKey};
+use wasmbed_boards::{Board, Run};
+use wasmbed_wire::{BoardName, DeviceId, PublicKey};
 
 use crate::{
     connection::{Address, Connection},
@@ -19,26 +20,34 @@ use crate::{
 #[derive(Serialize)]
 struct Config<'a> {
     device: DeviceId,
-    broker: &'a Address,
+    board: BoardName,
+    broker: Address,
     prefix: &'a str,
     password: &'a str,
     trusted: &'a [PublicKey],
-    data_dir: PathBuf,
+    /// A machine of its own knows its disk.
+    data_dir: Option<PathBuf>,
 }
 
 /// Writes the agent's configuration, readable for this user only, and returns its path.
 pub(super) fn write_config(
     dir: &Path,
     device: &DesiredDevice,
+    board: &Board,
     connection: &Connection,
 ) -> io::Result<PathBuf> {
+    let address = &connection.address;
     let config = Config {
         device: device.id,
-        broker: &connection.address,
+        board: board.name,
+        broker: board
+            .run
+            .loopback()
+            .map_or_else(|| address.clone(), |there| address.as_seen_from_guest(there)),
         prefix: &connection.prefix,
         password: &device.password,
         trusted: &device.trusted,
-        data_dir: dir.join("data"),
+        data_dir: matches!(board.run, Run::Process { .. }).then(|| dir.join("data")),
     };
     let text = toml::to_string(&config).map_err(io::Error::other)?;
     let path = dir.join("agent.toml");

@@ -35,15 +35,17 @@ fn a_killed_device_of_any_kind_comes_back_with_its_module() -> Result<()> {
 
 #[test]
 fn a_frozen_board_is_found_by_its_silence() -> Result<()> {
-    let fleet = with_thermo(&[("n2-1", "netduino2")])?;
-    let before = fleet.pid("n2-1")?;
-    signal(before, Signal::SIGSTOP)?;
-    fleet.wait("another process for n2-1", Limit::seconds(60), || {
-        Ok(fleet.pid("n2-1").is_ok_and(|pid| pid != before))
-    })?;
-    fleet.wait_running("n2-1", "thermo", Limit::seconds(20))?;
-    let events = fleet.events("n2-1")?;
-    assert!(events.iter().any(|event| event.to_string().contains("heartbeat")), "{events:#?}");
+    let fleet = with_thermo(&[("n2-1", "netduino2"), ("vm-1", "linux-x86-64")])?;
+    for device in fleet.devices() {
+        let before = fleet.pid(&device)?;
+        signal(before, Signal::SIGSTOP)?;
+        fleet.wait(&format!("another process for {device}"), Limit::seconds(60), || {
+            Ok(fleet.pid(&device).is_ok_and(|pid| pid != before))
+        })?;
+        fleet.wait_running(&device, "thermo", Limit::seconds(20))?;
+        let events = fleet.events(&device)?;
+        assert!(events.iter().any(|event| event.to_string().contains("heartbeat")), "{events:#?}");
+    }
     Ok(())
 }
 

@@ -25,17 +25,15 @@ const SEALER: &str = r#"(module
 
 #[test]
 fn a_module_signs_with_a_key_that_the_device_keeps() -> Result<()> {
-    let fleet = Fleet::start_with(
-        BrokerKind::Embedded,
-        &[("hub-1", "linux"), ("rv-1", "rv32-virt"), ("lx-1", "lx60")],
-    )?;
+    let devices = [("hub-1", "linux"), ("rv-1", "rv32-virt"), ("lx-1", "lx60"), ("vm-1", "linux-x86-64")];
+    let fleet = Fleet::start_with(BrokerKind::Embedded, &devices)?;
     fleet.add_idle("n2-9", "netduino2")?;
     fleet.cli(&["module", "push", &module("witness")?.to_string_lossy(), "--version", "1.0.0"])?;
     let refusal = fleet.cli_fails(&["deploy", "witness", "--to", "n2-9"])?;
     assert!(refusal.contains("mcu"), "{refusal}");
 
     let mut keys = HashSet::new();
-    for device in ["hub-1", "rv-1", "lx-1"] {
+    for (device, _) in devices {
         fleet.cli(&["deploy", "witness", "--to", device, "--wait"])?;
         let key = testimony(&fleet, device)?;
         pull_the_power(&fleet, device)?;

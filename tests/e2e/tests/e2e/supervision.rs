@@ -25,15 +25,18 @@ fn an_endless_loop_is_stopped_within_its_time_and_the_board_stays_alive() -> Res
 
 #[test]
 fn a_module_that_keeps_trapping_is_reported_failed_and_harms_nobody() -> Result<()> {
-    let fleet = Fleet::start_with(BrokerKind::Embedded, &[("rv-1", "rv32-virt")])?;
+    let devices = [("rv-1", "rv32-virt"), ("vm-1", "linux-x86-64")];
+    let fleet = Fleet::start_with(BrokerKind::Embedded, &devices)?;
     for name in ["crash", "blink"] {
         fleet.cli(&["module", "push", &module(name)?.to_string_lossy(), "--version", "1.0.0"])?;
         fleet.cli(&["deploy", name, "--to", "all"])?;
     }
-    fleet.wait_module("rv-1", "crash", "trapped", Limit::seconds(30))?;
-    fleet.wait_state("rv-1", "crash", "failed", Limit::seconds(120))?;
-    fleet.wait_running("rv-1", "blink", Limit::seconds(5))?;
-    let events = fleet.events("rv-1")?;
-    assert!(events.iter().any(|event| event.to_string().contains("trapped")), "{events:#?}");
+    for (device, _) in devices {
+        fleet.wait_module(device, "crash", "trapped", Limit::seconds(30))?;
+        fleet.wait_state(device, "crash", "failed", Limit::seconds(120))?;
+        fleet.wait_running(device, "blink", Limit::seconds(5))?;
+        let events = fleet.events(device)?;
+        assert!(events.iter().any(|event| event.to_string().contains("trapped")), "{events:#?}");
+    }
     Ok(())
 }

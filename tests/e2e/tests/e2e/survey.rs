@@ -8,8 +8,9 @@ use wasmbed_conformance::{CHANNEL, answers, survey};
 use wasmbed_e2e::{BrokerKind, Fleet, Limit};
 use wasmbed_wire::limits::Class;
 
-const DEVICES: [(&str, &str, Class); 5] = [
+const DEVICES: [(&str, &str, Class); 6] = [
     ("hub-1", "linux", Class::Mpu),
+    ("vm-1", "linux-x86-64", Class::Mpu),
     ("n2-1", "netduino2", Class::Mcu),
     ("mps-1", "mps2-an385", Class::Mcu),
     ("rv-1", "rv32-virt", Class::Riscv),
@@ -57,7 +58,7 @@ fn cell(call: Call, class: Class, answer: Result<i32, Errno>) -> Result<&'static
 
 fn check(columns: &[Vec<&str>]) -> Result<()> {
     let boards = DEVICES.map(|(_, board, _)| board);
-    let mut table = format!("| call | {} |\n|{}\n", boards.join(" | "), "---|".repeat(1 + boards.len()));
+    let mut table = format!("| call | {} |\n|---{}|\n", boards.join(" | "), "|---".repeat(boards.len()));
     for (nth, call) in Call::ALL.iter().enumerate() {
         let cells: Vec<&str> = columns.iter().map(|column| column[nth]).collect();
         table.push_str(&format!("| `{}` | {} |\n", call.name(), cells.join(" | ")));

@@ -37,10 +37,13 @@ fn up_once_fails_when_a_device_does_not_come_up() -> Result<()> {
     fs::create_dir(&empty)?;
     let mut command = Command::new(program("wasmbed")?);
     command.arg("up").arg("--data-dir").arg(dir.path().join("data")).arg("--images").arg(&empty);
-    let output = command.args(["--devices", "netduino2=1", "--once", "--timeout", "5"]).output()?;
+    command.args(["--devices", "netduino2=1,linux-x86-64=1", "--once", "--timeout", "5"]);
+    let output = command.output()?;
     assert!(!output.status.success());
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("netduino2-boot.elf"), "{said}");
+    for file in ["netduino2-boot.elf", "linux-x86-64.vmlinuz"] {
+        assert!(said.contains(file), "{file}: {said}");
+    }
     Ok(())
 }
 
