@@ -22,7 +22,7 @@ const LEAST_VALUE_SECTORS: u32 = 3;
 /// Largest of the sizes in [`Slots`].
 const MOST_BYTES: u32 = 0x1000_0000;
 
-const EMBEDDED: [(&str, &str); 4] = [
+const EMBEDDED: [(&str, &str); 6] = [
     ("linux", include_str!("../linux/board.toml")),
     ("linux-x86-64", include_str!("../linux-x86-64/board.toml")),
     ("netduino2", include_str!("../netduino2/board.toml")),
