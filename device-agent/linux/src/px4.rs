@@ -261,6 +261,23 @@ async fn send(carrier: Option<&mut Carrier>, frames: &mut Frames, shared: &Share
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::{TcpListener, UdpSocket},
+        time::timeout,
+    };
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+    /// A heartbeat in a frame of version 2, in bytes.
+    const HEARTBEAT_BYTES: usize = 21;
+
+    /// That vehicle 9, a quadrotor, is there and armed.
+    fn heartbeat() -> Vec<u8> {
+        let mut frame = vec![0xfd, 9, 0, 0, 0, 9, 1, 0, 0, 0, 0, 0, 0, 0, 2, 12, 0x81, 4, 3];
+        let crc = mavlink_core::calculate_crc(&frame[1..], 50);
+        frame.extend(crc.to_le_bytes());
+        frame
+    }
 
     fn validated(text: &str) -> anyhow::Result<Px4Settings> {
         toml::from_str::<Px4Config>(text)?.validate()
@@ -292,6 +309,61 @@ mod tests {
         for wrong in ["", "0f", &"0f".repeat(31), &"0f".repeat(33), &"0g".repeat(32)] {
             assert_eq!(key(wrong.as_bytes()), None, "{wrong}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_ends_is_opened_again() -> anyhow::Result<()> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let settings = validated(&format!("connection = \"tcpout:{}\"", listener.local_addr()?))?;
+        let px4 = Px4::start(Some(settings), Instant::now());
+        for _ in 0..2 {
+            // Each is closed again at the end of its turn.
+            let (mut stream, _) = timeout(PATIENCE, listener.accept()).await??;
+            let mut said = [0; HEARTBEAT_BYTES];
+            timeout(PATIENCE, stream.read_exact(&mut said)).await??;
+            assert_eq!((said[0], said[5], said[6]), (0xfd, SYSTEM, COMPONENT));
+        }
+        let (mut stream, _) = timeout(PATIENCE, listener.accept()).await??;
+        let pilot = px4.pilot();
+        assert_eq!(pilot.status(0), Err(Errno::NotFound));
+        for piece in heartbeat().chunks(4) {
+            stream.write_all(piece).await?;
+            stream.flush().await?;
+        }
+        let heard = async {
+            while pilot.status(0).is_err() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(PATIENCE, heard).await?;
+        assert_eq!(pilot.status(0).map(|status| status.vehicle), Ok(9));
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_vehicle_that_is_sent_to_need_not_be_there_yet() -> anyhow::Result<()> {
+        let place = UdpSocket::bind("127.0.0.1:0").await?.local_addr()?;
+        let settings = validated(&format!("connection = \"udpout:{place}\""))?;
+        let px4 = Px4::start(Some(settings), Instant::now());
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        let vehicle = UdpSocket::bind(place).await?;
+        let mut said = [0; HEARTBEAT_BYTES];
+        let (_, from) = timeout(PATIENCE, vehicle.recv_from(&mut said)).await??;
+        assert!(from.ip().is_loopback() && said[0] == 0xfd);
+        vehicle.send_to(&heartbeat(), from).await?;
+        let pilot = px4.pilot();
+        let ticket = loop {
+            if let Ok(ticket) = pilot.send(VehicleCommand::arm(0, true)) {
+                break ticket;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
+        let mut command = [0; 64];
+        while command[7] != 76 {
+            timeout(PATIENCE, vehicle.recv_from(&mut command)).await??;
+        }
+        assert_eq!(pilot.result(ticket), Err(Errno::Busy));
+        Ok(())
     }
 
     #[test]
