@@ -5,11 +5,16 @@ use wasmbed_e2e::{BrokerKind, Fleet, Limit, module};
 
 #[test]
 fn an_endless_loop_is_stopped_within_its_time_and_the_board_stays_alive() -> Result<()> {
-    // Time is counted in instructions: what else this machine does must not decide.
-    let fleet = Fleet::start_counting(Fleet::BOARDS)?;
+    // Time is counted in instructions: what else this machine does must not decide. Counting is slow: two at a time.
+    Fleet::BOARDS.chunks(2).try_for_each(is_stopped_in_time)
+}
+
+fn is_stopped_in_time(boards: &[(&str, &str)]) -> Result<()> {
+    let fleet = Fleet::start_counting(boards)?;
     fleet.cli(&["module", "push", &module("spin")?.to_string_lossy(), "--version", "1.0.0"])?;
     fleet.cli(&["deploy", "spin", "--to", "all"])?;
-    for (device, limit_us) in [("n2-1", 100_000), ("mps-1", 100_000), ("rv-1", 500_000), ("lx-1", 500_000)] {
+    for (device, board) in boards {
+        let limit_us = if matches!(*board, "netduino2" | "mps2-an385") { 100_000 } else { 500_000 };
         let mut slowest = 0;
         fleet.wait(&format!("a call on {device} that was stopped"), Limit::seconds(60), || {
             slowest = fleet.device(device)?["heartbeat"]["slowest_call_us"].as_u64().unwrap_or(0);
