@@ -20,8 +20,8 @@ use crate::{
 
 /// Firmware that tests need, on every board: features of `wasmbed-firmware-common`.
 const VARIANTS: [&str; 2] = ["variant-note", "fault-panic"];
-/// What these show does not depend on the board, so that one has them.
-const VARIANTS_OF_ONE: [&str; 2] = ["fault-hang", "fault-mute"];
+/// What these show does not depend on the board, so that this one has them.
+const VARIANTS_OF_ONE: (&str, [&str; 2]) = ("netduino2", ["fault-hang", "fault-mute"]);
 
 /// The package with every board's images for measurements, `<board>-bench`.
 const BENCH: &str = "wasmbed-firmware-bench";
@@ -140,9 +140,10 @@ fn build_where(boards: &Boards, wanted: impl Fn(&Board) -> bool) -> Result<Vec<(
 
 /// Builds `images/variants/<board>-<variant>.elf`.
 fn build_variants(boards: &Boards, wanted: impl Fn(&Board) -> bool) -> Result<()> {
-    let mut of_one = &VARIANTS_OF_ONE[..];
     for (board, firmware) in with_firmware(boards, wanted) {
-        for variant in VARIANTS.iter().chain(std::mem::take(&mut of_one)) {
+        let (one, of_one) = VARIANTS_OF_ONE;
+        let of_one = of_one.iter().filter(|_| board.name.as_str() == one);
+        for variant in VARIANTS.iter().chain(of_one) {
             step(&format!("firmware for {} with {variant}", board.title));
             let elf = compile(firmware, (&firmware.package, &firmware.binary), Some(variant))?;
             keep(&elf, &format!("variants/{}-{variant}.elf", board.name))?;

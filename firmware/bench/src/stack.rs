@@ -2,16 +2,19 @@
 #![allow(unsafe_code, reason = "calls on another stack")]
 
 use alloc::vec;
+#[cfg(not(target_arch = "xtensa"))]
 use core::arch::asm;
 
 use wasmbed_firmware_common::stack;
+#[cfg(target_arch = "xtensa")]
+use wasmbed_firmware_xtensa::cpu::call_on_stack;
 use wasmtime::{Result, ensure};
 
 use crate::Board;
 
 /// Enough for what is run here, and little enough to leave the smallest board its heap.
 const BYTES: usize = 12 * 1024;
-/// What both architectures ask of a stack's address, in bytes.
+/// What all architectures ask of a stack's address, in bytes.
 const ALIGN: usize = 16;
 
 /// Runs `body` on a stack of its own and returns how many bytes of it were used.
@@ -26,7 +29,7 @@ pub(crate) fn used_by(board: &Board, body: fn(&Board) -> Result<()>) -> Result<u
     unsafe {
         asm!(
             "mov r5, sp", "mov sp, r4", "blx {run}", "mov sp, r5",
-            run = in(reg) run as extern "C" fn(*mut Call<'static>),
+            run = in(reg) run as extern "C" fn(*mut ()),
             in("r0") argument,
             in("r4") top,
             out("r5") _,
@@ -38,12 +41,17 @@ pub(crate) fn used_by(board: &Board, body: fn(&Board) -> Result<()>) -> Result<u
     unsafe {
         asm!(
             "mv s3, sp", "mv sp, s2", "jalr {run}", "mv sp, s3",
-            run = in(reg) run as extern "C" fn(*mut Call<'static>),
+            run = in(reg) run as extern "C" fn(*mut ()),
             in("a0") argument,
             in("s2") top,
             out("s3") _,
             clobber_abi("C"),
         );
+    }
+    #[cfg(target_arch = "xtensa")]
+    // SAFETY: as above.
+    unsafe {
+        call_on_stack(argument.cast(), run, top);
     }
     call.result?;
     let untouched = stack::untouched_bytes(&stack);
@@ -57,8 +65,8 @@ struct Call<'a> {
     result: Result<()>,
 }
 
-extern "C" fn run(call: *mut Call<'static>) {
+extern "C" fn run(call: *mut ()) {
     // SAFETY: `used_by` passes its own, which nothing else uses meanwhile.
-    let call = unsafe { &mut *call };
+    let call = unsafe { &mut *call.cast::<Call<'_>>() };
     call.result = (call.body)(call.board);
 }

@@ -32,12 +32,12 @@ impl Clock {
         Clock { cycles_per_ms, cycles: Mutex::new(Cell::new(0)), is_due: AtomicBool::new(false) }
     }
 
-    /// Milliseconds since the reset.
+    /// Milliseconds since the program started.
     pub fn now_ms(&self) -> u64 {
         self.now() / u64::from(self.cycles_per_ms)
     }
 
-    /// Microseconds since the reset.
+    /// Microseconds since the program started.
     pub fn now_us(&self) -> u64 {
         self.now() * 1000 / u64::from(self.cycles_per_ms)
     }

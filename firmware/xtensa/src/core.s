@@ -38,6 +38,9 @@ start:
         rsync
         movi    a2, 0
         wsr     a2, intenable
+        # QEMU's counter goes on over a reset.
+        wsr     a2, ccount
+        esync
         movi    a2, _vectors
         wsr     a2, vecbase
         isync
@@ -165,7 +168,7 @@ exception:
         and     a2, a2, a3
         ret
 
-# Cycles since the reset, modulo 2^32.
+# Cycles since the program started, modulo 2^32.
         function cycle_count
         rsr     a2, ccount
         ret
@@ -174,6 +177,20 @@ exception:
         function set_compare
         wsr     a2, ccompare0
         esync
+        ret
+
+# Calls a3 with the argument a2, on the stack that ends at a4.
+        function call_on_stack
+        addi    a4, a4, -16
+        s32i    a0, a4, 0
+        s32i    a12, a4, 4
+        mov     a12, a1
+        mov     a1, a4
+        callx0  a3
+        mov     a4, a12
+        l32i    a0, a1, 0
+        l32i    a12, a1, 4
+        mov     a1, a4
         ret
 
         function stack_pointer

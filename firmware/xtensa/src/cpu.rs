@@ -19,10 +19,16 @@ unsafe extern "C" {
     pub(crate) safe fn enable_interrupts(mask: u32);
     /// Those that are enabled and pending.
     pub(crate) safe fn pending_interrupts() -> u32;
-    /// Cycles since the reset, modulo 2^32.
+    /// Cycles since the program started, modulo 2^32.
     pub(crate) safe fn cycle_count() -> u32;
     /// Makes the timer's interrupt come at this count, and withdraws one that is pending.
     pub(crate) safe fn set_compare(count: u32);
+    /// Calls `function` with this argument, on the stack that ends at `top`.
+    ///
+    /// # Safety
+    ///
+    /// The stack is large enough and the call's alone; `top` is a multiple of 16.
+    pub fn call_on_stack(argument: *mut (), function: extern "C" fn(*mut ()), top: usize);
     /// The stack pointer of the caller.
     pub(crate) safe fn stack_pointer() -> usize;
     /// Jumps to code that was written as data.

@@ -57,7 +57,8 @@ fn crash(place: Place, text: fmt::Arguments<'_>, say: impl FnOnce(fmt::Arguments
     }
 }
 
-/// Whether code at this address would run after a call: it is in flash and behind a `call0` or `callx0`.
+/// Whether code at this address would run after a call: it is behind a `callx0`, the only call that is compiled to.
+/// A function's address is not: what lies before it are literals.
 fn follows_call(word: u32) -> bool {
     unsafe extern "C" {
         static __stext: u8;
@@ -69,7 +70,5 @@ fn follows_call(word: u32) -> bool {
     }
     // SAFETY: the address lies inside the code with at least three bytes before it.
     let [low, middle, high] = unsafe { (word as *const [u8; 3]).sub(1).read() };
-    let is_call0 = low & 0x3f == 0x05;
-    let is_callx0 = low == 0xc0 && middle & 0xf0 == 0 && high == 0;
-    is_call0 || is_callx0
+    low == 0xc0 && middle & 0xf0 == 0 && high == 0
 }
