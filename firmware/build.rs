@@ -12,7 +12,7 @@ use std::{
 
 use wasmbed_boards::{Board, Boards, Firmware, Region, constants, memory_map};
 
-/// The package with an image for measurements for every board, `<board>-bench`.
+/// The package with an image for measurements for every board that runs modules, `<board>-bench`.
 const BENCH: &str = "wasmbed-firmware-bench";
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         if firmware.boot_package == package {
             hand_over(board, firmware, (&firmware.boot, firmware.memory.boot), &out)?;
         }
-        if package == BENCH {
+        if package == BENCH && board.runs_modules() {
             // It runs alone, from the reset on.
             let binary = format!("{}-bench", board.name);
             hand_over(board, firmware, (&binary, firmware.memory.alone()), &out)?;

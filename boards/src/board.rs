@@ -22,7 +22,8 @@ const LEAST_VALUE_SECTORS: u32 = 3;
 /// Largest of the sizes in [`Slots`].
 const MOST_BYTES: u32 = 0x1000_0000;
 
-const EMBEDDED: [(&str, &str); 3] = [
+const EMBEDDED: [(&str, &str); 4] = [
+    ("hifive1", include_str!("../hifive1/board.toml")),
     ("linux", include_str!("../linux/board.toml")),
     ("netduino2", include_str!("../netduino2/board.toml")),
     ("rv32-virt", include_str!("../rv32-virt/board.toml")),
@@ -50,9 +51,9 @@ pub struct Board {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Modules {
-    /// How many it can hold, 1 to 255.
+    /// How many it can hold; 0 where there is no memory for any, and the firmware has no runtime.
     pub slots: u8,
-    /// Largest payload, in bytes.
+    /// Largest payload, in bytes; 0 if there are no slots.
     pub slot_bytes: u32,
     /// Size of the blocks it asks for, in bytes; within [`BLOCK_BYTES`].
     pub block_bytes: u16,
@@ -229,6 +230,11 @@ impl Board {
         Ok(board)
     }
 
+    /// Whether it has room for modules, and its firmware a runtime.
+    pub const fn runs_modules(&self) -> bool {
+        self.modules.slots > 0
+    }
+
     fn check(&self, folder: &str) -> Result<(), String> {
         if self.name.as_str() != folder {
             return Err(format!("its name is {}, that of its folder {folder}; use one name", self.name));
@@ -331,8 +337,11 @@ impl Slots {
 
 impl Modules {
     fn check(&self) -> Result<(), String> {
-        if self.slots == 0 {
-            return Err("modules.slots is 0; a board holds at least one module".into());
+        if (self.slots == 0) != (self.slot_bytes == 0) {
+            return Err(format!(
+                "modules.slots is {} and modules.slot_bytes {}; a board without modules has 0 for both",
+                self.slots, self.slot_bytes
+            ));
         }
         if !BLOCK_BYTES.contains(&self.block_bytes.into()) {
             let (least, most) = BLOCK_BYTES.into_inner();
@@ -385,8 +394,8 @@ mod tests {
     use super::*;
 
     fn netduino2_with(from: &str, to: &str) -> Result<Board, String> {
-        let text = EMBEDDED[1].1.replace(from, to);
-        assert_ne!(text, EMBEDDED[1].1, "nothing was replaced");
+        let text = EMBEDDED[2].1.replace(from, to);
+        assert_ne!(text, EMBEDDED[2].1, "nothing was replaced");
         Board::parse("netduino2", &text, "test").map_err(|error| error.to_string())
     }
 
@@ -401,7 +410,7 @@ mod tests {
     #[test]
     fn mistakes_are_named() {
         let cases = [
-            ("slots = 2", "slots = 0", "modules.slots is 0"),
+            ("slots = 2", "slots = 0", "modules.slots is 0 and modules.slot_bytes 32768"),
             ("block_bytes = 1024", "block_bytes = 128", "modules.block_bytes is 128; use 256 to 16384"),
             ("slots = 2", "slotz = 2", "unknown field `slotz`"),
             ("origin = 0x080f_f000", "origin = 0x080d_f000", "memory.provision and memory.flash overlap"),
@@ -430,8 +439,8 @@ mod tests {
     #[test]
     fn slots_of_a_bank_lie_in_a_file_that_is_kept() {
         let parse = |from: &str, to: &str| {
-            let text = EMBEDDED[2].1.replace(from, to);
-            assert_ne!(text, EMBEDDED[2].1, "nothing was replaced");
+            let text = EMBEDDED[3].1.replace(from, to);
+            assert_ne!(text, EMBEDDED[3].1, "nothing was replaced");
             Board::parse("rv32-virt", &text, "test").map_err(|error| error.to_string())
         };
         for (from, to) in [("keep = true", "keep = false"), ("base = 0x4_0000", "base = 0x200_0000")] {
@@ -458,8 +467,8 @@ mod tests {
             fs::create_dir(dir.path().join(name)).expect("a folder");
             fs::write(dir.path().join(name).join("board.toml"), text).expect("a file");
         };
-        add("linux", &EMBEDDED[0].1.replace("slots = 16", "slots = 3"));
-        add("mine", &EMBEDDED[0].1.replace("\"linux\"", "\"mine\""));
+        add("linux", &EMBEDDED[1].1.replace("slots = 16", "slots = 3"));
+        add("mine", &EMBEDDED[1].1.replace("\"linux\"", "\"mine\""));
         let boards = Boards::with_overrides(dir.path()).expect("boards");
         let slots = |name: &str| boards.get(&name.parse().expect("a name")).map(|board| board.modules.slots);
         assert_eq!((slots("linux"), slots("mine"), slots("netduino2")), (Some(3), Some(16), Some(2)));

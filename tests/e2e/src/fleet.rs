@@ -42,7 +42,7 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// One device of each kind: id and board.
+    /// One device of each kind that runs modules: id and board.
     pub const EVERY_KIND: &'static [(&'static str, &'static str)] =
         &[("n2-1", "netduino2"), ("rv-1", "rv32-virt"), ("hub-1", "linux")];
 

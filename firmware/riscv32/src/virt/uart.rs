@@ -5,7 +5,8 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use riscv_peripheral::common::{RO, RW, Reg};
 use wasmbed_firmware_common::ring::Ring;
 
-use super::machine::{Interrupt, Plic, Priority};
+use super::machine::UART;
+use crate::plic;
 
 /// Holds the window of a link with four blocks of 1 KiB under way, for as long as a module runs.
 const RX_BYTES: usize = 8192;
@@ -67,21 +68,15 @@ pub fn start() {
     PORT.fifo.write(FIFO_ON_AND_CLEARED);
     PORT.modem.write(INTERRUPT_OUT);
     PORT.interrupts.write(RECEIVED);
-    let context = Plic::new().ctx0();
-    context.threshold().reset();
     // SAFETY: the handler and its rings are static and ready.
-    unsafe {
-        Plic::new().priorities().set_priority(Interrupt::Uart, Priority::P1);
-        context.enables().enable(Interrupt::Uart);
-        Plic::new().enable();
-    }
+    unsafe { plic::enable(UART) };
 }
 
 /// Switches the port's interrupts off, as they are after a reset.
 pub fn stop() {
     PORT.interrupts.write(0);
     PORT.modem.write(0);
-    Plic::new().ctx0().enables().disable(Interrupt::Uart);
+    plic::disable(UART);
 }
 
 /// Moves received bytes into `out` and returns how many there were.
@@ -113,20 +108,19 @@ pub fn flush() {
 
 /// To be called by the handler of external interrupts.
 pub fn on_interrupt() {
-    let claim = Plic::new().ctx0().claim();
-    let Some(source) = claim.claim::<Interrupt>() else { return };
-    // Each look at the registers costs an emulator dear, so there are no more than needed.
-    while PORT.status.read() & STATUS_RECEIVED != 0 {
-        let byte = PORT.data.read();
-        RX.push(byte);
-        if byte == FRAME_END || RX.room() < RX_BYTES / 2 {
-            ATTENTION.store(true, Ordering::Relaxed);
+    plic::claim(|_| {
+        // Each look at the registers costs an emulator dear, so there are no more than needed.
+        while PORT.status.read() & STATUS_RECEIVED != 0 {
+            let byte = PORT.data.read();
+            RX.push(byte);
+            if byte == FRAME_END || RX.room() < RX_BYTES / 2 {
+                ATTENTION.store(true, Ordering::Relaxed);
+            }
         }
-    }
-    if SENDING.load(Ordering::Relaxed) {
-        pump();
-    }
-    claim.complete(source);
+        if SENDING.load(Ordering::Relaxed) {
+            pump();
+        }
+    });
 }
 
 /// Sends `bytes` by polling, past the ring; for a firmware that is about to reset.
