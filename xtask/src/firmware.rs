@@ -12,7 +12,7 @@ use wasmbed_boards::{Board, Boards, Chip, Firmware, Image, Region};
 use wasmbed_wire::BoardName;
 
 use crate::{
-    paths,
+    bench, paths,
     run::{run, step},
     up,
 };
@@ -71,6 +71,13 @@ pub(crate) fn fw(options: &Options) -> Result<()> {
                 "{board}{what}: {flash_bytes} bytes of flash, {static_ram_bytes} bytes of static memory"
             );
         }
+        let ram =
+            boards.get(board).and_then(|board| board.firmware.as_ref()).map(|firmware| firmware.memory.ram);
+        let (all, stacks) = (ram.context("no firmware")?.size_bytes, bench::stacks(board)?);
+        let rest = all.saturating_sub(stacks + image.static_ram_bytes);
+        println!(
+            "{board}: {all} bytes of RAM, {stacks} of them stacks; {rest} are left for heap and crash record"
+        );
     }
     if options.variants { build_variants(&boards, wanted) } else { Ok(()) }
 }

@@ -90,7 +90,7 @@ fn only_boards_with_firmware_have_projects() {
     let dir = tempfile::tempdir().expect("a folder");
     let root = sdk().root().to_owned();
     for (board, expected) in [
-        ("uno", "there is no board uno; boards with firmware are: netduino2, rv32-virt"),
+        ("uno", "there is no board uno; boards with firmware are: hifive1, netduino2, rv32-virt"),
         (
             "linux",
             "linux has no firmware of its own (Linux: the agent as a process); boards with firmware are",
