@@ -14,7 +14,7 @@ use wasmbed_boards::{Board, Boards, Firmware, Region, constants, memory_map};
 
 /// What programs are made of that Cargo does not see: this, and what is linked for Xtensa.
 const SHARED: [&str; 3] = ["../build.rs", "../xtensa/link.x", "../xtensa/src/core.s"];
-/// The package with an image for measurements for every board, `<board>-bench`.
+/// The package with an image for measurements for every board that runs modules, `<board>-bench`.
 const BENCH: &str = "wasmbed-firmware-bench";
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         if firmware.boot_package == package {
             hand_over(board, firmware, (&firmware.boot, firmware.memory.boot), &out)?;
         }
-        if package == BENCH {
+        if package == BENCH && board.runs_modules() {
             // It runs alone, from the reset on.
             let binary = format!("{}-bench", board.name);
             hand_over(board, firmware, (&binary, firmware.memory.alone()), &out)?;

@@ -22,13 +22,14 @@ const LEAST_VALUE_SECTORS: u32 = 3;
 /// Largest of the sizes in [`Slots`].
 const MOST_BYTES: u32 = 0x1000_0000;
 
-const EMBEDDED: [(&str, &str); 6] = [
+const EMBEDDED: [(&str, &str); 7] = [
+    ("hifive1", include_str!("../hifive1/board.toml")),
     ("linux", include_str!("../linux/board.toml")),
     ("linux-x86-64", include_str!("../linux-x86-64/board.toml")),
+    ("lx60", include_str!("../lx60/board.toml")),
+    ("mps2-an385", include_str!("../mps2-an385/board.toml")),
     ("netduino2", include_str!("../netduino2/board.toml")),
     ("rv32-virt", include_str!("../rv32-virt/board.toml")),
-    ("mps2-an385", include_str!("../mps2-an385/board.toml")),
-    ("lx60", include_str!("../lx60/board.toml")),
 ];
 
 /// One kind of device; the contents of a `board.toml`.
@@ -53,9 +54,9 @@ pub struct Board {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Modules {
-    /// How many it can hold, 1 to 255.
+    /// How many it can hold; 0 where there is no memory for any, and the firmware has no runtime.
     pub slots: u8,
-    /// Largest payload, in bytes.
+    /// Largest payload, in bytes; 0 if there are no slots.
     pub slot_bytes: u32,
     /// Size of the blocks it asks for, in bytes; within [`BLOCK_BYTES`].
     pub block_bytes: u16,
@@ -239,6 +240,11 @@ impl Board {
         Ok(board)
     }
 
+    /// Whether it has room for modules, and its firmware a runtime.
+    pub const fn runs_modules(&self) -> bool {
+        self.modules.slots > 0
+    }
+
     fn check(&self, folder: &str) -> Result<(), String> {
         if self.name.as_str() != folder {
             return Err(format!("its name is {}, that of its folder {folder}; use one name", self.name));
@@ -349,8 +355,11 @@ impl Slots {
 
 impl Modules {
     fn check(&self) -> Result<(), String> {
-        if self.slots == 0 {
-            return Err("modules.slots is 0; a board holds at least one module".into());
+        if (self.slots == 0) != (self.slot_bytes == 0) {
+            return Err(format!(
+                "modules.slots is {} and modules.slot_bytes {}; a board without modules has 0 for both",
+                self.slots, self.slot_bytes
+            ));
         }
         if !BLOCK_BYTES.contains(&self.block_bytes.into()) {
             let (least, most) = BLOCK_BYTES.into_inner();
@@ -402,9 +411,15 @@ impl Region {
 mod tests {
     use super::*;
 
+    /// What a board's file holds.
+    fn text(name: &str) -> &'static str {
+        let found = EMBEDDED.iter().find(|(of, _)| *of == name);
+        found.map_or("", |(_, text)| text)
+    }
+
     fn netduino2_with(from: &str, to: &str) -> Result<Board, String> {
-        let text = EMBEDDED[2].1.replace(from, to);
-        assert_ne!(text, EMBEDDED[2].1, "nothing was replaced");
+        let text = text("rv32-virt").replace(from, to);
+        assert_ne!(text, text("rv32-virt"), "nothing was replaced");
         Board::parse("netduino2", &text, "test").map_err(|error| error.to_string())
     }
 
@@ -419,7 +434,7 @@ mod tests {
     #[test]
     fn mistakes_are_named() {
         let cases = [
-            ("slots = 2", "slots = 0", "modules.slots is 0"),
+            ("slots = 2", "slots = 0", "modules.slots is 0 and modules.slot_bytes 32768"),
             ("block_bytes = 1024", "block_bytes = 128", "modules.block_bytes is 128; use 256 to 16384"),
             ("slots = 2", "slotz = 2", "unknown field `slotz`"),
             ("origin = 0x080f_f000", "origin = 0x080d_f000", "memory.provision and memory.flash overlap"),
@@ -448,8 +463,8 @@ mod tests {
     #[test]
     fn slots_of_a_bank_lie_in_a_file_that_is_kept() {
         let parse = |from: &str, to: &str| {
-            let text = EMBEDDED[3].1.replace(from, to);
-            assert_ne!(text, EMBEDDED[3].1, "nothing was replaced");
+            let text = text("linux-x86-64").replace(from, to);
+            assert_ne!(text, text("linux-x86-64"), "nothing was replaced");
             Board::parse("rv32-virt", &text, "test").map_err(|error| error.to_string())
         };
         for (from, to) in [("keep = true", "keep = false"), ("base = 0x4_0000", "base = 0x200_0000")] {
@@ -477,8 +492,8 @@ mod tests {
             fs::create_dir(dir.path().join(name)).expect("a folder");
             fs::write(dir.path().join(name).join("board.toml"), text).expect("a file");
         };
-        add("linux", &EMBEDDED[0].1.replace("slots = 16", "slots = 3"));
-        add("mine", &EMBEDDED[0].1.replace("\"linux\"", "\"mine\""));
+        add("linux", &text("netduino2").replace("slots = 16", "slots = 3"));
+        add("mine", &text("netduino2").replace("\"linux\"", "\"mine\""));
         let boards = Boards::with_overrides(dir.path()).expect("boards");
         let slots = |name: &str| boards.get(&name.parse().expect("a name")).map(|board| board.modules.slots);
         assert_eq!((slots("linux"), slots("mine"), slots("netduino2")), (Some(3), Some(16), Some(2)));

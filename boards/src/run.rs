@@ -1,5 +1,7 @@
 //! How a board is started: program, arguments, files.
 
+mod elf;
+
 use std::{
     collections::BTreeMap,
     fs::{self, OpenOptions},
@@ -132,6 +134,9 @@ pub struct DeviceFile {
     pub name: String,
     /// Its size, in bytes, where that must be exact; what is beyond the contents is not allocated.
     pub size_bytes: Option<u64>,
+    /// The address of the contents, for an ELF file with nothing else in it: QEMU's loader takes flat files up to
+    /// the size of the board's RAM only.
+    pub elf_at: Option<u32>,
     /// Whether what is beyond the contents is the device's own and kept from start to start.
     #[serde(default)]
     pub keep: bool,
@@ -267,6 +272,9 @@ impl Run {
                 file.name
             ));
         }
+        if self.files().iter().any(|file| file.elf_at.is_some() && (file.keep || file.size_bytes.is_some())) {
+            return Err("run.files has elf_at, which goes with neither keep nor size_bytes".into());
+        }
         match self.files().iter().find(|file| Path::new(&file.name).file_name() != Some(file.name.as_ref())) {
             Some(file) => Err(format!("run.files has the name {:?}; use a plain file name", file.name)),
             None => Ok(()),
@@ -327,6 +335,9 @@ impl DeviceFile {
             fs::remove_file(&path)?;
         }
         let mut file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path)?;
+        if let Some(address) = self.elf_at {
+            file.write_all(&elf::header(address, contents.len() as u32))?;
+        }
         file.write_all(contents)?;
         if let Some(size) = self.size_bytes {
             file.set_len(size)?;
@@ -391,8 +402,13 @@ mod tests {
     #[test]
     fn a_kept_file_keeps_what_is_beyond_the_contents() {
         let dir = tempfile::tempdir().expect("a folder");
-        let mut file =
-            DeviceFile { holds: Holds::Provision, name: "f".into(), size_bytes: Some(8), keep: true };
+        let mut file = DeviceFile {
+            holds: Holds::Provision,
+            name: "f".into(),
+            size_bytes: Some(8),
+            elf_at: None,
+            keep: true,
+        };
         let path = file.fill(dir.path(), b"abcdef").expect("a file");
         file.fill(dir.path(), b"12").expect("a file");
         assert_eq!(fs::read(&path).expect("a file"), b"12cdef\0\0");

@@ -180,9 +180,9 @@ fn make(
     Ok(StoredArtifact { id, classes, runtime, block_bytes, manifest, payload: payload.into() })
 }
 
-/// The largest block that every board of these classes takes.
+/// The largest block that every board of these classes takes that runs modules.
 fn block_bytes(boards: &Boards, classes: Classes) -> u16 {
-    let fitting = boards.iter().filter(|board| classes.contains(board.class));
+    let fitting = boards.iter().filter(|board| board.runs_modules() && classes.contains(board.class));
     fitting.map(|board| board.modules.block_bytes).min().unwrap_or(*BLOCK_BYTES.start() as u16)
 }
 

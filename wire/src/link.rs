@@ -52,11 +52,11 @@ pub(crate) fn encode_body(parts: &[&[u8]], out: &mut [u8]) -> Option<usize> {
 }
 
 /// Collects what [`encode_body`] writes, up to `N` bytes with their check.
-pub(crate) struct Bodies<const N: usize>(cobs::Decoder<N>);
+pub(crate) struct Bodies<const N: usize>(cobs::Decoder<[u8; N]>);
 
 impl<const N: usize> Bodies<N> {
     pub(crate) const fn new() -> Self {
-        Bodies(cobs::Decoder::new())
+        Bodies(cobs::Decoder::new([0; N]))
     }
 
     /// Takes one byte; the body of a frame that ended with it, unless it is damaged.
@@ -108,18 +108,21 @@ pub enum SendError {
     },
 }
 
-/// One end of a link, receiving frames of up to `RX` bytes (largest datagram plus
-/// [`RX_OVERHEAD_BYTES`]) and queueing up to `TX` bytes of datagrams (2 bytes more each).
-pub struct Link<const RX: usize, const TX: usize> {
+/// One end of a link that holds its buffers: it receives frames of up to `RX` bytes (largest datagram plus
+/// [`RX_OVERHEAD_BYTES`]) and queues up to `TX` bytes of datagrams (2 bytes more each).
+pub type Link<const RX: usize, const TX: usize> = Endpoint<[u8; RX], [u8; TX]>;
+
+/// One end of a link, receiving frames into `R` and queueing datagrams in `T`; see [`Link`].
+pub struct Endpoint<R, T> {
     config: Config,
     counters: LinkCounters,
     mine: u16,
     peer: Option<Peer>,
     up: bool,
-    rx: cobs::Decoder<RX>,
+    rx: cobs::Decoder<R>,
     expected: u8,
     ready: Ready,
-    tx: Queue<TX>,
+    tx: Queue<T>,
     /// Number of the oldest queued datagram.
     oldest: u8,
     /// How many of the queued ones have been sent.
@@ -169,19 +172,26 @@ impl Ready {
 }
 
 impl<const RX: usize, const TX: usize> Link<RX, TX> {
+    /// [`Endpoint::with_buffers`] with its own.
+    pub fn new(now: u64, config: Config, session: u16) -> Self {
+        Endpoint::with_buffers(now, config, session, [0; RX], [0; TX])
+    }
+}
+
+impl<R: AsRef<[u8]> + AsMut<[u8]>, T: AsRef<[u8]> + AsMut<[u8]>> Endpoint<R, T> {
     /// A link that starts looking for its other end at `now`. `session` should differ from that of
     /// the last start: a random number or a boot counter.
-    pub fn new(now: u64, config: Config, session: u16) -> Self {
-        Link {
+    pub fn with_buffers(now: u64, config: Config, session: u16, rx: R, tx: T) -> Self {
+        Endpoint {
             config,
             counters: LinkCounters::default(),
             mine: session.max(1),
             peer: None,
             up: false,
-            rx: cobs::Decoder::new(),
+            rx: cobs::Decoder::new(rx),
             expected: 0,
             ready: Ready::default(),
-            tx: Queue::new(),
+            tx: Queue::new(tx),
             oldest: 0,
             sent: 0,
             ever_sent: 0,
@@ -210,7 +220,7 @@ impl<const RX: usize, const TX: usize> Link<RX, TX> {
     /// The largest datagram that can be sent; 0 while the link is down.
     pub fn largest_datagram(&self) -> usize {
         let peer = self.peer.filter(|_| self.up);
-        peer.map_or(0, |peer| peer.largest.min(TX.saturating_sub(2)))
+        peer.map_or(0, |peer| peer.largest.min(self.tx.largest()))
     }
 
     /// Whether a datagram of this size would be queued now.
@@ -477,7 +487,7 @@ impl<const RX: usize, const TX: usize> Link<RX, TX> {
     fn send_hello(&mut self, now: u64, out: &mut [u8]) -> Option<usize> {
         self.hello_at = (!self.up).then_some(now + self.hello_ms);
         self.hello_ms = (self.hello_ms * 2).min(HELLO_LAST_MS);
-        let largest = RX.saturating_sub(RX_OVERHEAD_BYTES).min(usize::from(u16::MAX)) as u16;
+        let largest = self.rx.largest().saturating_sub(RX_OVERHEAD_BYTES).min(usize::from(u16::MAX)) as u16;
         let [lo, hi] = largest.to_le_bytes();
         frame::encode(&self.header(Kind::Hello, 0), &[lo, hi, self.config.window], out)
     }

@@ -98,7 +98,36 @@ impl From<minicbor::encode::Error<EndOfSlice>> for TooLarge {
     }
 }
 
-/// The exact bytes a signature covers: the Sig_structure of RFC 9052, section 4.4.
+/// What a signature covers before the payload, which follows it: the rest of the Sig_structure of RFC 9052,
+/// section 4.4.
+pub struct SignedHead {
+    bytes: [u8; STRUCTURE_BYTES],
+    len: usize,
+}
+
+impl AsRef<[u8]> for SignedHead {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
+/// What is signed before a payload of this many bytes.
+pub fn signed_head(payload_bytes: usize) -> Result<SignedHead, TooLarge> {
+    if payload_bytes > MAX_KEYRING_BYTES {
+        return Err(TooLarge);
+    }
+    let mut bytes = [0; STRUCTURE_BYTES];
+    let mut e = Encoder::new(Cursor::new(&mut bytes[..]));
+    e.array(4)
+        .and_then(|e| {
+            e.str("Signature1")?.bytes(&PROTECTED)?.bytes(&[])?.bytes_len(payload_bytes as u64)?.ok()
+        })
+        .map_err(TooLarge::from)?;
+    let len = e.into_writer().position();
+    Ok(SignedHead { bytes, len })
+}
+
+/// The exact bytes a signature covers: [`signed_head`] and the payload.
 pub struct SignedBytes {
     bytes: [u8; MAX_KEYRING_BYTES + STRUCTURE_BYTES],
     len: usize,
@@ -112,11 +141,11 @@ impl AsRef<[u8]> for SignedBytes {
 
 /// What is signed for `payload`.
 pub fn signed_bytes(payload: &[u8]) -> Result<SignedBytes, TooLarge> {
+    let head = signed_head(payload.len())?;
     let mut bytes = [0; MAX_KEYRING_BYTES + STRUCTURE_BYTES];
-    let mut e = Encoder::new(Cursor::new(&mut bytes[..]));
-    e.array(4)
-        .and_then(|e| e.str("Signature1")?.bytes(&PROTECTED)?.bytes(&[])?.bytes(payload)?.ok())
-        .map_err(TooLarge::from)?;
-    let len = e.into_writer().position();
+    let len = head.len + payload.len();
+    let (before, after) = bytes.get_mut(..len).ok_or(TooLarge)?.split_at_mut(head.len);
+    before.copy_from_slice(head.as_ref());
+    after.copy_from_slice(payload);
     Ok(SignedBytes { bytes, len })
 }

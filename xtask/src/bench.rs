@@ -125,7 +125,7 @@ fn runtime() -> Result<()> {
 }
 
 /// What a board's stacks take, in bytes: the regions `…_STACK` of its `memory.x`.
-fn stacks(board: &BoardName) -> Result<u32> {
+pub(crate) fn stacks(board: &BoardName) -> Result<u32> {
     let file = paths::root().join("boards").join(board.as_str()).join("memory.x");
     let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
     let regions = text.lines().filter(|line| line.contains("_STACK") && line.contains("LENGTH ="));

@@ -9,21 +9,22 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use wasmbed_boards::{Board, Boards, Firmware, Image, Region};
+use wasmbed_boards::{Board, Boards, Chip, Firmware, Image, Region};
 use wasmbed_wire::BoardName;
 
 use crate::{
-    paths,
+    bench, paths,
     run::{run, step},
     system, up, xtensa,
 };
 
 /// Firmware that tests need, on every board: features of `wasmbed-firmware-common`.
 const VARIANTS: [&str; 2] = ["variant-note", "fault-panic"];
-/// What these show does not depend on the board, so that this one has them.
-const VARIANTS_OF_ONE: (&str, [&str; 2]) = ("netduino2", ["fault-hang", "fault-mute"]);
+/// What these show depends on what resets the board: those with the host's flash chip have them, one with a reset
+/// of its own and one without.
+const VARIANTS_OF_SERIAL: [&str; 2] = ["fault-hang", "fault-mute"];
 
-/// The package with every board's images for measurements, `<board>-bench`.
+/// The package with images for measurements of every board that runs modules, `<board>-bench`.
 const BENCH: &str = "wasmbed-firmware-bench";
 /// What our runtime is compared with there, built to be fast as its authors advise, while ours stays as it ships.
 const FAST: [&str; 5] = ["wasmbed-workloads", "wasmi", "wasmi_collections", "wasmi_core", "wasmi_ir"];
@@ -72,6 +73,13 @@ pub(crate) fn fw(options: &Options) -> Result<()> {
                 "{board}{what}: {flash_bytes} bytes of flash, {static_ram_bytes} bytes of static memory"
             );
         }
+        let ram =
+            boards.get(board).and_then(|board| board.firmware.as_ref()).map(|firmware| firmware.memory.ram);
+        let (all, stacks) = (ram.context("no firmware")?.size_bytes, bench::stacks(board)?);
+        let rest = all.saturating_sub(stacks + image.static_ram_bytes);
+        println!(
+            "{board}: {all} bytes of RAM, {stacks} of them stacks; {rest} are left for heap and crash record"
+        );
     }
     if options.variants { build_variants(&boards, wanted) } else { Ok(()) }
 }
@@ -86,16 +94,16 @@ pub(crate) fn build_all_variants() -> Result<()> {
     build_variants(&Boards::embedded()?, |_| true)
 }
 
-/// Builds every board's images for measurements, with the modules that `bench-runtime prepare` wrote to a folder.
+/// Builds the images for measurements of every board that runs modules, with the modules that `bench-runtime prepare` wrote to a folder.
 /// Returns `BOARD=FILE` for each.
 pub(crate) fn build_benches(prepared: &Path) -> Result<Vec<String>> {
     let boards = Boards::embedded()?;
     let mut built = Vec::new();
-    for (board, firmware) in with_firmware(&boards, |_| true) {
+    for (board, firmware) in with_firmware(&boards, Board::runs_modules) {
         step(&format!("benchmark for {}", board.title));
         let binary = format!("{}-bench", board.name);
         for (whose, feature) in [("ours", None), ("wasmi", Some("wasmi"))] {
-            let mut cargo = cargo(firmware, (BENCH, &binary), feature)?;
+            let mut cargo = cargo(board, firmware, (BENCH, &binary), feature)?;
             cargo
                 .env("WASMBED_MEASURING_LOOP", prepared.join("measuring-loop"))
                 .env("WASMBED_BENCH_MODULES", prepared.join(board.class.name()));
@@ -141,11 +149,13 @@ fn build_where(boards: &Boards, wanted: impl Fn(&Board) -> bool) -> Result<Vec<(
 /// Builds `images/variants/<board>-<variant>.elf`.
 fn build_variants(boards: &Boards, wanted: impl Fn(&Board) -> bool) -> Result<()> {
     for (board, firmware) in with_firmware(boards, wanted) {
-        let (one, of_one) = VARIANTS_OF_ONE;
-        let of_one = of_one.iter().filter(|_| board.name.as_str() == one);
-        for variant in VARIANTS.iter().chain(of_one) {
+        let of_serial = match firmware.slots.chip {
+            Chip::Serial => &VARIANTS_OF_SERIAL[..],
+            Chip::Bank => &[],
+        };
+        for variant in VARIANTS.iter().chain(of_serial) {
             step(&format!("firmware for {} with {variant}", board.title));
-            let elf = compile(firmware, (&firmware.package, &firmware.binary), Some(variant))?;
+            let elf = compile(board, firmware, (&firmware.package, &firmware.binary), Some(variant))?;
             keep(&elf, &format!("variants/{}-{variant}.elf", board.name))?;
         }
     }
@@ -164,28 +174,40 @@ fn with_firmware(
 fn build(board: &Board, firmware: &Firmware) -> Result<Sizes> {
     step(&format!("firmware for {}", board.title));
     let memory = &firmware.memory;
-    let elf = compile(firmware, (&firmware.package, &firmware.binary), None)?;
+    let elf = compile(board, firmware, (&firmware.package, &firmware.binary), None)?;
     let image = size(&elf, &memory.flash).with_context(|| firmware.binary.clone())?;
     check_budget(board, firmware, &image)?;
     keep(&elf, &format!("{}.elf", board.name))?;
-    let elf = compile(firmware, (&firmware.boot_package, &firmware.boot), None)?;
+    let elf = compile(board, firmware, (&firmware.boot_package, &firmware.boot), None)?;
     let boot = size(&elf, &memory.boot).with_context(|| firmware.boot.clone())?;
     keep(&elf, &format!("{}-boot.elf", board.name))?;
     Ok(Sizes { image, boot })
 }
 
 /// Compiles a binary and returns its ELF file.
-fn compile(firmware: &Firmware, program: (&str, &str), feature: Option<&str>) -> Result<Vec<u8>> {
-    run(cargo(firmware, program, feature)?.env("WASMBED_MEASURING_LOOP", paths::measuring_loop()))?;
+fn compile(
+    board: &Board,
+    firmware: &Firmware,
+    program: (&str, &str),
+    feature: Option<&str>,
+) -> Result<Vec<u8>> {
+    run(cargo(board, firmware, program, feature)?.env("WASMBED_MEASURING_LOOP", paths::measuring_loop()))?;
     read(firmware, program.1)
 }
 
 /// A command that compiles a package's binary.
-fn cargo(firmware: &Firmware, (package, binary): (&str, &str), feature: Option<&str>) -> Result<Command> {
+fn cargo(
+    board: &Board,
+    firmware: &Firmware,
+    (package, binary): (&str, &str),
+    feature: Option<&str>,
+) -> Result<Command> {
     let mut cargo = Command::new("cargo");
     cargo
         .args(["build", "--release", "--quiet", "--package", package, "--bin", binary, "--target-dir"])
         .arg(target_dir())
+        // The runtime for modules is a feature of every firmware package that is on by default.
+        .args((!board.runs_modules()).then_some("--no-default-features"))
         .args(feature.iter().flat_map(|feature| ["--features", *feature]))
         .current_dir(paths::root().join("firmware"));
     if firmware.is_for_cargo() {

@@ -17,11 +17,13 @@ mod supervise;
 #[cfg(test)]
 mod tests;
 
-use wasmbed_update::{BootKeys, Keyring};
+use wasmbed_delta::Applier;
+use wasmbed_update::Keyring;
 use wasmbed_wire::{ModuleName, Seq, limits::HEARTBEAT_MS, message::Setting, topic::Down};
 
 use self::{
     command::Answer,
+    effects::Scratch,
     fetch::Fetch,
     firmware::{Found, Update},
     supervise::Trapped,
@@ -35,7 +37,8 @@ use crate::{
 
 /// Commands whose answers can wait at the same time, and that are recognized when they come again.
 const ANSWERS: usize = 4;
-/// Bytes of a message for each slot; no less than [`largest_message_bytes`].
+/// Bytes of a message for each slot, or for all of them where there is none; no less than
+/// [`largest_message_bytes`].
 const SCRATCH_BYTES: usize = 320;
 /// Time for the last words, in milliseconds.
 const GOODBYE_MS: u64 = 1_000;
@@ -48,7 +51,8 @@ const HEARTBEATS_MS: core::ops::RangeInclusive<u32> = 250..=3_600_000;
 /// room for it loses none.
 pub const fn largest_message_bytes(slots: usize) -> usize {
     // A slot's module and its successor, besides what everybody says; see the tests of the largest messages.
-    160 + 160 * slots
+    let bytes = 160 + 160 * slots;
+    if bytes < SCRATCH_BYTES { SCRATCH_BYTES } else { bytes }
 }
 
 /// How an agent behaves.
@@ -69,7 +73,7 @@ impl Default for Config {
     }
 }
 
-/// One device's agent with room for `SLOTS` modules (1 to 255) and for `SETTINGS` bytes of settings of
+/// One device's agent with room for `SLOTS` modules (up to 255) and for `SETTINGS` bytes of settings of
 /// each, counted as CBOR.
 pub struct Agent<P, const SLOTS: usize, const SETTINGS: usize = 256> {
     platform: P,
@@ -96,8 +100,10 @@ pub struct Agent<P, const SLOTS: usize, const SETTINGS: usize = 256> {
     /// Whom this device believes.
     ring: Keyring,
     update: Option<Update>,
+    /// At work while a patch is applied; here because it is too large to be moved about.
+    applier: Applier,
 
-    scratch: [[u8; SCRATCH_BYTES]; SLOTS],
+    scratch: Scratch<SLOTS>,
 }
 
 /// The end of this agent is near.
@@ -119,7 +125,7 @@ enum Leave {
 
 impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SETTINGS> {
     /// What it always holds for updates of its firmware, in bytes.
-    pub const UPDATE_BYTES: usize = size_of::<Option<Update>>();
+    pub const UPDATE_BYTES: usize = size_of::<Option<Update>>() + size_of::<Applier>();
 
     /// An agent that has just started. Modules kept by the store are verified and started again
     /// without waiting for a connection.
@@ -132,7 +138,7 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
     /// What [`Agent::new`] makes before it has read anything: a device with a small stack puts it where it
     /// stays and calls [`Agent::wake`] there, once and before anything else.
     pub fn asleep(platform: P, config: Config) -> Self {
-        const { assert!(SLOTS >= 1 && SLOTS <= 255, "a slot has a number of one byte") };
+        const { assert!(SLOTS <= 255, "a slot has a number of one byte") };
         let ring = provisioned(&platform);
         Agent {
             platform,
@@ -156,20 +162,30 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
             fetch: None,
             ring,
             update: None,
-            scratch: [[0; SCRATCH_BYTES]; SLOTS],
+            applier: Applier::new(0, 0),
+            scratch: Scratch::new(),
         }
     }
 
     /// Reads what the device keeps; see [`Agent::asleep`].
     #[inline(never)]
     pub fn wake(&mut self) {
-        self.ring = keyring(&mut self.platform);
-        let keys = BootKeys::new(self.ring, provisioned(&self.platform));
-        if let Some(found) = Found::load(&mut self.platform, &keys) {
+        self.load_keyring();
+        if let Some(found) = Found::load(&mut self.platform, &self.ring) {
             self.keep_firmware(found);
         }
         self.restore();
         self.reconcile();
+    }
+
+    #[inline(never)]
+    fn load_keyring(&mut self) {
+        // A flash that cannot be read has no firmware slots either; what it was provisioned with still counts.
+        if let Some((flash, layout)) = self.platform.firmware()
+            && let Ok(ring) = self.ring.load(flash, &layout)
+        {
+            self.ring = ring;
+        }
     }
 
     #[inline(never)]
@@ -361,13 +377,7 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
     }
 }
 
-/// The keys a device was provisioned with, or those that took their place.
-fn keyring<P: Platform>(platform: &mut P) -> Keyring {
-    let ring = provisioned(platform);
-    // A flash that cannot be read has no firmware slots either; what it was provisioned with still counts.
-    platform.firmware().and_then(|(flash, layout)| ring.load(flash, &layout).ok()).unwrap_or(ring)
-}
-
+/// The keys a device was provisioned with.
 fn provisioned<P: Platform>(platform: &P) -> Keyring {
     let keys = (0..).map_while(|nth| platform.trusted(nth));
     Keyring::provisioned(keys, platform.earliest_s())

@@ -168,8 +168,8 @@ impl<const SLOTS: usize, const SETTINGS: usize> Tables<SLOTS, SETTINGS> {
         let mut reports = wanted.chain(overflow).chain(held.filter_map(|held| self.report_predecessor(held)));
         let Some(first) = reports.next() else { return read(&[]) };
         // Room for each slot's module, its predecessor, and those without a slot.
-        let mut list = [[first; 2 + OVERFLOW]; SLOTS];
-        let list = list.as_flattened_mut();
+        let (mut list, mut least) = ([[first; 2 + OVERFLOW]; SLOTS], [first; OVERFLOW]);
+        let list = if SLOTS == 0 { &mut least[..] } else { list.as_flattened_mut() };
         let mut len = 1;
         for (place, report) in list.iter_mut().skip(1).zip(reports) {
             *place = report;

@@ -58,6 +58,14 @@ impl Applier {
         }
     }
 
+    /// What [`Applier::new`] makes, in the same place: for a stack without room for another.
+    pub fn restart(&mut self, old_size: u32, max_new_size: u32) {
+        self.stage = Stage::Header;
+        self.max_new_size = max_new_size;
+        self.decoder.restart();
+        self.records = Records::new(old_size);
+    }
+
     /// Takes the next bytes of the patch, any number of them, and gives `out` the bytes of the new image
     /// that follow from them, but for a piece that is not full yet.
     ///
@@ -80,7 +88,7 @@ impl Applier {
     /// # Errors
     ///
     /// [`ApplyError::TooShort`] if the patch is not complete, or the error that ended it before.
-    pub fn finish(self) -> Result<u32, ApplyError> {
+    pub fn finish(&self) -> Result<u32, ApplyError> {
         match self.stage {
             Stage::End => Ok(self.records.new_size()),
             Stage::Failed(error) => Err(error),

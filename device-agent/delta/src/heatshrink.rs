@@ -43,6 +43,14 @@ impl Decoder {
         }
     }
 
+    /// What [`Decoder::new`] makes, in the same place.
+    pub(crate) fn restart(&mut self) {
+        self.window.fill(0);
+        (self.next, self.window_bits, self.lookahead_bits) = (0, 0, 0);
+        (self.bits, self.bit_count) = (0, 0);
+        (self.copy_distance, self.copy_left) = (0, 0);
+    }
+
     /// Takes the header byte.
     pub(crate) fn start(&mut self, header: u8) -> Result<(), ApplyError> {
         let window_bits = (header >> 4) + MIN_WINDOW_BITS;

@@ -11,7 +11,7 @@ use wasmbed_wire::{
 
 use crate::{
     Fault, Flash, ImageSlot, Layout, Record, Region,
-    image::{Hashing, read_header},
+    image::{Hashing, SignedManifest},
     record::Attempt,
     trust::{BootKeys, Firmware, Target},
 };
@@ -131,7 +131,9 @@ const fn why(cause: ResetCause) -> Reason {
     }
 }
 
-/// Who signed what is in a slot, and whether this board may run it.
+/// Who signed what is in a slot, and whether this board may run it. Not inlined: what it needs of a small stack must
+/// not lie below what placing the image does.
+#[inline(never)]
 fn judge<F: Flash>(
     flash: &mut F,
     device: &Device<'_>,
@@ -139,7 +141,10 @@ fn judge<F: Flash>(
     counter: u32,
 ) -> Result<Result<Firmware, Reason>, Fault> {
     let layout = device.layout;
-    let Some(header) = read_header(flash, layout, slot)? else { return Ok(Err(Reason::Damaged)) };
+    let mut header = SignedManifest::EMPTY;
+    if !header.load(flash, layout, slot)? {
+        return Ok(Err(Reason::Damaged));
+    }
     let target = Target { board: device.board, counter, image_bytes: layout.image_bytes };
     Ok(device.keys.judge(&target, header.as_ref()))
 }

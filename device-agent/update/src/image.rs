@@ -34,6 +34,32 @@ impl SignedManifest {
         self.len = signed.len();
         Some(())
     }
+
+    /// Puts the header of a slot in the place of what was there; whether the slot holds a complete image. If not,
+    /// this is none.
+    ///
+    /// # Errors
+    /// Those of reading.
+    #[inline(never)]
+    pub fn load(&mut self, flash: &mut impl Flash, layout: &Layout, slot: ImageSlot) -> Result<bool, Fault> {
+        self.len = 0;
+        self.bytes.fill(0);
+        let mut prefix = [0; PREFIX_BYTES];
+        flash.read(layout.header(slot), &mut prefix)?;
+        let [m0, m1, m2, m3, l0, l1, l2, l3, c0, c1, c2, c3] = prefix;
+        let len = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+        if [m0, m1, m2, m3] != MAGIC || len > MAX_MANIFEST_BYTES {
+            return Ok(false);
+        }
+        let signed = self.bytes.get_mut(..len).ok_or(Fault::OutOfRange)?;
+        flash.read(layout.header(slot) + PREFIX_BYTES as u32, signed)?;
+        if crc32(&[signed]) != u32::from_le_bytes([c0, c1, c2, c3]) {
+            self.bytes.fill(0);
+            return Ok(false);
+        }
+        self.len = len;
+        Ok(true)
+    }
 }
 
 impl AsRef<[u8]> for SignedManifest {
@@ -51,18 +77,8 @@ pub fn read_header(
     layout: &Layout,
     slot: ImageSlot,
 ) -> Result<Option<SignedManifest>, Fault> {
-    let mut prefix = [0; PREFIX_BYTES];
-    flash.read(layout.header(slot), &mut prefix)?;
-    let [m0, m1, m2, m3, l0, l1, l2, l3, c0, c1, c2, c3] = prefix;
-    let len = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
-    if [m0, m1, m2, m3] != MAGIC || len > MAX_MANIFEST_BYTES {
-        return Ok(None);
-    }
-    let mut header = SignedManifest { len, ..SignedManifest::EMPTY };
-    let signed = header.bytes.get_mut(..len).ok_or(Fault::OutOfRange)?;
-    flash.read(layout.header(slot) + PREFIX_BYTES as u32, signed)?;
-    let is_whole = crc32(&[signed]) == u32::from_le_bytes([c0, c1, c2, c3]);
-    Ok(is_whole.then_some(header))
+    let mut header = SignedManifest::EMPTY;
+    Ok(header.load(flash, layout, slot)?.then_some(header))
 }
 
 /// Completes a slot: the image behind this header is whole and has the digest of the manifest. The header's

@@ -16,6 +16,7 @@
 extern crate std;
 
 pub mod boot;
+mod ed25519;
 mod flash;
 mod image;
 mod journal;
@@ -32,4 +33,4 @@ pub use journal::{Filling, Journal, What};
 pub use layout::{ImageSlot, Layout};
 pub use log::{Log, MAX_ENTRY_BYTES};
 pub use record::{Attempt, Blocked, Record, Standing};
-pub use trust::{BootKeys, Firmware, Keyring, Target, artifact_id, judge_firmware, key_id};
+pub use trust::{BootKeys, Firmware, Keyring, Target, artifact_id, judge_firmware, judge_installed, key_id};

@@ -13,6 +13,8 @@ pub const MAX_ENTRY_BYTES: usize = 512;
 
 /// Number, length, check.
 const HEADER_BYTES: usize = 12;
+/// Bytes read at a time where only their being erased matters.
+const CHUNK_BYTES: usize = 64;
 /// Entries begin at multiples of this.
 const ALIGN: u32 = 4;
 const ERASED: u8 = 0xff;
@@ -94,10 +96,7 @@ impl Log {
         if !is_same_sector || (room as usize) < len {
             return Ok(None);
         }
-        let mut found = [0; HEADER_BYTES + MAX_ENTRY_BYTES];
-        let found = found.get_mut(..len).ok_or(Fault::OutOfRange)?;
-        flash.read(at, found)?;
-        Ok(found.iter().all(|byte| *byte == ERASED).then_some(at))
+        Ok(is_erased(flash, at, len)?.then_some(at))
     }
 
     fn sector_of(&self, at: u32) -> u32 {
@@ -136,6 +135,20 @@ impl Log {
         }
         Ok(found)
     }
+}
+
+fn is_erased(flash: &mut impl Flash, at: u32, len: usize) -> Result<bool, Fault> {
+    let mut chunk = [0; CHUNK_BYTES];
+    let mut done = 0;
+    while done < len {
+        let piece = chunk.get_mut(..CHUNK_BYTES.min(len - done)).ok_or(Fault::OutOfRange)?;
+        flash.read(at + done as u32, piece)?;
+        if piece.iter().any(|byte| *byte != ERASED) {
+            return Ok(false);
+        }
+        done += piece.len();
+    }
+    Ok(true)
 }
 
 /// Writes number, length, check and entry, and returns how many bytes that are.

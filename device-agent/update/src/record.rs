@@ -89,6 +89,7 @@ impl Record {
     ///
     /// # Errors
     /// Those of reading.
+    #[inline(never)]
     pub fn load(flash: &mut impl Flash, layout: &Layout) -> Result<Self, Fault> {
         let mut bytes = [0; MAX_RECORD_BYTES];
         let len = log(layout).last(flash, &mut bytes)?;

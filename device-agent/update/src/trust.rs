@@ -3,7 +3,6 @@
 //! The signature comes first: nothing in a manifest is believed before a key has vouched for it that is
 //! trusted with this kind of artifact and has not expired.
 
-use ed25519_compact::{PublicKey as Ed25519, Signature};
 use sha2::{Digest as _, Sha256};
 use wasmbed_wire::{
     ArtifactId, BoardName, Digest, KeyId, PublicKey,
@@ -11,10 +10,10 @@ use wasmbed_wire::{
     limits::{MAX_KEYRING_BYTES, MAX_KEYS},
     manifest::{Kind, Manifest, Trial},
     message::Reason,
-    sign1::{self, Sign1},
+    sign1::Sign1,
 };
 
-use crate::{Fault, Flash, Layout, Log};
+use crate::{Fault, Flash, Layout, Log, ed25519::is_signed_by};
 
 /// The keys in use: those the device was provisioned with, or those of the last keyring it accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +50,7 @@ impl Keyring {
     /// # Errors
     /// [`Reason::BadManifest`] if it cannot be read or names too many keys, [`Reason::Downgrade`] if it is not
     /// above the one in use, and those of [`Keyring::verify`] with [`Role::Root`].
+    #[inline(never)]
     pub fn successor(&self, signed: &[u8]) -> Result<Self, Reason> {
         let cbor = self.verify(Role::Root, signed)?;
         let new: keyring::Keyring<'_> = minicbor::decode(cbor).map_err(|_| Reason::BadManifest)?;
@@ -72,12 +72,6 @@ impl Keyring {
         log(layout).append(flash, signed.payload)
     }
 
-    /// The same keys at a time before all times: none has expired.
-    #[must_use]
-    pub fn timeless(self) -> Self {
-        Keyring { now_s: 0, ..self }
-    }
-
     /// Version of the keyring in use; `None` while it is the provisioned one.
     pub fn version(&self) -> Option<u32> {
         self.version
@@ -89,20 +83,28 @@ impl Keyring {
     /// [`Reason::BadManifest`] if it is no COSE_Sign1, [`Reason::BadSignature`] if no key in use made the
     /// signature, [`Reason::WrongRole`] or [`Reason::KeyExpired`] if one did that must not.
     pub fn verify<'s>(&self, role: Role, signed: &'s [u8]) -> Result<&'s [u8], Reason> {
+        self.verify_at(self.now_s, role, signed)
+    }
+
+    /// The same at another time than now.
+    fn verify_at<'s>(&self, now_s: u32, role: Role, signed: &'s [u8]) -> Result<&'s [u8], Reason> {
         let signed = Sign1::decode(signed).map_err(|_| Reason::BadManifest)?;
-        let message = sign1::signed_bytes(signed.payload).map_err(|_| Reason::BadManifest)?;
-        let known = self.keys.iter().flatten().find(|trusted| key_id(&trusted.key) == signed.key);
-        let trusted = known.ok_or(Reason::BadSignature)?;
-        Ed25519::new(trusted.key.0)
-            .verify(message, &Signature::new(*signed.signature))
-            .map_err(|_| Reason::BadSignature)?;
+        let trusted = self.find(&signed.key).ok_or(Reason::BadSignature)?;
+        if !is_signed_by(&trusted.key, &signed) {
+            return Err(Reason::BadSignature);
+        }
         if !trusted.roles.contains(role) {
             return Err(Reason::WrongRole);
         }
-        if trusted.not_after_s.is_some_and(|last| self.now_s > last) {
+        if trusted.not_after_s.is_some_and(|last| now_s > last) {
             return Err(Reason::KeyExpired);
         }
         Ok(signed.payload)
+    }
+
+    #[inline(never)]
+    fn find(&self, name: &KeyId) -> Option<&TrustedKey> {
+        self.keys.iter().flatten().find(|trusted| key_id(&trusted.key) == *name)
     }
 
     fn replaced(&self, by: &keyring::Keyring<'_>) -> Self {
@@ -131,7 +133,24 @@ pub struct BootKeys {
 impl BootKeys {
     /// Those of the keyring in use, and those the device was provisioned with.
     pub fn new(current: Keyring, provisioned: Keyring) -> Self {
-        BootKeys { current: current.timeless(), provisioned: provisioned.timeless() }
+        BootKeys { current, provisioned }
+    }
+
+    /// Those the device was provisioned with, until [`BootKeys::load`].
+    #[inline(never)]
+    pub fn provisioned(keys: impl Iterator<Item = PublicKey>, now_s: u32) -> Self {
+        let provisioned = Keyring::provisioned(keys, now_s);
+        BootKeys { current: provisioned, provisioned }
+    }
+
+    /// Takes up the last keyring that was accepted, if there is one.
+    ///
+    /// # Errors
+    /// Those of reading.
+    #[inline(never)]
+    pub fn load(&mut self, flash: &mut impl Flash, layout: &Layout) -> Result<(), Fault> {
+        self.current = self.provisioned.load(flash, layout)?;
+        Ok(())
     }
 
     /// Judges the signed manifest of an installed image.
@@ -139,9 +158,32 @@ impl BootKeys {
     /// # Errors
     /// Those of [`judge_firmware`].
     pub fn judge(&self, target: &Target, signed: &[u8]) -> Result<Firmware, Reason> {
-        judge_firmware(&self.current, target, signed)
-            .or_else(|reason| judge_firmware(&self.provisioned, target, signed).map_err(|_| reason))
+        judge_installed(&self.current, || self.provisioned, target, signed)
     }
+}
+
+/// [`BootKeys::judge`] for a device whose stack has no room for two keyrings: those it was provisioned with are
+/// made only if they are needed.
+///
+/// # Errors
+/// Those of [`judge_firmware`].
+pub fn judge_installed(
+    current: &Keyring,
+    provisioned: impl FnOnce() -> Keyring,
+    target: &Target,
+    signed: &[u8],
+) -> Result<Firmware, Reason> {
+    judge_at(0, current, target, signed)
+        .or_else(|reason| judge_once_more(provisioned, target, signed).map_err(|_| reason))
+}
+
+#[inline(never)]
+fn judge_once_more(
+    provisioned: impl FnOnce() -> Keyring,
+    target: &Target,
+    signed: &[u8],
+) -> Result<Firmware, Reason> {
+    judge_at(0, &provisioned(), target, signed)
 }
 
 const fn log(layout: &Layout) -> Log {
@@ -194,7 +236,16 @@ pub struct Firmware {
 /// Those of [`Keyring::verify`], [`Reason::WrongArtifact`], [`Reason::WrongBoard`], [`Reason::Downgrade`],
 /// [`Reason::TooLarge`], and [`Reason::BadManifest`] for what cannot be read.
 pub fn judge_firmware(keys: &Keyring, target: &Target, signed: &[u8]) -> Result<Firmware, Reason> {
-    let payload = keys.verify(Role::Firmware, signed)?;
+    judge_at(keys.now_s, keys, target, signed)
+}
+
+fn judge_at(now_s: u32, keys: &Keyring, target: &Target, signed: &[u8]) -> Result<Firmware, Reason> {
+    read_firmware(target, keys.verify_at(now_s, Role::Firmware, signed)?)
+}
+
+/// Not inlined: what it needs of a small stack must not lie below what verifying does.
+#[inline(never)]
+fn read_firmware(target: &Target, payload: &[u8]) -> Result<Firmware, Reason> {
     let manifest: Manifest<'_> = minicbor::decode(payload).map_err(|_| Reason::BadManifest)?;
     if manifest.kind != Kind::Firmware {
         return Err(Reason::WrongArtifact);

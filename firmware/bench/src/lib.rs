@@ -6,7 +6,7 @@
 //! nanosecond for each.
 //!
 //! Whose: `native`; `ours`, as devices have it; `engine`, ours without what the runtime adds to wasmtime;
-//! `uncounted`, that without counting fuel; `wasmi`; `wasmi-fuel`, that with counting fuel. Figures that end with
+//! `uncounted`, that without counting fuel; `least`, ours with a small module and hardly a stack; `wasmi`; `wasmi-fuel`, that with counting fuel. Figures that end with
 //! `-result` are what a workload came to.
 //!
 //! Not here: ratios and aims (`tests/speed`), the modules (made there too, and named by `WASMBED_BENCH_MODULES`).
@@ -59,9 +59,14 @@ impl Board {
         let _ = fmt::write(&mut port, format_args!("{text}\n"));
     }
 
-    /// The runtime of this board, with limits that are never reached.
-    fn runtime(&self) -> Result<Runtime> {
-        let runtime = Runtime::bytecode(self.class, self.class.limits().stack_bytes as usize)?;
+    /// The WebAssembly stack that modules have on this board, in bytes.
+    fn stack_bytes(&self) -> usize {
+        self.class.limits().stack_bytes as usize
+    }
+
+    /// A runtime with such a stack and limits that are never reached.
+    fn runtime(&self, stack_bytes: usize) -> Result<Runtime> {
+        let runtime = Runtime::bytecode(self.class, stack_bytes)?;
         runtime.set_fuel_per_ms(u32::MAX);
         Ok(runtime)
     }

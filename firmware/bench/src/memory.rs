@@ -12,6 +12,8 @@ use crate::{
 /// Instances at once; as many as the smallest class allows.
 const INSTANCES: i32 = 5;
 const TICKS: i32 = 3;
+/// WebAssembly stack with which a small module still runs.
+const LEAST_STACK_BYTES: usize = 512;
 
 pub(crate) fn measure(board: &Board) -> Result<()> {
     if IS_WASMI {
@@ -19,13 +21,14 @@ pub(crate) fn measure(board: &Board) -> Result<()> {
         return Ok(());
     }
     board.figure("stack", "ours", used_by(board, ours)?);
+    board.figure("stack", "least", used_by(board, least)?);
     used_by(board, five).map(drop)
 }
 
 fn ours(board: &Board) -> Result<()> {
     board.figure("payload", "ours", MIXED.payload_bytes() as u64);
     let mut growth = Growth::new(board, "ours");
-    let runtime = board.runtime()?;
+    let runtime = board.runtime(board.stack_bytes())?;
     growth.told("heap-engine");
     let module = MIXED.load(&runtime)?;
     growth.told("heap-module");
@@ -36,6 +39,21 @@ fn ours(board: &Board) -> Result<()> {
     let mut another = start(&runtime, &module)?;
     another.tick()?;
     growth.told("heap-idle");
+    Ok(())
+}
+
+/// What a board has to have before it can run anything.
+fn least(board: &Board) -> Result<()> {
+    board.figure("payload", "least", SMALL.payload_bytes() as u64);
+    let mut growth = Growth::new(board, "least");
+    let runtime = board.runtime(LEAST_STACK_BYTES)?;
+    growth.told("heap-engine");
+    let module = SMALL.load(&runtime)?;
+    growth.told("heap-module");
+    let mut instance = start(&runtime, &module)?;
+    instance.tick()?;
+    growth.told("heap-instance");
+    growth.peak("heap-peak");
     Ok(())
 }
 
@@ -59,7 +77,7 @@ fn wasmi(board: &Board) -> Result<()> {
 /// Several instances of a small module, all alive and ticking.
 fn five(board: &Board) -> Result<()> {
     let mut growth = Growth::new(board, "ours");
-    let runtime = board.runtime()?;
+    let runtime = board.runtime(board.stack_bytes())?;
     let module = SMALL.load(&runtime)?;
     let mut instances = [(); INSTANCES as usize].map(|()| start(&runtime, &module));
     for _ in 0..TICKS {

@@ -39,12 +39,12 @@ type Run<'a> = dyn FnMut(&str, &mut dyn Machine) -> Result<()> + 'a;
 
 fn on_ours(board: &Board, module: &Module, run: &mut Run<'_>) -> Result<()> {
     {
-        let runtime = board.runtime()?;
+        let runtime = board.runtime(board.stack_bytes())?;
         let module = module.load(&runtime)?;
         run("ours", &mut Ours::new(runtime, &module)?)?;
     }
     {
-        let runtime = board.runtime()?;
+        let runtime = board.runtime(board.stack_bytes())?;
         run("engine", &mut Bare::new(runtime.engine(), &module.load_bare(runtime.engine())?)?)?;
     }
     let mut config = bytecode(board.class, board.class.limits().stack_bytes as usize);
@@ -69,7 +69,7 @@ fn ticks(board: &Board, what: &str, whose: &str, times: u32, machine: &mut dyn M
 
 /// Loading the larger of the modules, and making instances of it.
 fn our_instances(board: &Board) -> Result<()> {
-    let runtime = board.runtime()?;
+    let runtime = board.runtime(board.stack_bytes())?;
     board.figure("load", "ours", count(board, FEW, || MIXED.load(&runtime).map(drop))?);
     let module = MIXED.load(&runtime)?;
     board.figure("instantiate", "ours", count(board, FEW, || start(&runtime, &module).map(drop))?);

@@ -6,7 +6,7 @@
 use core::fmt;
 
 use wasmbed_update::{
-    BootKeys, Fault, Flash, Keyring,
+    BootKeys, Fault, Flash,
     boot::{self, Boot, Device, Place},
 };
 use wasmbed_wire::{message::ResetCause, provision::Provision};
@@ -25,10 +25,11 @@ pub enum Next {
     Recovery,
 }
 
-/// Chooses what to start, places it and tells it to `say`.
+/// Chooses what to start, places it and tells it to `say`. Not inlined: what follows needs the stack.
 ///
 /// # Errors
 /// If the flash fails: nothing can be said about the images in it.
+#[inline(never)]
 pub fn choose<F: Flash>(
     flash: &mut F,
     sheet: &Sheet,
@@ -41,14 +42,12 @@ pub fn choose<F: Flash>(
     let (Ok(provision), Ok(board)) = (Provision::read(provision), sheet.name.parse()) else {
         return Ok(Next::Recovery);
     };
-    let provisioned = Keyring::provisioned(provision.trusted.iter(), provision.boot_floor);
-    let keys = BootKeys::new(provisioned.load(flash, &sheet.layout)?, provisioned);
+    let mut keys = BootKeys::provisioned(provision.trusted.iter(), provision.boot_floor);
+    keys.load(flash, &sheet.layout)?;
     let device = Device { layout: &sheet.layout, board, keys: &keys, cause };
     match boot::decide(flash, &device, place)? {
         Boot::Image { .. } => {
-            if let Some(running) = Running::load(flash, &sheet.layout)? {
-                say(format_args!("starting {} {running}", sheet.name));
-            }
+            say_image(flash, sheet, say)?;
             Ok(Next::Image)
         }
         Boot::Recovery => {
@@ -56,6 +55,14 @@ pub fn choose<F: Flash>(
             Ok(Next::Recovery)
         }
     }
+}
+
+#[inline(never)]
+fn say_image<F: Flash>(flash: &mut F, sheet: &Sheet, say: impl Fn(fmt::Arguments<'_>)) -> Result<(), Fault> {
+    if let Some(running) = Running::load(flash, &sheet.layout)? {
+        say(format_args!("starting {} {running}", sheet.name));
+    }
+    Ok(())
 }
 
 /// Says that the flash failed and resets the board some time later.

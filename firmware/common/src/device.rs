@@ -22,6 +22,7 @@ pub(crate) struct Device<B, F, const SLOTS: usize> {
     flash: SharedFlash<F>,
     layout: Layout,
     running: Option<Running>,
+    is_recovery: bool,
     facts: Facts<'static>,
     crash: Option<LastCrash>,
     boot: u32,
@@ -37,7 +38,7 @@ impl<B: Board, F: Flash, const SLOTS: usize> Device<B, F, SLOTS> {
         provision: Provision<'static>,
         setup: Setup<F>,
     ) -> Self {
-        let Setup { sheet, flash, running, start, keep_boot, .. } = setup;
+        let Setup { sheet, flash, running, is_recovery, start, keep_boot, .. } = setup;
         let heap_bytes = port.board.borrow().heap().total as u32;
         let facts = Facts {
             board,
@@ -60,6 +61,7 @@ impl<B: Board, F: Flash, const SLOTS: usize> Device<B, F, SLOTS> {
             flash: SharedFlash::new(flash),
             layout: sheet.layout,
             running,
+            is_recovery,
             facts,
             crash: start.crash,
             boot,
@@ -82,7 +84,7 @@ impl<B: Board, F: Flash, const SLOTS: usize> Platform for Device<B, F, SLOTS> {
     }
 
     fn is_recovery(&self) -> bool {
-        !modules::ARE_RUN
+        self.is_recovery
     }
 
     fn earliest_s(&self) -> u32 {

@@ -7,7 +7,7 @@ use heapless::Vec;
 use wasmbed_core::{Agent, Config, Effect, Flash, Instant, Rejected, Token, largest_message_bytes};
 use wasmbed_wire::{
     BoardName,
-    bridge::{FromBoard, OVERHEAD_BYTES, ToBoard},
+    bridge::{FromBoard, ToBoard},
     link::Event,
     provision::{Provision, ProvisionError},
     topic::Down,
@@ -16,9 +16,9 @@ use wasmbed_wire::{
 use crate::{
     Board, Running, Sheet,
     crash::Start,
-    device::{Device, VERSION},
-    modules::{self, Keeper, Modules},
-    port::{BoardLink, DATAGRAM_BYTES, Port},
+    device::{Device, SharedSlots, VERSION},
+    modules::{Keeper, Modules},
+    port::{BoardLink, Port},
     slots::Slots,
     variant,
 };
@@ -42,6 +42,8 @@ pub struct Setup<F> {
     pub flash: F,
     /// The image that runs; `None` in a bootloader.
     pub running: Option<Running>,
+    /// Whether this is a bootloader that found no image to start.
+    pub is_recovery: bool,
     /// What the crash record says about this start.
     pub start: Start,
     /// Is told the number of every connect and keeps it across a reset.
@@ -52,8 +54,8 @@ pub struct Setup<F> {
 pub fn run<B: Board, F: Flash + 'static, const SLOTS: usize>(board: B, setup: Box<Setup<F>>) -> ! {
     let Setup { sheet, ref start, ref running, .. } = *setup;
     let session = (start.starts as u16).rotate_left(8) ^ board.now_us() as u16;
-    let port = open_port(board, sheet, session, const { message_bytes(SLOTS) });
-    let what = if modules::ARE_RUN { "wasmbed" } else { "wasmbed recovery" };
+    let port = open_port(board, sheet, session, largest_message_bytes(SLOTS));
+    let what = if setup.is_recovery { "wasmbed recovery" } else { "wasmbed" };
     let version = running.as_ref().map_or(VERSION, |running| &running.version);
     port.say(format_args!("{what} {version} on {}: {start}", sheet.name));
     variant::note(&port);
@@ -75,9 +77,7 @@ pub fn run<B: Board, F: Flash + 'static, const SLOTS: usize>(board: B, setup: Bo
 /// the loop's own frame, which therefore has to be small.
 #[inline(never)]
 fn open_port<B: Board>(board: B, sheet: &Sheet, session: u16, message_bytes: usize) -> Rc<Port<B>> {
-    // The blocks under way, and whatever else is said meanwhile.
-    let window = sheet.window_blocks.saturating_add(1);
-    Rc::new(Port::new(board, session, window, message_bytes))
+    Rc::new(Port::new(board, sheet, session, message_bytes))
 }
 
 /// Says over and over why the device does nothing.
@@ -96,11 +96,18 @@ struct Driver<B: Board, F: Flash, const SLOTS: usize> {
     opening: Option<Opening>,
 }
 
-/// What an agent with so many slots may say at once. A larger message would never be sent.
-const fn message_bytes(slots: usize) -> usize {
-    let bytes = largest_message_bytes(slots);
-    assert!(bytes + OVERHEAD_BYTES <= DATAGRAM_BYTES, "the link's datagrams are too small for so many slots");
-    bytes
+/// Makes the device of what the board brought, whose place is free when this returns. Not inlined: see
+/// [`open_port`].
+#[inline(never)]
+#[expect(clippy::boxed_local, reason = "the caller's stack has no room for it")]
+fn device<B: Board, F: Flash, const SLOTS: usize>(
+    port: Rc<Port<B>>,
+    slots: SharedSlots<SLOTS>,
+    board: BoardName,
+    provision: Provision<'static>,
+    setup: Box<Setup<F>>,
+) -> Device<B, F, SLOTS> {
+    Device::new(port, slots, board, provision, *setup)
 }
 
 /// Makes the agent where it stays. Not inlined: see [`open_port`].
@@ -126,7 +133,6 @@ enum Then {
 
 impl<B: Board, F: Flash + 'static, const SLOTS: usize> Driver<B, F, SLOTS> {
     #[inline(never)]
-    #[expect(clippy::boxed_local, reason = "the caller's stack has no room for it")]
     fn new(port: Rc<Port<B>>, board: BoardName, provision: Provision<'static>, setup: Box<Setup<F>>) -> Self {
         let (sheet, starts) = (setup.sheet, setup.start.starts);
         port.say(format_args!("device {}", provision.device));
@@ -135,7 +141,7 @@ impl<B: Board, F: Flash + 'static, const SLOTS: usize> Driver<B, F, SLOTS> {
         let uplink = port.board.borrow_mut().uplink(&provision, seed);
         port.uplink.replace(uplink);
         let slots = Rc::new(RefCell::new(Slots::new()));
-        let device = Device::new(Rc::clone(&port), Rc::clone(&slots), board, provision, *setup);
+        let device = device(Rc::clone(&port), Rc::clone(&slots), board, provision, setup);
         let keeper = Keeper::new(device.flash(), &sheet.layout, &provision, starts);
         let modules = Modules::new(Rc::clone(&port), slots, sheet.class, keeper);
         let config =

@@ -1,6 +1,6 @@
 //! The board, its end of the link and its own way to the broker, shared by the driver and the running modules.
 
-use alloc::boxed::Box;
+use alloc::{boxed::Box, vec};
 use core::{
     cell::{Cell, RefCell},
     fmt,
@@ -9,26 +9,53 @@ use core::{
 use wasmbed_core::Token;
 use wasmbed_wire::{
     bridge::{FromBoard, OVERHEAD_BYTES},
-    link::{Config, Link, RX_OVERHEAD_BYTES, encoded_bytes},
+    limits::MAX_KEYRING_BYTES,
+    link::{Config, Endpoint, RX_OVERHEAD_BYTES, encoded_bytes},
     message::LinkCounters,
     topic::{MAX_BYTES as TOPIC_BYTES, Up},
 };
 
-use crate::{Board, Uplink, console::Line};
+use crate::{Board, Sheet, Uplink, console::Line, modules};
 
-/// Largest datagram in either direction, in bytes: a block of 1 KiB, or the longest telemetry.
-pub(crate) const DATAGRAM_BYTES: usize = 1024 + 16 + OVERHEAD_BYTES;
-/// Datagrams waiting to be sent or acknowledged, in bytes.
+/// Bytes of a message around a block, or around what a module publishes.
+const AROUND_BYTES: usize = 16;
+/// The longest telemetry of modules, in bytes.
+const TELEMETRY_BYTES: usize = 1024;
+/// Datagrams of a board with modules that wait to be sent or acknowledged, in bytes.
 const QUEUE_BYTES: usize = 3 * 1024;
-/// Bytes of the largest frame.
-pub(crate) const FRAME_BYTES: usize = encoded_bytes(DATAGRAM_BYTES);
+
+/// What a queue takes beside its largest datagram, in bytes.
+const MARGIN_BYTES: usize = 16;
+
+/// What the buffers of a link need, in bytes.
+struct Sizes {
+    /// The largest datagram that comes: a block, or a keyring.
+    received: usize,
+    /// The largest one that goes: what the agent or a module says.
+    sent: usize,
+    queue: usize,
+}
+
+impl Sizes {
+    fn of(sheet: &Sheet, message_bytes: usize) -> Self {
+        let received = usize::from(sheet.block_bytes).max(MAX_KEYRING_BYTES) + AROUND_BYTES + OVERHEAD_BYTES;
+        let message = message_bytes + OVERHEAD_BYTES;
+        if !modules::ARE_RUN {
+            // The largest message, or some of the usual ones.
+            return Sizes { received, sent: message, queue: message + MARGIN_BYTES };
+        }
+        let sent = message.max(TELEMETRY_BYTES + AROUND_BYTES + OVERHEAD_BYTES);
+        Sizes { received, sent, queue: QUEUE_BYTES.max(message + MARGIN_BYTES) }
+    }
+}
 
 /// The bridge looks for signs of life, the board answers; see there for the times.
 const fn config(window: u8) -> Config {
     Config { window, resend_ms: 300, ping_ms: None, dead_ms: 6_000 }
 }
 
-pub(crate) type BoardLink = Link<{ DATAGRAM_BYTES + RX_OVERHEAD_BYTES }, QUEUE_BYTES>;
+/// A board's end of the link; how large its buffers are depends on the board.
+pub(crate) type BoardLink = Endpoint<Box<[u8]>, Box<[u8]>>;
 
 /// Board, link and uplink. Borrows are short: never across a call into the agent or a module.
 pub(crate) struct Port<B> {
@@ -36,6 +63,8 @@ pub(crate) struct Port<B> {
     pub(crate) link: RefCell<BoardLink>,
     /// What carries the messages, where it is not the link.
     pub(crate) uplink: RefCell<Option<Box<dyn Uplink>>>,
+    /// Where a datagram or a frame is made.
+    scratch: RefCell<Box<[u8]>>,
     counters: Cell<LinkCounters>,
     /// What the agent's next message may need.
     message_bytes: usize,
@@ -46,13 +75,19 @@ pub(crate) struct Port<B> {
 pub struct Full;
 
 impl<B: Board> Port<B> {
-    pub(crate) fn new(board: B, session: u16, window: u8, message_bytes: usize) -> Self {
-        let link = BoardLink::new(board.now_ms(), config(window), session);
+    /// A port for messages of the agent up to this size.
+    pub(crate) fn new(board: B, sheet: &Sheet, session: u16, message_bytes: usize) -> Self {
+        // The blocks under way, and whatever else is said meanwhile.
+        let window = sheet.window_blocks.saturating_add(1);
+        let Sizes { received, sent, queue } = Sizes::of(sheet, message_bytes);
+        let (rx, tx) = (zeros(received + RX_OVERHEAD_BYTES), zeros(queue));
+        let link = BoardLink::with_buffers(board.now_ms(), config(window), session, rx, tx);
         let message_bytes = message_bytes + OVERHEAD_BYTES;
         Port {
             board: RefCell::new(board),
             link: RefCell::new(link),
             uplink: RefCell::new(None),
+            scratch: RefCell::new(zeros(encoded_bytes(sent))),
             counters: Cell::default(),
             message_bytes,
         }
@@ -101,7 +136,7 @@ impl<B: Board> Port<B> {
     /// Queues a datagram.
     #[inline(never)]
     pub(crate) fn send(&self, datagram: &FromBoard<'_>) -> Result<(), Full> {
-        let mut bytes = [0; DATAGRAM_BYTES];
+        let mut bytes = self.scratch.borrow_mut();
         let len = datagram.encode(&mut bytes).map_err(|_| Full)?;
         self.link.borrow_mut().send(bytes.get(..len).unwrap_or_default()).map_err(|_| Full)
     }
@@ -124,8 +159,8 @@ impl<B: Board> Port<B> {
         }
         let mut board = self.board.borrow_mut();
         let mut link = self.link.borrow_mut();
-        let mut frame = [0; FRAME_BYTES];
-        while board.room() >= FRAME_BYTES {
+        let mut frame = self.scratch.borrow_mut();
+        while board.room() >= frame.len() {
             let now = board.now_ms();
             match link.transmit(now, &mut frame) {
                 0 => break,
@@ -134,4 +169,8 @@ impl<B: Board> Port<B> {
         }
         self.counters.set(link.counters());
     }
+}
+
+fn zeros(len: usize) -> Box<[u8]> {
+    vec![0; len].into_boxed_slice()
 }

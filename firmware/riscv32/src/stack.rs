@@ -1,8 +1,8 @@
 //! The thread stack and what happens when it overflows.
 //!
-//! Traps use the stack they interrupt. Before one does, the entry code looks whether enough is left;
-//! if not, it gives up on that stack and reports the overflow on the handlers' own. What gets past that
-//! between two traps runs into a guard.
+//! Traps use the stack they interrupt. Before one does, the entry code looks whether enough is left (above
+//! `__thread_stack_limit` of the board's `memory.x`); if not, it gives up on that stack and reports the overflow on
+//! the handlers' own. What gets past that between two traps runs into a guard.
 
 use core::{
     arch::{asm, global_asm},
@@ -19,8 +19,6 @@ unsafe extern "C" {
     static mut __thread_stack_start: u32;
 }
 
-/// What a trap handler may need, in bytes.
-const TRAP_BYTES: usize = 1024;
 /// Bytes at the bottom that nothing may touch; a power of two, of which the stack's address is a multiple.
 const GUARD_BYTES: usize = 256;
 /// Space left alone below the caller's frame while painting, in words.
@@ -31,13 +29,12 @@ global_asm!(
      .global _pre_default_start_trap
 _pre_default_start_trap:
      csrw mscratch, t0
-     la   t0, __thread_stack_end + {trap_bytes}
+     la   t0, __thread_stack_limit
      bltu sp, t0, 1f
      csrr t0, mscratch
      j    _pre_default_start_trap_ret
 1:   la   sp, __handler_stack_start
      j    stack_overflow",
-    trap_bytes = const TRAP_BYTES,
 );
 
 /// Guards the lowest bytes of the thread stack against every access and paints what is not in use; to

@@ -227,7 +227,11 @@ async fn show(client: &mut Client, common: &Common, id: DeviceId) -> Result<()> 
     row("seen", device.seen_ms.map_or("never".into(), output::ago));
     if let Some(info) = &device.info {
         row("firmware", info.firmware.clone());
-        row("slots", format!("{} of {}", info.slots, output::bytes(info.slot_bytes.into())));
+        let slots = match info.slots {
+            0 => "none: no memory for modules".to_owned(),
+            slots => format!("{slots} of {}", output::bytes(info.slot_bytes.into())),
+        };
+        row("slots", slots);
     }
     if let Some(beat) = &device.heartbeat {
         row("uptime", format!("{} ms, connect {}", beat.uptime_ms, beat.boot));

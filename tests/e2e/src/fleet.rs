@@ -47,16 +47,15 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// One device of each kind: id and board.
-    pub const EVERY_KIND: &'static [(&'static str, &'static str)] =
-        &[
-            ("n2-1", "netduino2"),
-            ("mps-1", "mps2-an385"),
-            ("rv-1", "rv32-virt"),
-            ("lx-1", "lx60"),
-            ("hub-1", "linux"),
-            ("vm-1", "linux-x86-64"),
-        ];
+    /// One device of each kind that runs modules: id and board.
+    pub const EVERY_KIND: &'static [(&'static str, &'static str)] = &[
+        ("n2-1", "netduino2"),
+        ("mps-1", "mps2-an385"),
+        ("rv-1", "rv32-virt"),
+        ("lx-1", "lx60"),
+        ("hub-1", "linux"),
+        ("vm-1", "linux-x86-64"),
+    ];
 
     /// One board of each kind whose firmware runs modules: id and board.
     pub const BOARDS: &'static [(&'static str, &'static str)] =

@@ -92,6 +92,16 @@ fn memory(name: &str, figures: &Figures) {
             line(name, &format!("{title}: {suffix}"), figures.get(what, whose), "B");
         }
     }
+    for (what, title) in [
+        ("payload", "payload"),
+        ("stack", "stack"),
+        ("heap-engine", "heap, engine"),
+        ("heap-module", "heap, module"),
+        ("heap-instance", "heap, instance"),
+        ("heap-peak", "heap, peak"),
+    ] {
+        line(name, &format!("{title}: least"), figures.get(what, "least"), "B");
+    }
     let parts = ["payload", "heap-peak", "stack"];
     let all = |whose| parts.iter().map(|what| figures.get(what, whose)).sum::<f64>();
     ratio(name, "memory: ours / wasmi", all("ours") / all("wasmi-fuel"), Aim::AtMost(HALF));

@@ -59,8 +59,8 @@ impl<'o> Encoder<'o> {
 }
 
 /// Collects one frame from a stream of bytes.
-pub(super) struct Decoder<const N: usize> {
-    bytes: [u8; N],
+pub(super) struct Decoder<B> {
+    bytes: B,
     len: usize,
     left: u8,
     zero_due: bool,
@@ -68,9 +68,17 @@ pub(super) struct Decoder<const N: usize> {
     started: bool,
 }
 
-impl<const N: usize> Decoder<N> {
-    pub(super) const fn new() -> Self {
-        Decoder { bytes: [0; N], len: 0, left: 0, zero_due: false, broken: false, started: false }
+impl<B> Decoder<B> {
+    /// A decoder of frames up to the size of `bytes`.
+    pub(super) const fn new(bytes: B) -> Self {
+        Decoder { bytes, len: 0, left: 0, zero_due: false, broken: false, started: false }
+    }
+}
+
+impl<B: AsRef<[u8]> + AsMut<[u8]>> Decoder<B> {
+    /// The size of the largest frame, in bytes.
+    pub(super) fn largest(&self) -> usize {
+        self.bytes.as_ref().len()
     }
 
     /// Takes one byte; `Some` at the end of a frame: its length, or an error if it was damaged.
@@ -102,11 +110,11 @@ impl<const N: usize> Decoder<N> {
 
     /// The bytes of the frame that just ended.
     pub(super) fn frame(&self, len: usize) -> &[u8] {
-        self.bytes.get(..len).unwrap_or_default()
+        self.bytes.as_ref().get(..len).unwrap_or_default()
     }
 
     fn store(&mut self, byte: u8) {
-        match self.bytes.get_mut(self.len) {
+        match self.bytes.as_mut().get_mut(self.len) {
             Some(slot) => {
                 *slot = byte;
                 self.len += 1;
@@ -139,7 +147,7 @@ mod tests {
 
     /// Every frame in `bytes`.
     fn decode<const N: usize>(bytes: &[u8]) -> Vec<Result<Vec<u8>, Damaged>> {
-        let mut decoder = Decoder::<N>::new();
+        let mut decoder = Decoder::new([0; N]);
         let mut frames = Vec::new();
         for &byte in bytes {
             if let Some(frame) = decoder.push(byte) {

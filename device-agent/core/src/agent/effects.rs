@@ -292,12 +292,29 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
     }
 }
 
+/// Where messages are written.
+pub(super) struct Scratch<const SLOTS: usize> {
+    slots: [[u8; SCRATCH_BYTES]; SLOTS],
+    /// For a device without slots.
+    least: [u8; SCRATCH_BYTES],
+}
+
+impl<const SLOTS: usize> Scratch<SLOTS> {
+    pub(super) const fn new() -> Self {
+        Scratch { slots: [[0; SCRATCH_BYTES]; SLOTS], least: [0; SCRATCH_BYTES] }
+    }
+
+    fn bytes(&mut self) -> &mut [u8] {
+        if SLOTS == 0 { &mut self.least } else { self.slots.as_flattened_mut() }
+    }
+}
+
 /// Writes a message and returns it. Every message fits, see the test of the largest ones.
 fn encode<'b, const SLOTS: usize>(
-    scratch: &'b mut [[u8; SCRATCH_BYTES]; SLOTS],
+    scratch: &'b mut Scratch<SLOTS>,
     message: &impl Encode<()>,
 ) -> Option<&'b [u8]> {
-    let scratch = scratch.as_flattened_mut();
+    let scratch = scratch.bytes();
     let mut rest = &mut scratch[..];
     minicbor::encode(message, &mut rest).ok()?;
     let left = rest.len();

@@ -16,10 +16,9 @@ mod tests;
 mod trial;
 mod work;
 
-use wasmbed_delta::Applier;
 use wasmbed_update::{
-    BootKeys, Fault, Filling, Firmware, Flash, Hashing, ImageSlot, Journal, Keyring, Layout, Record,
-    SignedManifest, Target, read_header,
+    Fault, Filling, Firmware, Flash, Hashing, ImageSlot, Journal, Keyring, Layout, Record, SignedManifest,
+    Target, judge_installed,
 };
 use wasmbed_wire::{
     Digest,
@@ -42,8 +41,6 @@ pub(super) struct Update {
     is_told: bool,
     refused: Option<Refused>,
     job: Option<Job>,
-    /// At work in [`Step::Apply`]; here because it is too large to be moved about.
-    applier: Applier,
     trial: Option<Trial>,
     doubt: Doubt,
 }
@@ -128,16 +125,16 @@ impl Found {
     /// Reads and judges; `None` if the flash cannot be read. Not inlined, like everything here that needs
     /// much of a small stack for a moment.
     #[inline(never)]
-    pub(super) fn load<P: Platform>(platform: &mut P, keys: &BootKeys) -> Option<Self> {
+    pub(super) fn load<P: Platform>(platform: &mut P, ring: &Keyring) -> Option<Self> {
         let (is_recovery, board) = (platform.is_recovery(), platform.facts().board);
         let (flash, layout) = platform.firmware()?;
         let record = Record::load(flash, &layout).ok()?;
         let slot = record.running().filter(|_| !is_recovery);
         // The image that runs has been judged by the bootloader, with the counter of that time.
         let mut target = Target { board, counter: 0, image_bytes: layout.image_bytes };
-        let running = slot.and_then(|slot| find_image(flash, &layout, keys, &target, slot));
+        let running = slot.and_then(|slot| find_image(platform, ring, &target, slot));
         target.counter = record.counter;
-        let other = slot.and_then(|slot| find_image(flash, &layout, keys, &target, slot.other()));
+        let other = slot.and_then(|slot| find_image(platform, ring, &target, slot.other()));
         Some(Found { layout, record, running, other })
     }
 }
@@ -156,7 +153,6 @@ impl Update {
             is_told: false,
             refused: None,
             job: None,
-            applier: Applier::new(0, 0),
             trial: trial.map(|image| Trial::new(image.firmware.trial)),
             doubt: Doubt::new(&record),
             record,
@@ -251,9 +247,8 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
     fn reusable(&mut self, wish: &DesiredFirmware) -> Option<Image> {
         let is_wished = |other: Firmware| other.image == wish.image;
         let update = self.update.as_ref().filter(|update| update.other.is_some_and(is_wished))?;
-        let (slot, target, keys) = (update.free_slot(), self.target(), self.boot_keys());
-        let (flash, layout) = self.platform.firmware()?;
-        find_image(flash, &layout, &keys, &target, slot)
+        let (slot, target) = (update.free_slot(), self.target());
+        find_image(&mut self.platform, &self.ring, &target, slot)
     }
 
     /// Lets the way to the wish begin with this image; if that fails it is fetched.
@@ -261,8 +256,7 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
     fn reuse(&mut self, image: Image) -> Option<()> {
         let job = self.update.as_mut()?.job.as_mut()?;
         let (flash, layout) = self.platform.firmware()?;
-        let header = read_header(flash, &layout, image.slot).ok()??;
-        job.manifest = header;
+        job.manifest.load(flash, &layout, image.slot).ok().filter(|is_there| *is_there)?;
         let Image { slot, firmware } = image;
         job.step = Step::HashImage { firmware, hashing: Hashing::new(layout.image(slot), firmware.size) };
         Some(())
@@ -306,23 +300,14 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
     }
 
     /// Whether the image that runs would still be started with these keys in use.
+    #[inline(never)]
     pub(super) fn would_start(&mut self, ring: &Keyring) -> bool {
-        let keys = BootKeys::new(*ring, super::provisioned(&self.platform));
         let target = Target { counter: 0, ..self.target() };
         let Some(update) = &self.update else { return true };
         let Some(running) = update.running else { return true };
         // In a trial also the image before.
         let slots = [Some(running.slot), update.record.active];
-        slots.into_iter().flatten().all(|slot| {
-            let header = self.with_flash(|flash, layout| read_header(flash, layout, slot));
-            header
-                .is_ok_and(|header| header.is_none_or(|signed| keys.judge(&target, signed.as_ref()).is_ok()))
-        })
-    }
-
-    /// Whom this device believes about what is installed.
-    fn boot_keys(&self) -> BootKeys {
-        BootKeys::new(self.ring, super::provisioned(&self.platform))
+        slots.into_iter().flatten().all(|slot| judge_slot(&mut self.platform, ring, &target, slot).is_ok())
     }
 
     fn with_flash<T>(
@@ -350,17 +335,30 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
 }
 
 /// The complete image in a slot, if it is acceptable.
-#[inline(never)]
-fn find_image(
-    flash: &mut impl Flash,
-    layout: &Layout,
-    keys: &BootKeys,
+fn find_image<P: Platform>(
+    platform: &mut P,
+    ring: &Keyring,
     target: &Target,
     slot: ImageSlot,
 ) -> Option<Image> {
-    let header = read_header(flash, layout, slot).ok()??;
-    let firmware = keys.judge(target, header.as_ref()).ok()?;
-    Some(Image { slot, firmware })
+    judge_slot(platform, ring, target, slot).ok().flatten().map(|firmware| Image { slot, firmware })
+}
+
+/// What is in a slot, judged with these keys and those the device was provisioned with; `None` if there is no
+/// complete image.
+#[inline(never)]
+fn judge_slot<P: Platform>(
+    platform: &mut P,
+    ring: &Keyring,
+    target: &Target,
+    slot: ImageSlot,
+) -> Result<Option<Firmware>, Reason> {
+    let mut header = SignedManifest::EMPTY;
+    let (flash, layout) = platform.firmware().ok_or(Reason::StoreFailed)?;
+    if !header.load(flash, &layout, slot).map_err(reason)? {
+        return Ok(None);
+    }
+    judge_installed(ring, || super::provisioned(platform), target, header.as_ref()).map(Some)
 }
 
 /// What a fault of the flash means for the way to an image.

@@ -18,6 +18,7 @@ use crate::{
 
 #[test]
 fn the_largest_messages_fit() {
+    fits_with_slots::<0>();
     fits_with_slots::<1>();
     fits_with_slots::<2>();
     fits_with_slots::<4>();

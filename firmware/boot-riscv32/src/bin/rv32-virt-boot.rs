@@ -46,8 +46,15 @@ fn main() -> ! {
             // Its guard stays until the next reset; an image sets up the same one.
             stack::prepare();
             let start = crash::with_record(crash::Record::begin);
-            let setup =
-                Setup { sheet: &SHEET, provision, flash, running: None, start, keep_boot: crash::keep_boot };
+            let setup = Setup {
+                sheet: &SHEET,
+                provision,
+                flash,
+                running: None,
+                is_recovery: true,
+                start,
+                keep_boot: crash::keep_boot,
+            };
             wasmbed_firmware_common::run::<_, _, 1>(board, Box::new(setup))
         }
         Err(fault) => boot::start_over(&mut board, fault),

@@ -95,7 +95,7 @@ impl World {
 
     fn running(running: Option<Running>) -> Self {
         let line = Rc::new(RefCell::new(Line::default()));
-        let port = open_port(TestBoard(Rc::clone(&line)), &SHEET, 7, message_bytes(2));
+        let port = open_port(TestBoard(Rc::clone(&line)), &SHEET, 7, largest_message_bytes(2));
         let keys: &'static [PublicKey] = &[];
         let device = "dut".parse().expect("a name");
         let provision =
@@ -107,6 +107,7 @@ impl World {
             provision: &[],
             flash,
             running,
+            is_recovery: false,
             start: START,
             keep_boot: |_| {},
         });

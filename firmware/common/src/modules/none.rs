@@ -1,4 +1,4 @@
-//! In the place of the modules where none run: in a bootloader.
+//! In the place of the modules where none run: in a bootloader, and on a board without slots for them.
 
 use alloc::rc::Rc;
 use core::marker::PhantomData;

@@ -49,7 +49,18 @@ fn set_up() -> (Netduino2, Box<Setup<Flash>>) {
         // The bootloader started what it had mapped.
         flash.is_mapped(SHEET.layout.image(running.slot).origin);
     }
-    (board, Box::new(Setup { sheet: &SHEET, provision, flash, running, start, keep_boot: crash::keep_boot }))
+    (
+        board,
+        Box::new(Setup {
+            sheet: &SHEET,
+            provision,
+            flash,
+            running,
+            is_recovery: false,
+            start,
+            keep_boot: crash::keep_boot,
+        }),
+    )
 }
 
 netduino2_handlers!(RAM);

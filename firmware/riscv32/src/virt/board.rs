@@ -14,12 +14,8 @@ use wasmbed_firmware_common::{
     room,
 };
 
-use super::{
-    CLOCK, Flash, flash,
-    machine::{Interrupt, Plic},
-    UART, reset, uart, virtio,
-};
-use crate::{fault, stack};
+use super::{CLOCK, Flash, UART, flash, machine, reset, uart, virtio};
+use crate::{fault, plic, stack};
 
 /// Set by the timer's interrupt.
 static TIME_IS_UP: AtomicBool = AtomicBool::new(false);
@@ -179,13 +175,10 @@ pub fn stack_overflow() -> ! {
 
 /// For the handler of external interrupts.
 pub fn external() {
-    let claim = Plic::new().ctx0().claim();
-    let Some(source) = claim.claim::<Interrupt>() else { return };
-    match source {
-        Interrupt::Uart => UART.on_interrupt(),
-        Interrupt::Network => virtio::on_interrupt(),
-    }
-    claim.complete(source);
+    plic::claim(|source| match source {
+        machine::NETWORK => virtio::on_interrupt(),
+        _ => UART.on_interrupt(),
+    });
 }
 
 /// For the handler of the timer's interrupt.

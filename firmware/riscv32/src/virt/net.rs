@@ -10,10 +10,8 @@ use virtio_drivers::{
 };
 use wasmbed_firmware_common::{FRAME_BYTES, Nic};
 
-use super::{
-    machine::{Interrupt, Plic, Priority},
-    virtio::REGISTERS,
-};
+use super::{machine::NETWORK, virtio::REGISTERS};
+use crate::plic;
 
 /// Frames that may wait for the loop.
 const FRAMES: usize = 8;
@@ -33,10 +31,7 @@ impl VirtioNet {
         let transport = unsafe { MmioTransport::new(header, bytes) }.ok()?;
         let net = VirtIONet::new(transport, BUFFER_BYTES).ok()?;
         // SAFETY: the handler is static and ready.
-        unsafe {
-            Plic::new().priorities().set_priority(Interrupt::Network, Priority::P1);
-            Plic::new().ctx0().enables().enable(Interrupt::Network);
-        }
+        unsafe { plic::enable(NETWORK) };
         Some(VirtioNet(net))
     }
 }

@@ -127,6 +127,9 @@ fn fitting<'m>(
         format!("class {class} does not admit it{why}")
     })?;
     let Some(info) = &record.row.memory.info else { return Ok(artifact) };
+    if info.slots == 0 {
+        return Err(format!("board {} has no memory for modules", info.board));
+    }
     if artifact.payload_bytes > u64::from(info.slot_bytes) {
         return Err(format!(
             "its artifact has {} bytes, a slot holds {}",

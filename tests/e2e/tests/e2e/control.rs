@@ -81,6 +81,17 @@ fn a_file_that_is_no_good_module_is_refused_with_the_reason() -> Result<()> {
 }
 
 #[test]
+fn a_board_without_memory_for_modules_is_given_none() -> Result<()> {
+    let fleet = Fleet::start_with(BrokerKind::Embedded, &[("hf-1", "hifive1")])?;
+    fleet.cli(&["module", "push", &module("blink")?.to_string_lossy(), "--version", "1.0.0"])?;
+    let refusal = fleet.cli_fails(&["deploy", "blink", "--to", "hf-1"])?;
+    assert!(refusal.contains("board hifive1 has no memory for modules"), "{refusal}");
+    let shown = fleet.device("hf-1")?;
+    assert_eq!(shown["info"]["slots"], 0, "{shown:#}");
+    Ok(())
+}
+
+#[test]
 fn a_module_goes_only_to_classes_that_admit_it() -> Result<()> {
     let fleet = Fleet::start_with(BrokerKind::Embedded, &[])?;
     let cases = [

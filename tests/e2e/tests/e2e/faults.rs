@@ -34,6 +34,17 @@ fn a_killed_device_of_any_kind_comes_back_with_its_module() -> Result<()> {
 }
 
 #[test]
+fn a_killed_board_without_modules_comes_back() -> Result<()> {
+    let fleet = Fleet::start_with(BrokerKind::Embedded, &[("hf-1", "hifive1")])?;
+    let before = fleet.pid("hf-1")?;
+    signal(before, Signal::SIGKILL)?;
+    fleet.wait("another process for hf-1", Limit::seconds(20), || {
+        Ok(fleet.pid("hf-1").is_ok_and(|pid| pid != before))
+    })?;
+    fleet.wait_fresh_heartbeat("hf-1", Limit::seconds(20))
+}
+
+#[test]
 fn a_frozen_board_is_found_by_its_silence() -> Result<()> {
     let fleet = with_thermo(&[("n2-1", "netduino2"), ("vm-1", "linux-x86-64")])?;
     for device in fleet.devices() {

@@ -5,10 +5,9 @@ use nix::sys::signal::Signal;
 use wasmbed_e2e::{BrokerKind, FACTORY_VERSION, Fleet, Limit, signal};
 
 /// Boards that are cut at once.
-const BOARDS: &[(&str, &str)] =
-    &[("n2-1", "netduino2"), ("n2-2", "netduino2"), ("n2-3", "netduino2"), ("n2-4", "netduino2")];
 /// Boards with flash that the emulator keeps, which are killed.
 const KILLED: &[(&str, &str)] = &[("rv-1", "rv32-virt"), ("mps-1", "mps2-an385"), ("lx-1", "lx60")];
+const COUNT: u32 = 4;
 /// Flash operations after which the power goes, each counted from the start after the one before. Each board
 /// adds its number to all.
 const CUTS: [u32; 11] = [0, 1, 4, 9, 18, 37, 60, 90, 120, 240, 400];
@@ -18,16 +17,27 @@ const UPDATE: Limit = Limit::seconds(240);
 
 #[test]
 fn power_cuts_in_the_middle_of_flash_operations_do_no_harm() -> Result<()> {
-    let fleet = Fleet::start_with(BrokerKind::Embedded, BOARDS)?;
-    fleet.push_variant("netduino2", "variant-note", "0.2.0", &["--tries", "5"])?;
-    for ((id, _), more) in BOARDS.iter().zip(0..) {
+    cut_the_power("netduino2")
+}
+
+#[test]
+fn power_cuts_do_no_harm_to_a_board_with_16_kib_of_memory() -> Result<()> {
+    cut_the_power("hifive1")
+}
+
+fn cut_the_power(board: &str) -> Result<()> {
+    let ids: Vec<String> = (1..=COUNT).map(|nth| format!("cut-{nth}")).collect();
+    let devices: Vec<(&str, &str)> = ids.iter().map(|id| (id.as_str(), board)).collect();
+    let fleet = Fleet::start_with(BrokerKind::Embedded, &devices)?;
+    fleet.push_variant(board, "variant-note", "0.2.0", &["--tries", "5"])?;
+    for (id, more) in ids.iter().zip(0..) {
         fleet.cli(&["device", "stop", id])?;
         fleet.wait(&format!("{id} without a process"), Limit::seconds(20), || Ok(fleet.pid(id).is_err()))?;
         fleet.plan_power_cuts(id, &CUTS.map(|cut| cut + more), &TRIAL_CUTS)?;
         fleet.cli(&["device", "start", id])?;
     }
-    fleet.cli(&["firmware", "deploy", "netduino2@0.2.0", "--to", "board=netduino2"])?;
-    for (id, _) in BOARDS {
+    fleet.cli(&["firmware", "deploy", &format!("{board}@0.2.0"), "--to", &format!("board={board}")])?;
+    for id in &ids {
         fleet.wait_version(id, "0.2.0", UPDATE)?;
         assert_eq!(fleet.power_cuts_to_come(id), 0, "{id} was updated before all its power cuts");
     }

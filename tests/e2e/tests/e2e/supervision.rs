@@ -6,7 +6,9 @@ use wasmbed_e2e::{BrokerKind, Fleet, Limit, module};
 #[test]
 fn an_endless_loop_is_stopped_within_its_time_and_the_board_stays_alive() -> Result<()> {
     // Time is counted in instructions: what else this machine does must not decide. Counting is slow: two at a time.
-    Fleet::BOARDS.chunks(2).try_for_each(is_stopped_in_time)
+    // The processor of mps2-an385 is that of netduino2.
+    let boards: Vec<_> = Fleet::BOARDS.iter().copied().filter(|(_, board)| *board != "mps2-an385").collect();
+    boards.chunks(2).try_for_each(is_stopped_in_time)
 }
 
 fn is_stopped_in_time(boards: &[(&str, &str)]) -> Result<()> {
@@ -14,7 +16,7 @@ fn is_stopped_in_time(boards: &[(&str, &str)]) -> Result<()> {
     fleet.cli(&["module", "push", &module("spin")?.to_string_lossy(), "--version", "1.0.0"])?;
     fleet.cli(&["deploy", "spin", "--to", "all"])?;
     for (device, board) in boards {
-        let limit_us = if matches!(*board, "netduino2" | "mps2-an385") { 100_000 } else { 500_000 };
+        let limit_us = if *board == "netduino2" { 100_000 } else { 500_000 };
         let mut slowest = 0;
         fleet.wait(&format!("a call on {device} that was stopped"), Limit::seconds(60), || {
             slowest = fleet.device(device)?["heartbeat"]["slowest_call_us"].as_u64().unwrap_or(0);

@@ -111,6 +111,7 @@ fn a_manifest_that_is_wrong_once_costs_nothing_of_what_is_there() {
 
 #[test]
 fn the_largest_messages_fit_also_with_firmware() {
+    fits_with_slots::<0>();
     fits_with_slots::<1>();
     fits_with_slots::<2>();
     fits_with_slots::<4>();

@@ -58,12 +58,12 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
             Step::Erase { firmware, cargo, next } => erase(flash, &layout, credit, (firmware, cargo, next)),
             Step::HashPatch { firmware, cargo, hashing } => hash_patch(flash, firmware, cargo, hashing),
             Step::Clear { firmware, cargo, next } => {
-                update.applier = Applier::new(old.bytes, firmware.size);
+                self.applier.restart(old.bytes, firmware.size);
                 clear(flash, &layout, slot, (firmware, cargo, next))
             }
             Step::Apply { firmware, cargo, at, made } => {
                 let image = layout.image(slot);
-                apply(flash, &layout, image, old, &mut update.applier, (firmware, cargo, at, made))
+                apply(flash, &layout, image, old, &mut self.applier, (firmware, cargo, at, made))
             }
             Step::HashImage { firmware, hashing } => hash_image(flash, firmware, hashing),
             Step::Manifest(_) | Step::PatchManifest { .. } | Step::Blocks { .. } | Step::Armed => return,
@@ -203,7 +203,7 @@ fn apply<F: Flash>(
     if *at < cargo.size {
         return Ok(Next::Same);
     }
-    let whole = core::mem::replace(applier, Applier::new(0, 0)).finish().map_err(unapplied)?;
+    let whole = applier.finish().map_err(unapplied)?;
     if whole != firmware.size {
         return Err(Reason::BadPatch);
     }

@@ -28,7 +28,11 @@ impl Project {
     pub(super) fn new(sdk: &Sdk, board: &Board, firmware: &Firmware, name: &str) -> Result<Self> {
         let package = sdk.package(&firmware.package)?;
         let mut dependencies = sdk.dependencies(&package, "dependencies")?;
-        dependencies.insert(firmware.package.clone(), Value::Table(sdk.dependency(&package.folder)?));
+        let mut shared = sdk.dependency(&package.folder)?;
+        if !board.runs_modules() {
+            shared.insert("default-features".into(), Value::Boolean(false));
+        }
+        dependencies.insert(firmware.package.clone(), Value::Table(shared));
         let build_dependencies = sdk.dependencies(&package, "build-dependencies")?;
         let crates = dependencies.keys().chain(build_dependencies.keys()).cloned().collect();
 

@@ -37,6 +37,7 @@ fn every_board_with_firmware_gets_a_project_of_its_target_memory_and_program() {
         ("mps2-an385", "thumbv7m-none-eabi", "cortex-m3", "ORIGIN = 0x00040000, LENGTH = 0x100000"),
         ("netduino2", "thumbv7m-none-eabi", "cortex-m3", "ORIGIN = 0x08020000, LENGTH = 0xc0000"),
         ("rv32-virt", "riscv32imac-unknown-none-elf", "riscv32", "ORIGIN = 0x80200000, LENGTH = 0x100000"),
+        ("hifive1", "riscv32imac-unknown-none-elf", "riscv32", "ORIGIN = 0x20430000, LENGTH = 0x40000"),
     ] {
         let (dir, _) = written(board, "mine");
         let dir = dir.path().join("new");
@@ -50,6 +51,9 @@ fn every_board_with_firmware_gets_a_project_of_its_target_memory_and_program() {
         assert_eq!(manifest["profile"], sdk().table("firmware/Cargo.toml").expect("a table")["profile"]);
         let path = manifest["dependencies"][&format!("wasmbed-firmware-{package}")]["path"].as_str();
         assert_eq!(path.map(Path::new), Some(&*sdk().root().join("firmware").join(package)));
+        let has_runtime =
+            manifest["dependencies"][&format!("wasmbed-firmware-{package}")].get("default-features");
+        assert_eq!(has_runtime.and_then(toml::Value::as_bool), (board == "hifive1").then_some(false));
         for (name, spec) in manifest["dependencies"].as_table().expect("dependencies") {
             assert!(spec.get("workspace").is_none(), "{name} = {spec}");
             assert!(spec.get("path").is_some() || spec.get("version").is_some(), "{name} = {spec}");
@@ -87,7 +91,7 @@ fn only_boards_with_firmware_have_projects() {
     let dir = tempfile::tempdir().expect("a folder");
     let root = sdk().root().to_owned();
     for (board, expected) in [
-        ("uno", "there is no board uno; boards with firmware are: mps2-an385, netduino2, rv32-virt"),
+        ("uno", "there is no board uno; boards with firmware are: hifive1, mps2-an385, netduino2, rv32-virt"),
         (
             "linux",
             "linux has no firmware of its own (Linux: the agent as a process); boards with firmware are",

@@ -1,0 +1,71 @@
+//! Bootloader of the HiFive1: starts the image that the flash chip shows in the processor's memory, or waits for
+//! one to be sent.
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+use alloc::boxed::Box;
+use core::slice;
+
+use riscv_rt::entry;
+use sha2::{Digest as _, Sha256};
+use wasmbed_firmware_common::{
+    Setup,
+    boot::{self, Next},
+    crash,
+    heap::Heap,
+};
+use wasmbed_firmware_riscv32::{
+    hifive1::{self, Flash},
+    hifive1_handlers, stack,
+};
+use wasmbed_update::{Fault, Region, boot::Place};
+use wasmbed_wire::Digest;
+
+include!(concat!(env!("OUT_DIR"), "/hifive1-boot/board.rs"));
+
+#[global_allocator]
+static HEAP: Heap = Heap::new();
+
+#[entry]
+fn main() -> ! {
+    // SAFETY: `main` runs once; between the symbols lies what the linker left of the RAM.
+    unsafe { HEAP.give_rest_of_ram() };
+    let cause = crash::with_record(|record| record.reset_cause());
+    // SAFETY: the window lies there and never changes: what else is mapped is seen after a reset.
+    let window = unsafe { slice::from_raw_parts(IMAGE.cast(), (*IMAGE).len()) };
+    // SAFETY: the provisioning lies there, in flash, and never changes while the board runs.
+    let provision = unsafe { slice::from_raw_parts(PROVISION.cast(), (*PROVISION).len()) };
+    let (mut board, mut flash) = hifive1::start(&HEAP, &SHEET.layout, window);
+    match boot::choose(&mut flash, &SHEET, provision, cause, &mut Window, hifive1::say) {
+        // SAFETY: the image in the window is signed for this board and has the digest that was signed.
+        Ok(Next::Image) => unsafe { hifive1::jump(board, IMAGE as u32) },
+        Ok(Next::Recovery) => {
+            // Its guard stays until the next reset; an image sets up the same one.
+            stack::prepare();
+            wasmbed_firmware_common::run::<_, _, SLOTS>(board, set_up(flash, provision))
+        }
+        Err(fault) => boot::start_over(&mut board, fault),
+    }
+}
+
+/// Not inlined: what is on the stack of `main` stays there.
+#[inline(never)]
+fn set_up(flash: Flash, provision: &'static [u8]) -> Box<Setup<Flash>> {
+    let start = crash::with_record(crash::Record::begin);
+    let (sheet, keep_boot) = (&SHEET, crash::keep_boot);
+    Box::new(Setup { sheet, provision, flash, running: None, is_recovery: true, start, keep_boot })
+}
+
+/// Images run where the flash chip's window is.
+struct Window;
+
+impl Place<Flash> for Window {
+    fn place(&mut self, flash: &mut Flash, region: Region, bytes: u32) -> Result<Digest, Fault> {
+        let image = flash.map(region.origin)?.get(..bytes as usize).ok_or(Fault::OutOfRange)?;
+        Ok(Digest(Sha256::digest(image).into()))
+    }
+}
+
+hifive1_handlers!();
