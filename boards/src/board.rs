@@ -412,14 +412,14 @@ mod tests {
     use super::*;
 
     /// What a board's file holds.
-    fn text(name: &str) -> &'static str {
+    fn text_of(name: &str) -> &'static str {
         let found = EMBEDDED.iter().find(|(of, _)| *of == name);
         found.map_or("", |(_, text)| text)
     }
 
     fn netduino2_with(from: &str, to: &str) -> Result<Board, String> {
-        let text = text("netduino2").replace(from, to);
-        assert_ne!(text, text("netduino2"), "nothing was replaced");
+        let text = text_of("netduino2").replace(from, to);
+        assert_ne!(text, text_of("netduino2"), "nothing was replaced");
         Board::parse("netduino2", &text, "test").map_err(|error| error.to_string())
     }
 
@@ -463,8 +463,8 @@ mod tests {
     #[test]
     fn slots_of_a_bank_lie_in_a_file_that_is_kept() {
         let parse = |from: &str, to: &str| {
-            let text = text("rv32-virt").replace(from, to);
-            assert_ne!(text, text("rv32-virt"), "nothing was replaced");
+            let text = text_of("rv32-virt").replace(from, to);
+            assert_ne!(text, text_of("rv32-virt"), "nothing was replaced");
             Board::parse("rv32-virt", &text, "test").map_err(|error| error.to_string())
         };
         for (from, to) in [("keep = true", "keep = false"), ("base = 0x4_0000", "base = 0x200_0000")] {
@@ -492,8 +492,8 @@ mod tests {
             fs::create_dir(dir.path().join(name)).expect("a folder");
             fs::write(dir.path().join(name).join("board.toml"), text).expect("a file");
         };
-        add("linux", &text("linux").replace("slots = 16", "slots = 3"));
-        add("mine", &text("linux").replace("\"linux\"", "\"mine\""));
+        add("linux", &text_of("linux").replace("slots = 16", "slots = 3"));
+        add("mine", &text_of("linux").replace("\"linux\"", "\"mine\""));
         let boards = Boards::with_overrides(dir.path()).expect("boards");
         let slots = |name: &str| boards.get(&name.parse().expect("a name")).map(|board| board.modules.slots);
         assert_eq!((slots("linux"), slots("mine"), slots("netduino2")), (Some(3), Some(16), Some(2)));

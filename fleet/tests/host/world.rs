@@ -32,8 +32,14 @@ pub(crate) struct World {
 
 /// A board whose emulator is a shell script.
 pub(crate) fn script(name: &str, script: &str) -> (String, String) {
-    let arguments =
-        toml::Value::from(vec!["-c".to_owned(), script.replace('{', "{{").replace("{{link}}", "{link}")]);
+    let arguments = toml::Value::from(vec![
+        "-c".to_owned(),
+        script.replace('{', "{{").replace("{{link}}", "{link}"),
+        // Its name, and the sockets that it is given whether or not it uses them.
+        "sh".to_owned(),
+        "{link}".to_owned(),
+        "{qmp}".to_owned(),
+    ]);
     let text = format!(
         r#"
 name = "{name}"

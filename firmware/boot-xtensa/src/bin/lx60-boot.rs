@@ -42,8 +42,15 @@ extern "C" fn main() -> ! {
         Ok(Next::Recovery) => {
             stack::prepare();
             let start = crash::with_record(crash::Record::begin);
-            let setup =
-                Setup { sheet: &SHEET, provision, flash, running: None, start, keep_boot: crash::keep_boot };
+            let setup = Setup {
+                sheet: &SHEET,
+                provision,
+                flash,
+                running: None,
+                is_recovery: true,
+                start,
+                keep_boot: crash::keep_boot,
+            };
             wasmbed_firmware_common::run::<_, _, 1>(board, Box::new(setup))
         }
         Err(fault) => boot::start_over(&mut board, fault),
