@@ -2,12 +2,14 @@
 //! boards are started from is made with them (`system`).
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     process::Command,
+    thread,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use wasmbed_boards::{Board, Boards, Chip, Firmware, Image, Region};
 use wasmbed_wire::BoardName;
@@ -143,12 +145,39 @@ fn build_where(boards: &Boards, wanted: impl Fn(&Board) -> bool) -> Result<Vec<(
     up::build_programs()?;
     run(Command::new(paths::bin("wasmbed-measuring-loop")).arg(paths::measuring_loop()))?;
     system::build(boards, &wanted)?;
-    with_firmware(boards, wanted).map(|(board, firmware)| Ok((board.name, build(board, firmware)?))).collect()
+    let sizes = for_each_target(boards, wanted, |board, firmware| {
+        build(board, firmware).map(|sizes| (board.name, sizes))
+    })?;
+    Ok(sizes.into_iter().collect::<BTreeMap<_, _>>().into_iter().collect())
+}
+
+/// Does something for every board with firmware, for each target in a thread of its own: most of the time one
+/// processor optimizes one image.
+fn for_each_target<T: Send>(
+    boards: &Boards,
+    wanted: impl Fn(&Board) -> bool,
+    work: impl Fn(&Board, &Firmware) -> Result<T> + Sync,
+) -> Result<Vec<T>> {
+    let mut targets: BTreeMap<&str, Vec<(&Board, &Firmware)>> = BTreeMap::new();
+    for (board, firmware) in with_firmware(boards, wanted) {
+        targets.entry(&firmware.target).or_default().push((board, firmware));
+    }
+    let work = |of_one: &[(&Board, &Firmware)]| -> Result<Vec<T>> {
+        of_one.iter().map(|(board, firmware)| work(board, firmware)).collect()
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> = targets.values().map(|of_one| scope.spawn(|| work(of_one))).collect();
+        let mut all = Vec::new();
+        for thread in threads {
+            all.extend(thread.join().map_err(|_| anyhow!("a thread that builds firmware failed"))??);
+        }
+        Ok(all)
+    })
 }
 
 /// Builds `images/variants/<board>-<variant>.elf`.
 fn build_variants(boards: &Boards, wanted: impl Fn(&Board) -> bool) -> Result<()> {
-    for (board, firmware) in with_firmware(boards, wanted) {
+    for_each_target(boards, wanted, |board, firmware| {
         let of_serial = match firmware.slots.chip {
             Chip::Serial => &VARIANTS_OF_SERIAL[..],
             Chip::Bank => &[],
@@ -158,8 +187,9 @@ fn build_variants(boards: &Boards, wanted: impl Fn(&Board) -> bool) -> Result<()
             let elf = compile(board, firmware, (&firmware.package, &firmware.binary), Some(variant))?;
             keep(&elf, &format!("variants/{}-{variant}.elf", board.name))?;
         }
-    }
-    Ok(())
+        Ok(())
+    })
+    .map(drop)
 }
 
 fn with_firmware(
@@ -205,7 +235,7 @@ fn cargo(
     let mut cargo = Command::new("cargo");
     cargo
         .args(["build", "--release", "--quiet", "--package", package, "--bin", binary, "--target-dir"])
-        .arg(target_dir())
+        .arg(target_dir(firmware))
         // The runtime for modules is a feature of every firmware package that is on by default.
         .args((!board.runs_modules()).then_some("--no-default-features"))
         .args(feature.iter().flat_map(|feature| ["--features", *feature]))
@@ -220,12 +250,13 @@ fn cargo(
 
 /// What the compiler made of it.
 fn read(firmware: &Firmware, binary: &str) -> Result<Vec<u8>> {
-    let elf = target_dir().join(&firmware.target).join("release").join(binary);
+    let elf = target_dir(firmware).join(&firmware.target).join("release").join(binary);
     fs::read(&elf).with_context(|| format!("cannot read {}", elf.display()))
 }
 
-fn target_dir() -> PathBuf {
-    paths::target().join("firmware")
+/// A directory of its own for each target, since Cargo builds one thing at a time in one.
+fn target_dir(firmware: &Firmware) -> PathBuf {
+    paths::target().join("firmware").join(&firmware.target)
 }
 
 /// What a program takes that is linked for this region.

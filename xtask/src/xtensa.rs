@@ -11,7 +11,7 @@
 //! Not here: start-up code and linker script (`firmware/xtensa`).
 
 use std::{
-    env, fs,
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -63,13 +63,21 @@ fn spec() -> Result<String> {
     let text = output(rustc.env("RUSTC_BOOTSTRAP", "1").current_dir(paths::root()))?;
     let mut spec: Value =
         serde_json::from_str(&text).context("rustc describes its target in another form")?;
-    let this = env::current_exe().context("cannot tell where this program is")?;
     spec["data-layout"] = DATA_LAYOUT.into();
     spec["cpu"] = "esp8266".into();
-    spec["linker"] = this.to_str().context("this program's path is not UTF-8")?.into();
+    spec["linker"] = linker()?.to_str().context("this program's path is not UTF-8")?.into();
     spec["linker-flavor"] = "gnu".into();
     spec["pre-link-args"] = json!({ "gnu": ["xtensa-link"] });
     Ok(format!("{spec:#}\n"))
+}
+
+/// A copy of this program: Cargo may build it anew meanwhile, which takes it from where it was.
+fn linker() -> Result<PathBuf> {
+    let copy = paths::target().join("xtensa-link");
+    let unfinished = copy.with_extension("new");
+    fs::copy("/proc/self/exe", &unfinished).context("cannot copy this program")?;
+    fs::rename(&unfinished, &copy)?;
+    Ok(copy)
 }
 
 /// Assembles and links what rustc hands over: beside each of its outputs lies the assembly file.
