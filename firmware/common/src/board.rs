@@ -1,12 +1,10 @@
 //! What a board supplies.
 
-use alloc::boxed::Box;
-
 use wasmbed_abi::{Errno, Sensor};
 use wasmbed_update::Layout;
 use wasmbed_wire::{limits::Class, provision::Provision};
 
-use crate::{Uplink, heap::HeapUse};
+use crate::{AnyUplink, heap::HeapUse};
 
 /// One board's hardware, as the driver sees it. Nothing blocks but [`Board::sleep`].
 pub trait Board: 'static {
@@ -24,7 +22,7 @@ pub trait Board: 'static {
 
     /// The board's own way to the broker that its provisioning names, if it has one; asked for once. `seed` differs
     /// from start to start.
-    fn uplink(&mut self, provision: &Provision<'static>, seed: u64) -> Option<Box<dyn Uplink>> {
+    fn uplink(&mut self, provision: &Provision<'static>, seed: u64) -> Option<AnyUplink> {
         let _ = (provision, seed);
         None
     }

@@ -143,7 +143,8 @@ impl<B: Board, F: Flash, const SLOTS: usize> Platform for Device<B, F, SLOTS> {
 impl<B: Board, F, const SLOTS: usize> Store for Device<B, F, SLOTS> {
     fn begin(&mut self, slot: Slot, size: u32) -> Result<(), StoreError> {
         let begun = self.slots.borrow_mut().begin(slot, size);
-        if begun.is_err() {
+        // Only firmware that runs modules fetches any.
+        if begun.is_err() && modules::ARE_RUN {
             self.port.say(format_args!("store: no room for {size} bytes in slot {}", slot.0));
         }
         begun

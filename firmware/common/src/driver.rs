@@ -14,7 +14,7 @@ use wasmbed_wire::{
 };
 
 use crate::{
-    Board, Running, Sheet,
+    Board, Running, Sheet, Uplink as _,
     crash::Start,
     device::{Device, SharedSlots, VERSION},
     modules::{Keeper, Modules},
@@ -65,7 +65,7 @@ pub fn run<B: Board, F: Flash + 'static, const SLOTS: usize>(board: B, setup: Bo
             Err(error) => complain(&port, format_args!("board {}: {error}", sheet.name)),
         },
         Err(ProvisionError::Missing) => {
-            complain(&port, format_args!("not provisioned; write a provisioning blob"))
+            complain(&port, format_args!("not provisioned; write the provisioning"))
         }
         Err(ProvisionError::Malformed) => {
             complain(&port, format_args!("the provisioning is damaged; write it again"))

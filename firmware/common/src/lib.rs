@@ -45,6 +45,6 @@ pub use driver::{Setup, run};
 pub use nic::{FRAME_BYTES, Nic};
 pub use port::Full;
 pub use running::Running;
-pub use uplink::Uplink;
+pub use uplink::{AnyUplink, Uplink};
 pub use wasmbed_update::Layout;
 pub use wasmbed_wire::{limits::Class, provision::Provision};

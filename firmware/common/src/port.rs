@@ -15,7 +15,7 @@ use wasmbed_wire::{
     topic::{MAX_BYTES as TOPIC_BYTES, Up},
 };
 
-use crate::{Board, Sheet, Uplink, console::Line, modules};
+use crate::{AnyUplink, Board, Sheet, Uplink, console::Line, modules};
 
 /// Bytes of a message around a block, or around what a module publishes.
 const AROUND_BYTES: usize = 16;
@@ -62,7 +62,7 @@ pub(crate) struct Port<B> {
     pub(crate) board: RefCell<B>,
     pub(crate) link: RefCell<BoardLink>,
     /// What carries the messages, where it is not the link.
-    pub(crate) uplink: RefCell<Option<Box<dyn Uplink>>>,
+    pub(crate) uplink: RefCell<Option<AnyUplink>>,
     /// Where a datagram or a frame is made.
     scratch: RefCell<Box<[u8]>>,
     counters: Cell<LinkCounters>,

@@ -1,5 +1,7 @@
 //! A board's own way to its broker, past the serial link.
 
+#[cfg(feature = "ip")]
+use alloc::boxed::Box;
 use core::fmt;
 
 use wasmbed_core::Token;
@@ -32,4 +34,39 @@ pub trait Uplink {
 
     /// When to poll again even if nothing arrives.
     fn next_deadline(&mut self, now_ms: u64) -> Option<u64>;
+}
+
+/// The uplink of whatever board this is.
+#[cfg(feature = "ip")]
+pub type AnyUplink = Box<dyn Uplink>;
+
+/// Firmware without a network has no uplink, which the compiler knows: bootloaders have no room for what never runs.
+#[cfg(not(feature = "ip"))]
+pub enum AnyUplink {}
+
+#[cfg(not(feature = "ip"))]
+impl Uplink for AnyUplink {
+    fn open(&mut self, _: u64, _: u16, _: &[u8]) {
+        match *self {}
+    }
+
+    fn publish(&mut self, _: u64, _: Up, _: &[u8], _: Token) -> Result<(), Full> {
+        match *self {}
+    }
+
+    fn has_room(&self, _: usize) -> bool {
+        match *self {}
+    }
+
+    fn poll(&mut self, _: u64, _: &mut dyn FnMut(fmt::Arguments<'_>)) -> Option<ToBoard<'_>> {
+        match *self {}
+    }
+
+    fn transmit(&mut self, _: u64) {
+        match *self {}
+    }
+
+    fn next_deadline(&mut self, _: u64) -> Option<u64> {
+        match *self {}
+    }
 }

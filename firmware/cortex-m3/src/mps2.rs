@@ -89,7 +89,7 @@ impl Board for Mps2 {
         &mut self,
         provision: &wasmbed_firmware_common::Provision<'static>,
         seed: u64,
-    ) -> Option<alloc::boxed::Box<dyn wasmbed_firmware_common::Uplink>> {
+    ) -> Option<wasmbed_firmware_common::AnyUplink> {
         wasmbed_firmware_common::ip::Ip::uplink(lan9118::Lan9118::start()?, provision, seed)
     }
 

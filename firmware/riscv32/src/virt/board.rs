@@ -77,7 +77,7 @@ impl Board for Virt {
         &mut self,
         provision: &wasmbed_firmware_common::Provision<'static>,
         seed: u64,
-    ) -> Option<alloc::boxed::Box<dyn wasmbed_firmware_common::Uplink>> {
+    ) -> Option<wasmbed_firmware_common::AnyUplink> {
         wasmbed_firmware_common::ip::Ip::uplink(super::net::VirtioNet::start()?, provision, seed)
     }
 
