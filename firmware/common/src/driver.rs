@@ -13,8 +13,10 @@ use wasmbed_wire::{
     topic::Down,
 };
 
+#[cfg(not(feature = "ip"))]
+use crate::Uplink as _;
 use crate::{
-    Board, Running, Sheet, Uplink as _,
+    Board, Running, Sheet,
     crash::Start,
     device::{Device, SharedSlots, VERSION},
     modules::{Keeper, Modules},

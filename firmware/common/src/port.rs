@@ -15,7 +15,9 @@ use wasmbed_wire::{
     topic::{MAX_BYTES as TOPIC_BYTES, Up},
 };
 
-use crate::{AnyUplink, Board, Sheet, Uplink, console::Line, modules};
+#[cfg(not(feature = "ip"))]
+use crate::Uplink as _;
+use crate::{AnyUplink, Board, Sheet, console::Line, modules};
 
 /// Bytes of a message around a block, or around what a module publishes.
 const AROUND_BYTES: usize = 16;
