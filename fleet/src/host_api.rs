@@ -259,7 +259,7 @@ pub const CONTROL_MS: std::ops::RangeInclusive<u32> = 10..=3_600_000;
 pub const MAX_FLIPPED_BITS: u32 = 10_000;
 
 /// A part of a board's firmware flash.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum FlashRegion {
     /// All that is used for something.

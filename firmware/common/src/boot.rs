@@ -5,16 +5,45 @@
 
 use core::fmt;
 
+use sha2::{Digest as _, Sha256};
 use wasmbed_update::{
-    BootKeys, Fault, Flash,
+    BootKeys, Fault, Flash, Region,
     boot::{self, Boot, Device, Place},
 };
-use wasmbed_wire::{message::ResetCause, provision::Provision};
+use wasmbed_wire::{Digest, message::ResetCause, provision::Provision};
 
-use crate::{Board, Running, Sheet, console::Line};
+use crate::{
+    Board, Running, Sheet,
+    console::Line,
+    flash::{SerialLine, SerialNor},
+};
 
 /// How long a bootloader waits before it tries again, in milliseconds.
 const AGAIN_MS: u64 = 10_000;
+
+/// Images run in this RAM, which is theirs alone: they are copied there.
+pub struct InRam(pub &'static mut [u8]);
+
+impl<F: Flash> Place<F> for InRam {
+    fn place(&mut self, flash: &mut F, region: Region, bytes: u32) -> Result<Digest, Fault> {
+        let image = self.0.get_mut(..bytes as usize).ok_or(Fault::OutOfRange)?;
+        flash.read(region.origin, image)?;
+        Ok(digest(image))
+    }
+}
+
+/// Images run where the window of a flash chip is.
+pub struct InWindow;
+
+impl<L: SerialLine> Place<SerialNor<L>> for InWindow {
+    fn place(&mut self, flash: &mut SerialNor<L>, region: Region, bytes: u32) -> Result<Digest, Fault> {
+        flash.map(region.origin)?.get(..bytes as usize).map(digest).ok_or(Fault::OutOfRange)
+    }
+}
+
+fn digest(image: &[u8]) -> Digest {
+    Digest(Sha256::digest(image).into())
+}
 
 /// What comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,9 +106,9 @@ mod tests {
     use std::cell::RefCell;
 
     use ed25519_compact::{KeyPair, Seed};
-    use wasmbed_update::{Hashing, ImageSlot, Layout, Record, Region, key_id, model::Nor, write_header};
+    use wasmbed_update::{Hashing, ImageSlot, Layout, Record, key_id, model::Nor, write_header};
     use wasmbed_wire::{
-        Digest, PublicKey, RuntimeId, Seq,
+        PublicKey, RuntimeId, Seq,
         limits::{Class, MAX_MANIFEST_BYTES},
         manifest::{Classes, Kind, Manifest, Trial},
         sign1::{self, Sign1},

@@ -52,6 +52,28 @@ pub struct Setup<F> {
     pub keep_boot: fn(u32),
 }
 
+#[cfg(target_os = "none")]
+impl<F> Setup<F> {
+    /// What an image brings.
+    pub fn image(
+        sheet: &'static Sheet,
+        provision: &'static [u8],
+        flash: F,
+        running: Option<Running>,
+        start: Start,
+    ) -> Box<Self> {
+        let keep_boot = crate::crash::keep_boot;
+        Box::new(Setup { sheet, provision, flash, running, is_recovery: false, start, keep_boot })
+    }
+
+    /// What a bootloader brings that found no image to start.
+    pub fn recovery(sheet: &'static Sheet, provision: &'static [u8], flash: F) -> Box<Self> {
+        let start = crate::crash::with_record(crate::crash::Record::begin);
+        let keep_boot = crate::crash::keep_boot;
+        Box::new(Setup { sheet, provision, flash, running: None, is_recovery: true, start, keep_boot })
+    }
+}
+
 /// Runs the device for ever. What a board brings is on the heap because what is on its stack now stays there.
 pub fn run<B: Board, F: Flash + 'static, const SLOTS: usize>(board: B, setup: Box<Setup<F>>) -> ! {
     let Setup { sheet, ref start, ref running, .. } = *setup;

@@ -1,9 +1,7 @@
 //! `wasmbed fault …`: what people and tests do to emulated devices to see what comes of it.
 
-use std::time::SystemTime;
-
 use anyhow::Result;
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use serde_json::Value;
 use wasmbed_wire::DeviceId;
 
@@ -87,33 +85,11 @@ pub(super) struct Flip {
     #[arg(long, value_name = "N", default_value_t = 1)]
     bits: u32,
     /// In which part of the flash
-    #[arg(long = "in", value_enum, default_value_t = Part::Any)]
-    part: Part,
-    /// Which ones: the same number inverts the same bits [default: by the time]
+    #[arg(long = "in", value_enum, default_value_t = FlashRegion::Any)]
+    region: FlashRegion,
+    /// Which ones: the same number inverts the same bits [default: drawn]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-}
-
-/// [`FlashRegion`] for people.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Part {
-    Any,
-    Records,
-    ImageA,
-    ImageB,
-    Values,
-}
-
-impl From<Part> for FlashRegion {
-    fn from(part: Part) -> Self {
-        match part {
-            Part::Any => FlashRegion::Any,
-            Part::Records => FlashRegion::Records,
-            Part::ImageA => FlashRegion::ImageA,
-            Part::ImageB => FlashRegion::ImageB,
-            Part::Values => FlashRegion::Values,
-        }
-    }
 }
 
 impl Fault {
@@ -144,8 +120,8 @@ impl Fault {
             Fault::Serial(Serial { timed: Timed { id, lasts }, corrupt, lose, repeat }) => {
                 (id, Control::Serial { for_ms: lasts, corrupt, lose, repeat })
             }
-            Fault::Flip(Flip { id, bits, part, seed }) => {
-                (id, Control::Flip { bits, region: part.into(), seed: seed.unwrap_or_else(by_time) })
+            Fault::Flip(Flip { id, bits, region, seed }) => {
+                (id, Control::Flip { bits, region, seed: seed.unwrap_or_else(|| fastrand::u64(..)) })
             }
             Fault::Set { id, chip, property, value } => {
                 let value = serde_json::from_str(&value).unwrap_or(Value::String(value));
@@ -159,11 +135,6 @@ impl Fault {
 /// Has a device's host do something to it.
 pub(super) async fn control_device(client: &mut Client, device: DeviceId, control: Control) -> Result<Value> {
     Ok(client.request("device-control", &once(Order { device, control })).await?)
-}
-
-fn by_time() -> u64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_micros()).unwrap_or_default()
 }
 
 /// Milliseconds of a time with its unit.

@@ -75,12 +75,7 @@ impl Fleet {
 
     /// Starts a fleet of these devices at the usual pace of heartbeats and waits until they are online.
     pub fn of(devices: &[(&str, &str)]) -> Result<Self> {
-        let mut fleet = Self::without_host(devices, 5_000)?;
-        fleet.start_host()?;
-        for id in fleet.devices() {
-            fleet.wait_online(&id)?;
-        }
-        Ok(fleet)
+        Self::without_host(devices, 5_000)?.come_up()
     }
 
     /// Starts a fleet of these devices and waits until they are online.
@@ -89,12 +84,16 @@ impl Fleet {
     }
 
     fn begin(kind: BrokerKind, devices: &[(&str, &str)], alter: impl Fn(&str) -> String) -> Result<Self> {
-        let mut fleet = Self::prepare(kind, devices, HEARTBEAT_MS, alter)?;
-        fleet.start_host()?;
-        for id in fleet.devices() {
-            fleet.wait_online(&id)?;
+        Self::prepare(kind, devices, HEARTBEAT_MS, alter)?.come_up()
+    }
+
+    /// Starts the host and waits until every device is online.
+    fn come_up(mut self) -> Result<Self> {
+        self.start_host()?;
+        for id in self.devices() {
+            self.wait_online(&id)?;
         }
-        Ok(fleet)
+        Ok(self)
     }
 
     /// A fleet of these devices whose host is not started yet.

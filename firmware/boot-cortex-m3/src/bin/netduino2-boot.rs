@@ -3,25 +3,16 @@
 #![no_std]
 #![no_main]
 
-extern crate alloc;
-
-use alloc::boxed::Box;
 use core::slice;
 
 use cortex_m_rt::entry;
-use sha2::{Digest as _, Sha256};
 use wasmbed_firmware_common::{
     Setup,
-    boot::{self, Next},
+    boot::{self, InWindow, Next},
     crash,
     heap::Heap,
 };
-use wasmbed_firmware_cortex_m3::{
-    netduino2::{self, Flash},
-    netduino2_handlers, stack,
-};
-use wasmbed_update::{Fault, Region, boot::Place};
-use wasmbed_wire::Digest;
+use wasmbed_firmware_cortex_m3::{netduino2, netduino2_handlers, stack};
 
 include!(concat!(env!("OUT_DIR"), "/netduino2-boot/board.rs"));
 
@@ -45,33 +36,13 @@ extern "C" fn main() -> ! {
     let Some((mut board, mut flash)) = netduino2::start(&HEAP, &SHEET.layout, window) else {
         panic!("the peripherals were taken before")
     };
-    match boot::choose(&mut flash, &SHEET, provision, cause, &mut Window, netduino2::say) {
+    match boot::choose(&mut flash, &SHEET, provision, cause, &mut InWindow, netduino2::say) {
         // SAFETY: the image in the window is signed for this board and has the digest that was signed.
         Ok(Next::Image) => unsafe { netduino2::jump(board, IMAGE as u32) },
         Ok(Next::Recovery) => {
-            let start = crash::with_record(crash::Record::begin);
-            let setup = Setup {
-                sheet: &SHEET,
-                provision,
-                flash,
-                running: None,
-                is_recovery: true,
-                start,
-                keep_boot: crash::keep_boot,
-            };
-            wasmbed_firmware_common::run::<_, _, 1>(board, Box::new(setup))
+            wasmbed_firmware_common::run::<_, _, 1>(board, Setup::recovery(&SHEET, provision, flash))
         }
         Err(fault) => boot::start_over(&mut board, fault),
-    }
-}
-
-/// Images run where the flash chip's window is.
-struct Window;
-
-impl Place<Flash> for Window {
-    fn place(&mut self, flash: &mut Flash, region: Region, bytes: u32) -> Result<Digest, Fault> {
-        let image = flash.map(region.origin)?.get(..bytes as usize).ok_or(Fault::OutOfRange)?;
-        Ok(Digest(Sha256::digest(image).into()))
     }
 }
 

@@ -9,10 +9,9 @@ use alloc::boxed::Box;
 use core::slice;
 
 use riscv_rt::entry;
-use sha2::{Digest as _, Sha256};
 use wasmbed_firmware_common::{
     Setup,
-    boot::{self, Next},
+    boot::{self, InWindow, Next},
     crash,
     heap::Heap,
 };
@@ -20,8 +19,6 @@ use wasmbed_firmware_riscv32::{
     hifive1::{self, Flash},
     hifive1_handlers, stack,
 };
-use wasmbed_update::{Fault, Region, boot::Place};
-use wasmbed_wire::Digest;
 
 include!(concat!(env!("OUT_DIR"), "/hifive1-boot/board.rs"));
 
@@ -38,7 +35,7 @@ fn main() -> ! {
     // SAFETY: the provisioning lies there, in flash, and never changes while the board runs.
     let provision = unsafe { slice::from_raw_parts(PROVISION.cast(), (*PROVISION).len()) };
     let (mut board, mut flash) = hifive1::start(&HEAP, &SHEET.layout, window);
-    match boot::choose(&mut flash, &SHEET, provision, cause, &mut Window, hifive1::say) {
+    match boot::choose(&mut flash, &SHEET, provision, cause, &mut InWindow, hifive1::say) {
         // SAFETY: the image in the window is signed for this board and has the digest that was signed.
         Ok(Next::Image) => unsafe { hifive1::jump(board, IMAGE as u32) },
         Ok(Next::Recovery) => {
@@ -53,19 +50,7 @@ fn main() -> ! {
 /// Not inlined: what is on the stack of `main` stays there.
 #[inline(never)]
 fn set_up(flash: Flash, provision: &'static [u8]) -> Box<Setup<Flash>> {
-    let start = crash::with_record(crash::Record::begin);
-    let (sheet, keep_boot) = (&SHEET, crash::keep_boot);
-    Box::new(Setup { sheet, provision, flash, running: None, is_recovery: true, start, keep_boot })
-}
-
-/// Images run where the flash chip's window is.
-struct Window;
-
-impl Place<Flash> for Window {
-    fn place(&mut self, flash: &mut Flash, region: Region, bytes: u32) -> Result<Digest, Fault> {
-        let image = flash.map(region.origin)?.get(..bytes as usize).ok_or(Fault::OutOfRange)?;
-        Ok(Digest(Sha256::digest(image).into()))
-    }
+    Setup::recovery(&SHEET, provision, flash)
 }
 
 hifive1_handlers!();

@@ -3,26 +3,16 @@
 #![no_std]
 #![no_main]
 
-extern crate alloc;
-
-use alloc::boxed::Box;
 use core::slice;
 
 use riscv_rt::entry;
-use sha2::{Digest as _, Sha256};
 use wasmbed_firmware_common::{
     Setup,
-    boot::{self, Next},
+    boot::{self, InRam, Next},
     crash,
     heap::Heap,
 };
-use wasmbed_firmware_riscv32::{
-    stack,
-    virt::{self, Flash},
-    virt_handlers,
-};
-use wasmbed_update::{Fault, Flash as _, Region, boot::Place};
-use wasmbed_wire::Digest;
+use wasmbed_firmware_riscv32::{stack, virt, virt_handlers};
 
 include!(concat!(env!("OUT_DIR"), "/rv32-virt-boot/board.rs"));
 
@@ -38,37 +28,16 @@ fn main() -> ! {
     let provision = unsafe { slice::from_raw_parts(PROVISION.cast(), (*PROVISION).len()) };
     let (mut board, mut flash) = virt::start(&HEAP);
     // SAFETY: this RAM is the image's alone, which does not run yet.
-    let mut place = Ram(unsafe { slice::from_raw_parts_mut(IMAGE.cast_mut().cast(), (*IMAGE).len()) });
+    let mut place = InRam(unsafe { slice::from_raw_parts_mut(IMAGE.cast_mut().cast(), (*IMAGE).len()) });
     match boot::choose(&mut flash, &SHEET, provision, cause, &mut place, virt::say) {
         // SAFETY: the image in RAM is signed for this board and has the digest that was signed.
         Ok(Next::Image) => unsafe { virt::jump(board, IMAGE as u32) },
         Ok(Next::Recovery) => {
             // Its guard stays until the next reset; an image sets up the same one.
             stack::prepare();
-            let start = crash::with_record(crash::Record::begin);
-            let setup = Setup {
-                sheet: &SHEET,
-                provision,
-                flash,
-                running: None,
-                is_recovery: true,
-                start,
-                keep_boot: crash::keep_boot,
-            };
-            wasmbed_firmware_common::run::<_, _, 1>(board, Box::new(setup))
+            wasmbed_firmware_common::run::<_, _, 1>(board, Setup::recovery(&SHEET, provision, flash))
         }
         Err(fault) => boot::start_over(&mut board, fault),
-    }
-}
-
-/// Images run in this RAM.
-struct Ram(&'static mut [u8]);
-
-impl Place<Flash> for Ram {
-    fn place(&mut self, flash: &mut Flash, region: Region, bytes: u32) -> Result<Digest, Fault> {
-        let image = self.0.get_mut(..bytes as usize).ok_or(Fault::OutOfRange)?;
-        flash.read(region.origin, image)?;
-        Ok(Digest(Sha256::digest(image).into()))
     }
 }
 

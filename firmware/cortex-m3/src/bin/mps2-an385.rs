@@ -41,18 +41,7 @@ fn set_up() -> (Mps2, Box<Setup<Flash>>) {
     let Some((board, mut flash)) = mps2::start(&HEAP) else { panic!("the peripherals were taken before") };
     // A flash that fails now may answer the agent later.
     let running = Running::load(&mut flash, &SHEET.layout).ok().flatten();
-    (
-        board,
-        Box::new(Setup {
-            sheet: &SHEET,
-            provision,
-            flash,
-            running,
-            is_recovery: false,
-            start,
-            keep_boot: crash::keep_boot,
-        }),
-    )
+    (board, Setup::image(&SHEET, provision, flash, running, start))
 }
 
 mps2_handlers!(RAM);

@@ -43,18 +43,7 @@ fn set_up() -> (Hifive1, Box<Setup<Flash>>) {
         // The bootloader started what it had mapped.
         flash.is_mapped(SHEET.layout.image(running.slot).origin);
     }
-    (
-        board,
-        Box::new(Setup {
-            sheet: &SHEET,
-            provision,
-            flash,
-            running,
-            is_recovery: false,
-            start,
-            keep_boot: crash::keep_boot,
-        }),
-    )
+    (board, Setup::image(&SHEET, provision, flash, running, start))
 }
 
 hifive1_handlers!();

@@ -38,18 +38,7 @@ fn set_up() -> (Virt, Box<Setup<Flash>>) {
     let (board, mut flash) = virt::start(&HEAP);
     // A flash that fails now may answer the agent later.
     let running = Running::load(&mut flash, &SHEET.layout).ok().flatten();
-    (
-        board,
-        Box::new(Setup {
-            sheet: &SHEET,
-            provision,
-            flash,
-            running,
-            is_recovery: false,
-            start,
-            keep_boot: crash::keep_boot,
-        }),
-    )
+    (board, Setup::image(&SHEET, provision, flash, running, start))
 }
 
 virt_handlers!();

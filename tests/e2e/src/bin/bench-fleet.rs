@@ -77,7 +77,8 @@ fn all_online(fleet: &Fleet, names: &[String]) -> Result<()> {
 
 /// Watches heartbeats for a while, and what all of it takes meanwhile.
 fn heartbeats(fleet: &Fleet, names: &[String]) -> Result<()> {
-    let (before, cpu_before) = (list(fleet)?, cpu_ms(&pids(&list(fleet)?))?);
+    let before = list(fleet)?;
+    let cpu_before = cpu_ms(&pids(&before))?;
     let start = Instant::now();
     thread::sleep(WINDOW);
     let (after, passed_ms) = (list(fleet)?, start.elapsed().as_secs_f64() * 1000.0);

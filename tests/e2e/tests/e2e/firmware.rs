@@ -197,7 +197,6 @@ fn what_must_not_run_is_refused_with_the_reason() -> Result<()> {
 }
 
 #[test]
-#[ignore = "open: recovery did not end within three minutes on netduino2 when it was run last"]
 fn a_board_without_a_good_image_fetches_the_one_it_should_run() -> Result<()> {
     let fleet = Fleet::start_with(BrokerKind::Embedded, WHOLE)?;
     for (id, board) in WHOLE {
