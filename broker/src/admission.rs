@@ -7,6 +7,7 @@ use crate::credentials::{Role, to_hex};
 use crate::hub::Hub;
 use crate::packet::frame::{Framed, ReadError};
 use crate::packet::{self, Connect, Version, Violation, reason};
+use crate::tls::Certified;
 
 const MAX_CLIENT_ID: usize = 64;
 
@@ -17,6 +18,7 @@ pub(crate) struct Client {
     /// The client id is ours, not the client's.
     pub(crate) assigned: bool,
     pub(crate) connect: Connect,
+    pub(crate) certified: Option<Certified>,
 }
 
 /// Why a client is not admitted.
@@ -46,7 +48,11 @@ impl Refusal {
 }
 
 /// Reads CONNECT and checks everything about it.
-pub(crate) async fn admit<S>(hub: &Hub, framed: &mut Framed<S>) -> Result<Client, Refusal>
+pub(crate) async fn admit<S>(
+    hub: &Hub,
+    framed: &mut Framed<S>,
+    certified: Option<Certified>,
+) -> Result<Client, Refusal>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -56,20 +62,21 @@ where
     })?;
     let connect = packet::connect(frame).map_err(Refusal::Violation)?;
     let version = connect.version;
-    check(hub, connect).map_err(|(reason, what)| Refusal::Refused { version, reason, what })
+    check(hub, connect, certified).map_err(|(reason, what)| Refusal::Refused { version, reason, what })
 }
 
-fn check(hub: &Hub, mut connect: Connect) -> Result<Client, (u8, &'static str)> {
+fn check(
+    hub: &Hub,
+    mut connect: Connect,
+    certified: Option<Certified>,
+) -> Result<Client, (u8, &'static str)> {
     if connect.wants_authentication {
         return Err((reason::BAD_AUTHENTICATION_METHOD, "there is no authentication exchange here"));
     }
-    // The same answer for an unknown name and a wrong password.
-    let wrong = (reason::BAD_CREDENTIALS, "unknown user name or wrong password");
-    let role = connect.username.as_deref().and_then(Role::parse).ok_or(wrong)?;
-    let password = connect.password.take().ok_or(wrong)?;
-    if !hub.secret.accepts(&role, &password) {
-        return Err(wrong);
-    }
+    let role = match &certified {
+        Some(certified) => role_of_certificate(certified, &connect)?,
+        None => role_of_password(hub, &mut connect)?,
+    };
     let assigned = connect.client_id.is_empty() && !matches!(role, Role::Device(_));
     if assigned {
         connect.client_id = new_client_id(&connect)?;
@@ -84,7 +91,30 @@ fn check(hub: &Hub, mut connect: Connect) -> Result<Client, (u8, &'static str)> 
         return Err((reason::NOT_AUTHORIZED, "the will's topic is not the client's"));
     }
     connect.session_expiry_s = connect.session_expiry_s.min(hub.limits.session_expiry_s);
-    Ok(Client { role, assigned, connect })
+    Ok(Client { role, assigned, connect, certified })
+}
+
+fn role_of_certificate(certified: &Certified, connect: &Connect) -> Result<Role, (u8, &'static str)> {
+    let wrong = |what| (reason::BAD_CREDENTIALS, what);
+    let role = certified.role.ok_or(wrong("the common name of its certificate is no user name"))?;
+    match &connect.username {
+        Some(name) if *name != role.username() => Err(wrong("the user name is not that of the certificate")),
+        _ => Ok(role),
+    }
+}
+
+fn role_of_password(hub: &Hub, connect: &mut Connect) -> Result<Role, (u8, &'static str)> {
+    // The same answer for an unknown name and a wrong password.
+    let wrong = (reason::BAD_CREDENTIALS, "unknown user name or wrong password");
+    let role = connect.username.as_deref().and_then(Role::parse).ok_or(wrong)?;
+    let password = connect.password.take().ok_or(wrong)?;
+    if !hub.secret.accepts(&role, &password) {
+        return Err(wrong);
+    }
+    if !hub.password_roles.contains(&role.kind()) {
+        return Err((reason::BAD_CREDENTIALS, "this role needs a certificate"));
+    }
+    Ok(role)
 }
 
 fn is_client_id(id: &str) -> bool {

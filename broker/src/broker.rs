@@ -41,8 +41,8 @@ pub enum Error {
 /// A broker that listens; clients are served while [`Broker::run`] runs.
 #[derive(Debug)]
 pub struct Broker {
-    listener: TcpListener,
-    address: SocketAddr,
+    plain: Option<TcpListener>,
+    secure: Option<TcpListener>,
     hub: Arc<Hub>,
     ending: watch::Sender<bool>,
 }
@@ -63,16 +63,16 @@ impl Broker {
     ///
     /// That thread goes on until the process ends, also after [`Broker::run`].
     pub async fn bind(settings: Settings) -> Result<Self, Error> {
-        let Settings { listen, secret, prefix, limits } = settings;
-        let failed = |source| Error::Listen { address: listen, source };
-        let listener = TcpListener::bind(listen).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+        let Settings { listen, listen_tls, tls, password_roles, secret, prefix, limits } = settings;
+        let (plain, secure) = (bind(listen).await?, bind(listen_tls).await?);
         let counters = Arc::new(Counters::default());
         let (ending, is_ending) = watch::channel(false);
         let hub = Hub {
             router: Router::start(&prefix, &limits, counters.clone())?,
             prefix,
             secret,
+            password_roles,
+            tls,
             sessions: Arc::default(),
             shares: Arc::default(),
             counters,
@@ -81,12 +81,17 @@ impl Broker {
             ending: is_ending,
             limits,
         };
-        Ok(Broker { listener, address, hub: Arc::new(hub), ending })
+        Ok(Broker { plain, secure, hub: Arc::new(hub), ending })
     }
 
-    /// Where it listens; with the port the system chose if none was configured.
-    pub fn local_addr(&self) -> SocketAddr {
-        self.address
+    /// Where it listens without TLS, if it does; with the port the system chose if none was configured.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.plain.as_ref().and_then(|listener| listener.local_addr().ok())
+    }
+
+    /// Where it listens for TLS, if it does.
+    pub fn local_tls_addr(&self) -> Option<SocketAddr> {
+        self.secure.as_ref().and_then(|listener| listener.local_addr().ok())
     }
 
     /// A handle on the counters that outlives `self`.
@@ -101,10 +106,11 @@ impl Broker {
         let mut connections = JoinSet::new();
         let ended = tokio::select! {
             never = self.accept(&mut connections) => match never {},
+            never = self.follow_files() => match never {},
             () = shutdown => Ok(()),
             stopped = self.hub.router.clone().watch() => Err(Error::Router(stopped)),
         };
-        drop(self.listener);
+        drop((self.plain, self.secure));
         // Nobody listens if there are no connections.
         let _ = self.ending.send(true);
         let all_gone = async { while connections.join_next().await.is_some() {} };
@@ -113,11 +119,19 @@ impl Broker {
         ended
     }
 
+    async fn follow_files(&self) -> std::convert::Infallible {
+        match &self.hub.tls {
+            Some(tls) => tls.follow().await,
+            None => std::future::pending().await,
+        }
+    }
+
     async fn accept(&self, connections: &mut JoinSet<()>) -> std::convert::Infallible {
         let handshakes = Arc::new(Semaphore::new(self.hub.limits.handshakes));
         loop {
-            let accepted = tokio::select! {
-                accepted = self.listener.accept() => accepted,
+            let (accepted, is_tls) = tokio::select! {
+                accepted = accept(self.plain.as_ref()) => (accepted, false),
+                accepted = accept(self.secure.as_ref()) => (accepted, true),
                 Some(ended) = connections.join_next() => {
                     if let Err(error) = ended {
                         tracing::error!(%error, "a connection's task failed");
@@ -136,11 +150,25 @@ impl Broker {
             match handshakes.clone().try_acquire_owned() {
                 Ok(handshake) => {
                     set_up(&stream);
-                    connections.spawn(connection::run(self.hub.clone(), stream, peer, handshake));
+                    connections.spawn(connection::run(self.hub.clone(), stream, is_tls, peer, handshake));
                 }
                 Err(_) => self.hub.counters.refused_busy.add(1),
             }
         }
+    }
+}
+
+async fn bind(address: Option<SocketAddr>) -> Result<Option<TcpListener>, Error> {
+    let Some(address) = address else { return Ok(None) };
+    let bound = TcpListener::bind(address).await;
+    bound.map(Some).map_err(|source| Error::Listen { address, source })
+}
+
+/// The next connection; for ever if there is no listener.
+async fn accept(listener: Option<&TcpListener>) -> io::Result<(TcpStream, SocketAddr)> {
+    match listener {
+        Some(listener) => listener.accept().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::Instrument;
@@ -21,25 +22,37 @@ use crate::router::PublishError;
 use crate::serve::{End, RECEIVE_MAXIMUM, Serve, sleep_until_some};
 use crate::session::Session;
 use crate::sessions::{Request, Seat};
+use crate::tls::{Certified, Tls};
+use crate::transport::{self, OpenError, Stream};
 
 /// How long a client may take to read why it is sent away.
 const GOODBYE: Duration = Duration::from_millis(500);
 const TAKEN_OVER_GOODBYE: Duration = Duration::from_millis(20);
 
 /// Serves one client from its first byte on; `handshake` is its place among the connecting.
-pub(crate) async fn run<S>(hub: Arc<Hub>, stream: S, peer: impl fmt::Display, handshake: OwnedSemaphorePermit)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
-{
-    let mut framed = Framed::new(stream, hub.limits.device_packet_bytes);
-    let admitted = timeout(hub.limits.handshake, admission::admit(&hub, &mut framed));
-    let client = tokio::select! {
-        admitted = admitted => admitted,
+///
+/// It is expected to speak TLS if it `is_tls`.
+pub(crate) async fn run(
+    hub: Arc<Hub>,
+    stream: TcpStream,
+    is_tls: bool,
+    peer: impl fmt::Display,
+    handshake: OwnedSemaphorePermit,
+) {
+    let tls = hub.tls.as_ref().filter(|_| is_tls);
+    let admitted = tokio::select! {
+        admitted = timeout(hub.limits.handshake, admit(&hub, stream, tls)) => admitted,
         () = hub.ended() => return,
     };
-    let client = match client {
-        Ok(Ok(client)) => client,
-        Ok(Err(refusal)) => return refuse(&hub, framed, &refusal, &peer).await,
+    let (framed, client) = match admitted {
+        Ok(Ok((framed, Ok(client)))) => (framed, client),
+        Ok(Ok((framed, Err(refusal)))) => return refuse(&hub, framed, &refusal, &peer).await,
+        Ok(Err(error)) => {
+            hub.counters.refused_transport.add(1);
+            let error: &dyn std::error::Error = &error;
+            tracing::info!(%peer, error, "refused");
+            return;
+        }
         Err(_) => {
             hub.counters.refused_timeout.add(1);
             tracing::info!(%peer, "refused: no complete CONNECT in time");
@@ -50,6 +63,16 @@ where
     let span =
         tracing::info_span!("client", role = %client.role.username(), id = %client.connect.client_id, %peer);
     Box::pin(admitted_client(hub, framed, client, &peer)).instrument(span).await;
+}
+
+/// A client's transport, and what came of its CONNECT.
+type Admitted = (Framed<Box<dyn Stream>>, Result<Client, Refusal>);
+
+async fn admit(hub: &Hub, stream: TcpStream, tls: Option<&Tls>) -> Result<Admitted, OpenError> {
+    let (stream, certified) = transport::open(stream, tls).await?;
+    let mut framed = Framed::new(stream, hub.limits.device_packet_bytes);
+    let client = admission::admit(hub, &mut framed, certified).await;
+    Ok((framed, client))
 }
 
 async fn refuse<S>(hub: &Hub, mut framed: Framed<S>, refusal: &Refusal, peer: &impl fmt::Display)
@@ -78,7 +101,7 @@ async fn admitted_client<S>(hub: Arc<Hub>, mut framed: Framed<S>, client: Client
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let Client { role, assigned, connect } = client;
+    let Client { role, assigned, connect, certified } = client;
     let key = (role, connect.client_id.clone());
     let busy = |reason, what| Refusal::Refused { version: connect.version, reason, what };
     let place = hub.places.clone().try_acquire_owned().ok();
@@ -116,7 +139,7 @@ where
 
     hub.counters.accepted.add(1);
     tracing::info!(version = ?connect.version, session_present = welcome.session_present, "connected");
-    let held = Held { hub: hub.clone(), seat, session, will: connect.will.clone(), role };
+    let held = Held { hub: hub.clone(), seat, session, will: connect.will.clone(), role, certified };
     held.connected(framed, terms, &connect, place).await;
 }
 
@@ -127,6 +150,7 @@ struct Held {
     session: Session,
     will: Option<Will>,
     role: Role,
+    certified: Option<Certified>,
 }
 
 impl Held {
@@ -145,6 +169,7 @@ impl Held {
         let end = tokio::select! {
             end = serve.run(&mut framed, &mut self.session) => end,
             Some(request) = self.seat.requests.recv() => End::TakenOver(request),
+            void = hub.void(self.certified.as_ref()) => End::Void(void),
             () = hub.ended() => End::Ending,
         };
         let expiry_s = serve.session_expiry_s;
@@ -171,7 +196,7 @@ impl Held {
         if matches!(end, End::Left { with_will: false } | End::Ending) {
             self.will = None;
         }
-        let expiry_s = if matches!(end, End::Overrun | End::Ending) { 0 } else { expiry_s };
+        let expiry_s = if matches!(end, End::Overrun | End::Void(_) | End::Ending) { 0 } else { expiry_s };
         tokio::join!(goodbye, self.keep(expiry_s));
     }
 
@@ -282,6 +307,7 @@ impl fmt::Display for End {
             End::Overrun => f.write_str("it was too slow and missed messages"),
             End::Violation(Violation { what, .. }) => write!(f, "protocol violation: {what}"),
             End::TakenOver(_) => f.write_str("it connected again"),
+            End::Void(void) => void.fmt(f),
             End::Ending => f.write_str("the broker is ending"),
             End::RouterStopped => f.write_str("the router has stopped"),
         }

@@ -38,7 +38,9 @@ counters! {
     refused_timeout,
     /// Refused: not MQTT, a violation of it, or another version.
     refused_malformed,
-    /// Refused: unknown user name or wrong password.
+    /// Refused: no TLS connection or WebSocket came about.
+    refused_transport,
+    /// Refused: unknown user name, wrong password, or a certificate that does not count.
     refused_credentials,
     /// Refused: client id not allowed.
     refused_client_id,
@@ -54,6 +56,8 @@ counters! {
     lost_slow,
     /// Connections ended by a violation of the protocol.
     lost_violation,
+    /// Connections ended because the client's certificate was revoked or expired.
+    lost_certificate,
     /// Messages accepted from clients.
     messages_in,
     /// Messages sent to clients, repeats not counted.

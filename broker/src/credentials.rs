@@ -1,6 +1,7 @@
 //! Who may connect, and what each role may publish and read. This file is the whole permission model.
 //!
-//! There is no user data base: the broker holds one secret, and a role's password is a keyed digest of its name.
+//! A client that shows a certificate of the fleet's authority is whom its common name says. For others there is no user
+//! data base: the broker holds one secret, and a role's password is a keyed digest of its name.
 //! Whoever holds the secret (the fleet service, the QEMU host for its devices) can compute any password; a device
 //! knows only its own.
 //!
@@ -37,6 +38,25 @@ pub enum Role {
     Operator,
 }
 
+/// A role without the name of who has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RoleKind {
+    /// [`Role::Device`].
+    Device,
+    /// [`Role::Host`].
+    Host,
+    /// [`Role::Service`].
+    Service,
+    /// [`Role::Operator`].
+    Operator,
+}
+
+impl RoleKind {
+    /// All of them.
+    pub const ALL: [RoleKind; 4] = [RoleKind::Device, RoleKind::Host, RoleKind::Service, RoleKind::Operator];
+}
+
 const HOST_FRONT: &str = "_host.";
 const SERVICE: &str = "_service";
 const OPERATOR: &str = "_operator";
@@ -61,6 +81,16 @@ impl Role {
                 Some(host) => host.parse().ok().map(Role::Host),
                 None => username.parse().ok().map(Role::Device),
             },
+        }
+    }
+
+    /// What it is, without its name.
+    pub fn kind(&self) -> RoleKind {
+        match self {
+            Role::Device(_) => RoleKind::Device,
+            Role::Host(_) => RoleKind::Host,
+            Role::Service => RoleKind::Service,
+            Role::Operator => RoleKind::Operator,
         }
     }
 

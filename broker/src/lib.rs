@@ -1,4 +1,4 @@
-//! The embedded MQTT broker: MQTT 3.1.1 and 5 on one TCP port, with a role for every client.
+//! The embedded MQTT broker: MQTT 3.1.1 and 5 over TCP and TLS, plain or in WebSockets, with a role for every client.
 //!
 //! A guard of our own accepts connections, reads packets, checks identity and permission and speaks MQTT; behind it
 //! rumqttd's router fans messages out. What it promises:
@@ -11,7 +11,7 @@
 //!   identifiers, request and response properties, wills with delay, sessions with expiry, takeover;
 //! - the router's death ends [`Broker::run`] with an error within seconds.
 //!
-//! Who owns what: `connection` the life of one connection, `admission` CONNECT, `serve` the packets after it, `session`
+//! Who owns what: `connection` the life of one connection, `transport` and `tls` what carries it, `admission` CONNECT, `serve` the packets after it, `session`
 //! and `outbox` what is kept for a client, `sessions` who holds it, `shares` shared subscriptions, `retained` the retained messages, `router` the link
 //! to rumqttd, `packet` the wire format.
 //!
@@ -34,7 +34,7 @@
 //!
 //! # What is not here
 //!
-//! TLS and WebSocket (the stream is generic), persistence (nothing may depend on a broker's memory), topic aliases,
+//! Persistence (nothing may depend on a broker's memory), topic aliases,
 //! authentication exchanges (AUTH), clusters. A peer that vanishes without a word while its keep-alive is 0 holds its
 //! place until something is sent to it. Overlapping subscriptions of one client each get their copy. The router keeps
 //! some hundred bytes for every distinct folded topic and filter, and the last messages of every filter, until the
@@ -62,9 +62,12 @@ mod session;
 mod sessions;
 mod settings;
 mod shares;
+mod tls;
 mod topic;
+mod transport;
 
 pub use broker::{Broker, Error, Meter};
 pub use counters::Snapshot;
 pub use router::RouterStopped;
 pub use settings::{Config, Settings, SettingsError};
+pub use tls::{TlsConfig, TlsError};

@@ -51,7 +51,12 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
     let result = runtime.block_on(async {
         let broker = Broker::bind(settings).await?;
         let stop = stop_signal().context("cannot listen for signals")?;
-        tracing::info!(address = %broker.local_addr(), "listening");
+        if let Some(address) = broker.local_addr() {
+            tracing::info!(%address, "listening");
+        }
+        if let Some(address) = broker.local_tls_addr() {
+            tracing::info!(%address, "listening for TLS");
+        }
         broker.run(stop).await.map_err(anyhow::Error::from)
     });
     // Whatever hangs must not keep a broker alive that does not serve.

@@ -18,6 +18,7 @@ use crate::packet::{self, Ack, Connect, Packet, Publish, Qos, Request, Version, 
 use crate::router::{PublishError, RouterStopped};
 use crate::session::Session;
 use crate::sessions;
+use crate::tls::Void;
 
 /// Messages of [`Qos::ExactlyOnce`] that one client may have under way to us.
 pub(crate) const RECEIVE_MAXIMUM: u16 = 64;
@@ -42,6 +43,7 @@ pub(crate) enum End {
     Overrun,
     Violation(Violation),
     TakenOver(sessions::Request),
+    Void(Void),
     Ending,
     RouterStopped,
 }
@@ -55,6 +57,7 @@ impl End {
             End::Slow | End::Overrun => Some(&counters.lost_slow),
             End::Violation(_) => Some(&counters.lost_violation),
             End::TakenOver(_) => Some(&counters.taken_over),
+            End::Void(_) => Some(&counters.lost_certificate),
         }
     }
 
@@ -66,6 +69,7 @@ impl End {
             End::Overrun => Some(reason::QUOTA_EXCEEDED),
             End::Violation(violation) => Some(violation.reason),
             End::TakenOver(_) => Some(reason::TAKEN_OVER),
+            End::Void(_) => Some(reason::NOT_AUTHORIZED),
             End::Ending => Some(reason::SHUTTING_DOWN),
             End::RouterStopped => Some(reason::UNSPECIFIED),
         }

@@ -6,16 +6,23 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::credentials::{Secret, SecretError};
+use crate::credentials::{RoleKind, Secret, SecretError};
 use crate::retained::Room;
+use crate::tls::{Tls, TlsConfig, TlsError};
 use crate::topic;
 
 /// The configuration as written in TOML or in the environment (`WASMBED_BROKER__LISTEN=...`); unknown keys are refused.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Address and port; port 0 lets the system choose.
+    /// Address and port for MQTT without TLS; port 0 lets the system choose, an empty text turns it off.
     pub listen: String,
+    /// Address and port for MQTT over TLS; needs [`Config::tls`].
+    pub listen_tls: Option<String>,
+    /// Certificate, key and authorities.
+    pub tls: Option<TlsConfig>,
+    /// The roles that may log in with a password instead of a certificate; all of them unless said otherwise.
+    pub password_roles: Vec<RoleKind>,
     /// File with the secret that passwords are made from; made when missing.
     pub secret_file: PathBuf,
     /// First level or levels of every topic.
@@ -58,6 +65,9 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             listen: "127.0.0.1:1883".to_owned(),
+            listen_tls: None,
+            tls: None,
+            password_roles: RoleKind::ALL.to_vec(),
             secret_file: PathBuf::from("broker.secret"),
             prefix: wasmbed_wire::topic::DEFAULT_PREFIX.to_owned(),
             max_connections: 1024,
@@ -96,6 +106,9 @@ pub enum SettingsError {
         /// What may be written.
         expected: String,
     },
+    /// Certificates cannot be used.
+    #[error("TLS is not configured as it must be")]
+    Tls(#[from] TlsError),
     /// The secret cannot be used.
     #[error("no secret to check passwords with")]
     Secret(#[from] SecretError),
@@ -124,10 +137,23 @@ impl Config {
 
     /// Checks all values; `secret_file` is not looked at.
     pub fn with_secret(self, secret: Secret) -> Result<Settings, SettingsError> {
-        let listen = self
-            .listen
-            .parse()
-            .map_err(|_| wrong("listen", &self.listen, "an address such as 127.0.0.1:1883"))?;
+        let listen = match self.listen.as_str() {
+            "" => None,
+            text => Some(address("listen", text, "an address such as 127.0.0.1:1883")?),
+        };
+        let listen_tls = match &self.listen_tls {
+            Some(text) => Some(address("listen_tls", text, "an address such as 0.0.0.0:8883")?),
+            None => None,
+        };
+        let tls = match (&listen_tls, &self.tls) {
+            (Some(_), Some(tls)) => Some(Tls::load(tls.clone())?),
+            (Some(_), None) => return Err(wrong("tls", "missing", "given where listen_tls is")),
+            (None, Some(_)) => return Err(wrong("listen_tls", "missing", "given where tls is")),
+            (None, None) if listen.is_none() => {
+                return Err(wrong("listen", "", "an address where listen_tls is none"));
+            }
+            (None, None) => None,
+        };
         let prefix_ok =
             self.prefix.split('/').all(is_level) && topic::is_name(&self.prefix) && self.prefix.len() <= 64;
         if !prefix_ok {
@@ -147,7 +173,9 @@ impl Config {
         between("max_inflight", usize::from(self.max_inflight), 1, 10_000)?;
         between("max_subscriptions", self.max_subscriptions, 1, 10_000)?;
         between("max_kept_sessions", self.max_kept_sessions, 0, 100_000)?;
-        Ok(Settings { listen, secret, prefix: self.prefix.clone(), limits: self.limits() })
+        let password_roles = self.password_roles.clone();
+        let prefix = self.prefix.clone();
+        Ok(Settings { listen, listen_tls, tls, password_roles, secret, prefix, limits: self.limits() })
     }
 
     fn limits(&self) -> Limits {
@@ -173,9 +201,12 @@ impl Config {
 }
 
 /// A checked configuration.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Settings {
-    pub(crate) listen: SocketAddr,
+    pub(crate) listen: Option<SocketAddr>,
+    pub(crate) listen_tls: Option<SocketAddr>,
+    pub(crate) tls: Option<Tls>,
+    pub(crate) password_roles: Vec<RoleKind>,
     pub(crate) secret: Secret,
     pub(crate) prefix: String,
     pub(crate) limits: Limits,
@@ -203,6 +234,10 @@ impl Default for Limits {
     fn default() -> Self {
         Config::default().limits()
     }
+}
+
+fn address(name: &'static str, text: &str, expected: &str) -> Result<SocketAddr, SettingsError> {
+    text.parse().map_err(|_| wrong(name, text, expected))
 }
 
 fn is_level(level: &str) -> bool {
@@ -253,6 +288,9 @@ mod tests {
             Config { prefix: "a/+".to_owned(), ..Config::default() },
             Config { prefix: "$share".to_owned(), ..Config::default() },
             Config { max_connections: 0, ..Config::default() },
+            Config { listen: String::new(), ..Config::default() },
+            Config { listen_tls: Some("127.0.0.1:0".to_owned()), ..Config::default() },
+            Config { tls: Some(TlsConfig::default()), ..Config::default() },
             Config { max_packet_bytes: 10, ..Config::default() },
         ];
         for config in wrong {

@@ -170,7 +170,7 @@ async fn clients_that_fight_for_one_id_leave_one_winner() {
         let address = running.address;
         tasks.spawn(async move {
             let stream = tokio::net::TcpStream::connect(address).await.expect("connected");
-            let mut raw = Raw { stream, is_v5: false };
+            let mut raw = Raw::new(stream);
             raw.send(&Connect::new(Role::Service, "fleet").bytes()).await;
             assert_eq!(raw.packet().await, (0x20, vec![0, 0]));
             raw

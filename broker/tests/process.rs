@@ -55,7 +55,7 @@ async fn it_serves_until_told_to_end() {
         let mut child = broker(&arguments).spawn().expect("started");
         let address = address(&mut child).await;
         let stream = TcpStream::connect(address).await.expect("connected");
-        let mut raw = Raw { stream, is_v5: false };
+        let mut raw = Raw::new(stream);
         let password = Secret::load_or_create(&secret).expect("made by the broker").password(&Role::Operator);
         raw.send(&Connect { password, ..Connect::new(Role::Operator, "me") }.bytes()).await;
         assert_eq!(raw.packet().await, (0x20, vec![0, 0]));

@@ -1,10 +1,12 @@
 //! A broker for each test, and clients that speak MQTT as bytes.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
 
+pub mod authority;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -46,7 +48,7 @@ impl Running {
         let broker = Broker::bind(settings).await.expect("a broker");
         let (stop, stopped) = oneshot::channel();
         Running {
-            address: broker.local_addr(),
+            address: broker.local_addr().or(broker.local_tls_addr()).expect("it listens"),
             meter: broker.meter(),
             stop: Some(stop),
             task: tokio::spawn(broker.run(async {
@@ -72,7 +74,7 @@ impl Running {
     }
 
     pub async fn open(&self) -> Raw {
-        Raw { stream: TcpStream::connect(self.address).await.expect("connected"), is_v5: false }
+        Raw::new(TcpStream::connect(self.address).await.expect("connected"))
     }
 
     /// A connected client; its client id is `id`.
@@ -115,6 +117,7 @@ pub async fn within<T>(future: impl Future<Output = T>) -> T {
 pub struct Connect {
     pub version: u8,
     pub id: String,
+    /// Without one there is no password either.
     pub username: String,
     pub password: String,
     pub clean: bool,
@@ -142,7 +145,8 @@ impl Connect {
     }
 
     pub fn bytes(&self) -> Vec<u8> {
-        let mut flags = 0xC0 | u8::from(self.clean) << 1;
+        let is_named = !self.username.is_empty();
+        let mut flags = u8::from(is_named) * 0xC0 | u8::from(self.clean) << 1;
         if let Some((_, _, qos, retain)) = &self.will {
             flags |= 4 | qos << 3 | u8::from(*retain) << 5;
         }
@@ -156,8 +160,10 @@ impl Connect {
             body.extend(text(topic));
             body.extend(text(payload));
         }
-        body.extend(text(&self.username));
-        body.extend(text(&self.password));
+        if is_named {
+            body.extend(text(&self.username));
+            body.extend(text(&self.password));
+        }
         packet(0x10, &body)
     }
 
@@ -202,13 +208,22 @@ pub struct Received {
     pub properties: Vec<u8>,
 }
 
+/// What carries a client's bytes.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
 /// A client that does just what it is told.
 pub struct Raw {
-    pub stream: TcpStream,
+    pub stream: Box<dyn Stream>,
     pub is_v5: bool,
 }
 
 impl Raw {
+    pub fn new(stream: impl Stream + 'static) -> Self {
+        Raw { stream: Box::new(stream), is_v5: false }
+    }
+
     pub async fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.expect("sent");
     }

@@ -317,7 +317,7 @@ impl Roles {
             ..wasmbed_broker::Config::default()
         };
         let broker = Broker::bind(settings.with_secret(config.secret()?)?).await?;
-        let bound = broker.local_addr();
+        let bound = broker.local_addr().context("the broker does not listen")?;
         self.start("the broker", |mut stop| {
             Ok(tokio::spawn(async move { Ok(broker.run(async move { stop.wait().await }).await?) }))
         })?;

@@ -47,7 +47,8 @@ impl World {
         let secret = Secret::new([3; 32]);
         let config = Config { listen: "127.0.0.1:0".into(), prefix: PREFIX.into(), ..Config::default() };
         let broker = Broker::bind(config.with_secret(secret.clone()).unwrap()).await.unwrap();
-        let address = Address { host: "127.0.0.1".into(), port: broker.local_addr().port() };
+        let address =
+            Address { host: "127.0.0.1".into(), port: broker.local_addr().expect("it listens").port() };
         let broker = tokio::spawn(broker.run(std::future::pending()));
         let mut world = World { address, secret, broker, service: None, dir: tempfile::tempdir().unwrap() };
         world.start_service();

@@ -138,7 +138,7 @@ impl Fleet {
         let config = Config { listen: "127.0.0.1:0".to_owned(), ..Config::default() };
         let settings = config.with_secret(Secret::new(SECRET)).expect("settings");
         let broker = runtime.block_on(Broker::bind(settings)).expect("a broker");
-        let address = broker.local_addr();
+        let address = broker.local_addr().expect("it listens");
         runtime.spawn(broker.run(std::future::pending()));
         let mut options = MqttOptions::new("fleet", address.ip().to_string(), address.port());
         options.set_credentials(Role::Service.username(), Secret::new(SECRET).password(&Role::Service));
