@@ -3,6 +3,7 @@
 //! Commands about devices, faults, modules, firmware, keys and events only speak to the service over MQTT ([`crate::client`]).
 //! `serve`, `host` and `up` run roles in this process.
 
+mod ca;
 mod checkout;
 mod context;
 mod deploy;
@@ -40,7 +41,7 @@ pub struct Cli {
 /// Options of every command.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Common {
-    /// The broker, mqtt://HOST:PORT [default: that of `wasmbed up` with the same data directory]
+    /// The broker, mqtt://HOST:PORT or mqtts://HOST:PORT [default: that of `wasmbed up` with the same data directory]
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) broker: Option<Address>,
     /// MQTT user name [default: that of the role]
@@ -52,6 +53,15 @@ pub(crate) struct Common {
     /// File with the secret that passwords are derived from [default: broker.secret in the data directory]
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) secret_file: Option<PathBuf>,
+    /// Authorities that vouch for a broker with TLS, PEM [default: those of the system]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
+    /// Certificate that says who this is, PEM, instead of a password
+    #[arg(long, global = true, value_name = "FILE", requires = "key_file")]
+    pub(crate) cert_file: Option<PathBuf>,
+    /// Key of that certificate, PEM
+    #[arg(long, global = true, value_name = "FILE", requires = "cert_file")]
+    pub(crate) key_file: Option<PathBuf>,
     /// First level or levels of every topic [default: wasmbed]
     #[arg(long, global = true, value_name = "TEXT")]
     pub(crate) prefix: Option<String>,
@@ -88,6 +98,9 @@ enum Command {
     /// Push, sign, check and deploy firmware
     #[command(subcommand)]
     Firmware(firmware::Firmware),
+    /// Make certificates, and take them back
+    #[command(subcommand)]
+    Ca(ca::Ca),
     /// Make keys and say which are trusted
     #[command(subcommand)]
     Keys(keys::Keys),
@@ -114,6 +127,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Fault(fault) => fault.run(&common).await,
         Command::Module(module) => module.run(&common).await,
         Command::Firmware(firmware) => firmware.run(&common).await,
+        Command::Ca(ca) => ca.run(&common),
         Command::Keys(keys) => keys.run(&common).await,
         Command::Rollout(rollout) => rollout.run(&common).await,
         Command::Deploy(deploy) => deploy.run(&common).await,

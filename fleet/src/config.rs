@@ -8,18 +8,21 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use serde::Deserialize;
 use wasmbed_broker::credentials::{Role, Secret};
+use wasmbed_broker_client::Tls;
 use wasmbed_plan::Policy;
 use wasmbed_wire::{HostId, limits::HEARTBEAT_MS, topic::DEFAULT_PREFIX};
 
 use crate::{
     api::Grants,
-    connection::{Address, Connection},
+    connection::{Address, Connection, TlsFiles},
     host_api::HostConfig,
     service::ServiceConfig,
 };
 
 /// Name of the file passwords are derived from, in the data directory.
 pub const SECRET_FILE: &str = "broker.secret";
+/// Name of the certificate authority's folder in the data directory.
+const CA_DIR: &str = "ca";
 /// Shortest and longest time between heartbeats.
 const HEARTBEATS: std::ops::RangeInclusive<u32> = 100..=3_600_000;
 
@@ -45,7 +48,7 @@ pub struct Config {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BrokerConfig {
-    /// `mqtt://HOST:PORT`.
+    /// `mqtt://HOST:PORT`, or `mqtts://HOST:PORT` for TLS.
     pub url: Option<Address>,
     /// User name, if not that of the role.
     pub user: Option<String>,
@@ -53,6 +56,23 @@ pub struct BrokerConfig {
     pub password_file: Option<PathBuf>,
     /// File with the secret passwords are derived from; `broker.secret` in the data directory if absent.
     pub secret_file: Option<PathBuf>,
+    /// The authorities that vouch for a broker with TLS (PEM); those of the system if absent.
+    pub ca_file: Option<PathBuf>,
+    /// The certificate that says who this is (PEM), instead of a password.
+    pub cert_file: Option<PathBuf>,
+    /// The key of that certificate (PEM).
+    pub key_file: Option<PathBuf>,
+}
+
+impl BrokerConfig {
+    /// What TLS needs.
+    pub fn tls_files(&self) -> TlsFiles {
+        TlsFiles {
+            ca_file: self.ca_file.clone(),
+            cert_file: self.cert_file.clone(),
+            key_file: self.key_file.clone(),
+        }
+    }
 }
 
 /// The fleet service.
@@ -63,6 +83,8 @@ pub struct ServiceSection {
     pub heartbeat_ms: Option<u32>,
     /// Whether unknown devices of known boards are registered when they first speak.
     pub auto_register: bool,
+    /// Folder of the certificate authority; with one, the devices that hosts run get certificates instead of passwords.
+    pub ca_dir: Option<PathBuf>,
     /// A folder of further boards, `NAME/board.toml` each.
     pub boards_dir: Option<PathBuf>,
     /// What modules are granted that have no grants of their own, see [`Grants`].
@@ -147,6 +169,11 @@ impl Config {
         self.data_dir.clone().unwrap_or_else(default_data_dir)
     }
 
+    /// Folder of the certificate authority.
+    pub fn ca_dir(&self) -> PathBuf {
+        self.service.ca_dir.clone().unwrap_or_else(|| self.data_dir().join(CA_DIR))
+    }
+
     /// The secret passwords are derived from; made if there is none.
     ///
     /// # Errors
@@ -181,14 +208,20 @@ impl Config {
     /// The connection of a role to this broker.
     ///
     /// # Errors
-    /// If the password cannot be read.
+    /// If the password or the files of TLS cannot be used.
     pub fn connection_to(&self, address: Address, role: &Role) -> anyhow::Result<Connection> {
+        let files = self.broker.tls_files();
+        if !address.is_tls && files != TlsFiles::default() {
+            bail!("{address} is without TLS, but there are files for it; write mqtts://, or leave them out");
+        }
         let password = match &self.broker.password_file {
             Some(path) => read_password(path)?,
+            None if files.has_certificate() => String::new(),
             None => self.secret()?.password(role),
         };
+        let tls = address.is_tls.then(|| Tls::load(files)).transpose()?;
         let username = self.broker.user.clone().unwrap_or_else(|| role.username());
-        Ok(Connection { address, username, password, prefix: self.prefix().to_owned() })
+        Ok(Connection { address, tls, username, password, prefix: self.prefix().to_owned() })
     }
 
     /// What the service runs with.

@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod artifacts;
+pub mod ca;
 pub mod cli;
 pub mod client;
 pub mod config;

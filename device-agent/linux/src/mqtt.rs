@@ -168,6 +168,9 @@ fn options(settings: &Settings, names: &Names, will: &[u8], keep_alive: Duration
         .set_keep_alive(keep_alive)
         .set_clean_start(true)
         .set_max_packet_size(Some(MAX_PACKET_BYTES));
+    if let Some(tls) = &settings.tls {
+        options.set_transport(tls.transport());
+    }
     if let Some(password) = &settings.password {
         options.set_credentials(&settings.username, password);
     }

@@ -5,12 +5,12 @@ use std::{
     fs, io,
     num::{NonZeroU8, NonZeroU32},
     path::{Path, PathBuf},
-    str::FromStr,
 };
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use clap::Parser;
 use serde::Deserialize;
+use wasmbed_broker_client::{Address, Tls, TlsFiles};
 use wasmbed_wire::{
     BoardName, DeviceId, PublicKey, limits::HEARTBEAT_MS, provision::Provision, topic::DEFAULT_PREFIX,
 };
@@ -38,7 +38,7 @@ pub(crate) struct Args {
     /// Configuration file, TOML
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The broker, mqtt://HOST:PORT
+    /// The broker, mqtt://HOST:PORT or mqtts://HOST:PORT
     #[arg(long, value_name = "URL")]
     broker: Option<String>,
     /// Name of this device, [a-z0-9-]{1,32}
@@ -47,6 +47,15 @@ pub(crate) struct Args {
     /// File with the MQTT password
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
+    /// Authorities that vouch for a broker with TLS, PEM [default: those of the system]
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// Certificate that says who this device is, PEM, instead of a password
+    #[arg(long, value_name = "FILE")]
+    cert_file: Option<PathBuf>,
+    /// Key of that certificate, PEM
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
     /// File with the provisioning blob: name and trusted keys
     #[arg(long, value_name = "FILE")]
     provision: Option<PathBuf>,
@@ -80,6 +89,9 @@ struct Config {
     username: Option<String>,
     password: Option<String>,
     password_file: Option<PathBuf>,
+    ca_file: Option<PathBuf>,
+    cert_file: Option<PathBuf>,
+    key_file: Option<PathBuf>,
     provision: Option<PathBuf>,
     #[serde(default)]
     trusted: Vec<PublicKey>,
@@ -103,7 +115,9 @@ struct Config {
 
 /// The configuration as validated.
 pub(crate) struct Settings {
-    pub(crate) broker: Broker,
+    pub(crate) broker: Address,
+    /// What TLS needs; present where the address says so.
+    pub(crate) tls: Option<Tls>,
     pub(crate) device: DeviceId,
     /// What it is in manifests of firmware.
     pub(crate) board: BoardName,
@@ -124,35 +138,6 @@ pub(crate) struct Settings {
     /// What to end with to have the machine restarted; `None` if only this program restarts.
     pub(crate) restart_exit_code: Option<NonZeroU8>,
     pub(crate) watchdog_s: NonZeroU32,
-}
-
-/// Where the broker listens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Broker {
-    pub(crate) host: String,
-    pub(crate) port: u16,
-}
-
-impl FromStr for Broker {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> anyhow::Result<Self> {
-        let bad = || format!("{text:?} is no broker address; write mqtt://HOST:PORT");
-        let rest = match text.split_once("://") {
-            Some(("mqtt" | "tcp", rest)) => rest,
-            Some((scheme, _)) => bail!("{text:?}: {scheme}:// is not supported; write mqtt://HOST:PORT"),
-            None => text,
-        };
-        let rest = rest.trim_end_matches('/');
-        let (host, port) = match rest.rsplit_once(':') {
-            Some((host, port)) if !host.ends_with(':') && !port.ends_with(']') => {
-                (host, port.parse().with_context(bad)?)
-            }
-            _ => (rest, 1883),
-        };
-        ensure!(!host.is_empty() && !host.contains('/'), bad());
-        Ok(Broker { host: host.to_owned(), port })
-    }
 }
 
 impl Settings {
@@ -196,8 +181,17 @@ impl Settings {
             !prefix.is_empty() && !prefix.contains(['+', '#', '\0']) && !prefix.starts_with('$'),
             "{prefix:?} cannot begin a topic; leave out +, # and a leading $"
         );
+        let broker: Address =
+            config.broker.context("no broker; set `broker` to mqtt://HOST:PORT")?.parse()?;
+        let files =
+            TlsFiles { ca_file: config.ca_file, cert_file: config.cert_file, key_file: config.key_file };
+        ensure!(
+            broker.is_tls || files == TlsFiles::default(),
+            "{broker} is without TLS, but there are files for it; write mqtts://, or leave them out"
+        );
         Ok(Settings {
-            broker: config.broker.context("no broker; set `broker` to mqtt://HOST:PORT")?.parse()?,
+            tls: broker.is_tls.then(|| Tls::load(files)).transpose()?,
+            broker,
             device,
             board: config.board.map_or_else(|| BOARD.parse(), Ok)?,
             username: config.username.unwrap_or_else(|| device.to_string()),
@@ -228,6 +222,9 @@ impl Config {
             device: device.or(self.device),
             password,
             password_file: args.password_file.or(self.password_file),
+            ca_file: args.ca_file.or(self.ca_file),
+            cert_file: args.cert_file.or(self.cert_file),
+            key_file: args.key_file.or(self.key_file),
             provision: args.provision.or(self.provision),
             data_dir: args.data_dir.or(self.data_dir),
             prefix: args.prefix.or(self.prefix),
@@ -270,7 +267,7 @@ mod tests {
     fn arguments_win_over_the_file() -> anyhow::Result<()> {
         let text = format!("device = 'a'\nbroker = 'mqtt://b'\ntrusted = ['{KEY}']\ndata_dir = 'd'\n");
         let settings = written(&text)?;
-        assert_eq!(settings.broker, Broker { host: "[::1]".into(), port: 99 });
+        assert_eq!(settings.broker.to_string(), "mqtt://[::1]:99");
         assert_eq!((settings.device.as_str(), settings.username.as_str()), ("a", "a"));
         assert_eq!(settings.prefix, DEFAULT_PREFIX);
         Ok(())
@@ -280,6 +277,7 @@ mod tests {
     fn what_is_wrong_is_said() {
         let complete = format!("device = 'a'\ntrusted = ['{KEY}']\ndata_dir = 'd'\n");
         let cases = [
+            (format!("{complete}ca_file = 'ca.pem'"), "write mqtts://"),
             (format!("{complete}pasword = 'x'"), "pasword"),
             (format!("{complete}prefix = 'a/#'"), "cannot begin a topic"),
             ("device = 'a'\ndata_dir = 'd'\n".to_owned(), "trusted"),
@@ -292,15 +290,5 @@ mod tests {
             let error = written(&text).err().map(|error| format!("{error:#}")).unwrap_or_default();
             assert!(error.contains(expected), "{text}: {error}");
         }
-    }
-
-    #[test]
-    fn a_broker_has_a_host_and_perhaps_a_port() {
-        let read = |text: &str| text.parse::<Broker>().map(|broker| (broker.host, broker.port)).ok();
-        assert_eq!(read("mqtt://h:1"), Some(("h".into(), 1)));
-        assert_eq!(read("h"), Some(("h".into(), 1883)));
-        assert_eq!(read("mqtts://h:1"), None);
-        assert_eq!(read("mqtt://:1"), None);
-        assert_eq!(read("mqtt://h:x"), None);
     }
 }

@@ -13,12 +13,13 @@ use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 use wasmbed_boards::Boards;
 use wasmbed_broker::credentials::Role;
+use wasmbed_broker_client::Tls;
 
 use super::Common;
 use crate::{
     client::{Client, ClientError},
     config::Config,
-    connection::{Address, Connection},
+    connection::{Address, Connection, TlsFiles},
 };
 
 /// How long a service may take to start or to come back, before a command gives up.
@@ -30,6 +31,8 @@ const FILE: &str = "context.toml";
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Context {
     broker: Address,
+    #[serde(default)]
+    tls: TlsFiles,
     prefix: String,
     user: String,
     password: String,
@@ -40,6 +43,7 @@ impl Context {
     pub(crate) fn write(data_dir: &Path, connection: &Connection) -> Result<PathBuf> {
         let context = Context {
             broker: connection.address.clone(),
+            tls: connection.tls.as_ref().map(|tls| tls.files().clone()).unwrap_or_default(),
             prefix: connection.prefix.clone(),
             user: connection.username.clone(),
             password: connection.password.clone(),
@@ -77,6 +81,9 @@ impl Common {
         broker.user = self.user.clone().or(broker.user.take());
         broker.password_file = self.password_file.clone().or(broker.password_file.take());
         broker.secret_file = self.secret_file.clone().or(broker.secret_file.take());
+        broker.ca_file = self.ca_file.clone().or(broker.ca_file.take());
+        broker.cert_file = self.cert_file.clone().or(broker.cert_file.take());
+        broker.key_file = self.key_file.clone().or(broker.key_file.take());
         config.prefix = self.prefix.clone().or(config.prefix);
         config.data_dir = self.data_dir.clone().or(config.data_dir);
         config.check()?;
@@ -105,13 +112,16 @@ impl Common {
     fn connection(&self) -> Result<Connection> {
         let config = self.load()?;
         if let Some(address) = config.broker.url.clone() {
-            let is_known = config.broker.password_file.is_some()
+            let is_known = config.broker.cert_file.is_some()
+                || config.broker.password_file.is_some()
                 || config.broker.secret_file.is_some()
                 || config.data_dir().join(crate::config::SECRET_FILE).exists();
             if is_known {
                 return config.connection_to(address, &Role::Operator);
             }
-            bail!("no password for {address}; use --password-file FILE or --secret-file FILE");
+            bail!(
+                "no credentials for {address}; use --cert-file and --key-file, --password-file or --secret-file"
+            );
         }
         let known = Context::read(&config.data_dir())?;
         let password = match &config.broker.password_file {
@@ -119,6 +129,7 @@ impl Common {
             None => known.password,
         };
         Ok(Connection {
+            tls: known.broker.is_tls.then(|| Tls::load(known.tls)).transpose()?,
             address: known.broker,
             username: config.broker.user.unwrap_or(known.user),
             password,

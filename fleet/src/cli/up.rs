@@ -224,7 +224,7 @@ fn why_not(device: &Device) -> String {
 }
 
 fn how_to(config: &Config, operator: &Connection, is_terminal: bool) -> String {
-    let Address { host, port } = &operator.address;
+    let Address { host, port, .. } = &operator.address;
     let dir = config.data_dir();
     let (dir, stop) = (dir.display(), if is_terminal { "Ctrl-C" } else { "SIGTERM" });
     format!(
@@ -322,7 +322,7 @@ impl Roles {
             Ok(tokio::spawn(async move { Ok(broker.run(async move { stop.wait().await }).await?) }))
         })?;
         let host = if bound.ip().is_unspecified() { "127.0.0.1".to_owned() } else { bound.ip().to_string() };
-        Ok(Address { host, port: bound.port() })
+        Ok(Address { host, port: bound.port(), is_tls: false })
     }
 
     fn start(

@@ -152,7 +152,8 @@ impl Broker {
 /// A way to the broker on this port.
 pub(crate) fn connection(port: u16, username: &str, password: &str) -> Connection {
     Connection {
-        address: Address { host: "127.0.0.1".into(), port },
+        address: Address { host: "127.0.0.1".into(), port, is_tls: false },
+        tls: None,
         username: username.into(),
         password: password.into(),
         prefix: PREFIX.into(),

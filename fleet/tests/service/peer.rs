@@ -47,8 +47,11 @@ impl World {
         let secret = Secret::new([3; 32]);
         let config = Config { listen: "127.0.0.1:0".into(), prefix: PREFIX.into(), ..Config::default() };
         let broker = Broker::bind(config.with_secret(secret.clone()).unwrap()).await.unwrap();
-        let address =
-            Address { host: "127.0.0.1".into(), port: broker.local_addr().expect("it listens").port() };
+        let address = Address {
+            host: "127.0.0.1".into(),
+            port: broker.local_addr().expect("it listens").port(),
+            is_tls: false,
+        };
         let broker = tokio::spawn(broker.run(std::future::pending()));
         let mut world = World { address, secret, broker, service: None, dir: tempfile::tempdir().unwrap() };
         world.start_service();
@@ -107,6 +110,7 @@ impl World {
 
     fn connection(&self, role: &Role) -> Connection {
         Connection {
+            tls: None,
             address: self.address.clone(),
             username: role.username(),
             password: self.secret.password(role),
