@@ -17,8 +17,8 @@ use crate::{DeviceId, PublicKey, Seq};
 pub const MAGIC: [u8; 4] = *b"WBPV";
 /// Bytes before the CBOR.
 pub const HEADER_BYTES: usize = 6;
-/// Largest blob with its header, in bytes.
-pub const MAX_BYTES: usize = 1024;
+/// Largest blob with its header, in bytes: what every board keeps free for it.
+pub const MAX_BYTES: usize = 4096;
 
 /// Identity and trust of one device.
 #[derive(Debug, Clone, Copy, PartialEq, Encode, Decode)]
@@ -43,7 +43,7 @@ pub struct Provision<'a> {
     pub broker: Option<Broker<'a>>,
 }
 
-/// Where a device finds its broker, and as whom it connects. MQTT 5 over TCP.
+/// Where a device finds its broker, and as whom it connects. MQTT 5 over TCP, or over TLS 1.3 on top of it.
 #[derive(Clone, Copy, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Broker<'a> {
@@ -56,12 +56,36 @@ pub struct Broker<'a> {
     /// MQTT user name.
     #[b(2)]
     pub username: &'a str,
-    /// MQTT password; it is never shown.
+    /// MQTT password; it is never shown. Empty where the device shows a certificate instead.
     #[b(3)]
     pub password: &'a str,
     /// First level or levels of every topic.
     #[b(4)]
     pub prefix: &'a str,
+    /// How the connection is kept from others; absent where it is not.
+    #[b(5)]
+    pub tls: Option<Tls<'a>>,
+}
+
+/// Whom a device trusts to be its broker, and how it shows who it is itself. Signatures are ECDSA on P-256 with SHA-256.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Tls<'a> {
+    /// DER of the X.509 certificate of who issues the broker's.
+    #[b(0)]
+    #[cbor(with = "minicbor::bytes")]
+    pub ca: &'a [u8],
+    /// DER of the device's own X.509 certificate.
+    #[b(1)]
+    #[cbor(with = "minicbor::bytes")]
+    pub certificate: &'a [u8],
+    /// The private key for it.
+    #[n(2)]
+    pub key: PrivateKey,
+    /// DNS name or IP address that the broker's certificate has to be for, where that is not [`Broker::host`]: a
+    /// device in an emulator reaches a broker on its host under another address.
+    #[b(3)]
+    pub name: Option<&'a str>,
 }
 
 impl fmt::Debug for Broker<'_> {
@@ -71,6 +95,7 @@ impl fmt::Debug for Broker<'_> {
             .field("port", &self.port)
             .field("username", &self.username)
             .field("prefix", &self.prefix)
+            .field("tls", &self.tls)
             .finish_non_exhaustive()
     }
 }
@@ -79,25 +104,37 @@ impl fmt::Debug for Broker<'_> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct DeviceSecret(pub [u8; 32]);
 
-impl fmt::Debug for DeviceSecret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("DeviceSecret(..)")
-    }
+/// A private key on P-256: the scalar, most significant byte first (SEC 1, section 2.3.7). It is never shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct PrivateKey(pub [u8; 32]);
+
+/// 32 bytes that travel as such, and are not shown.
+macro_rules! hidden {
+    ($type:ident) => {
+        impl fmt::Debug for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(concat!(stringify!($type), "(..)"))
+            }
+        }
+
+        impl<C> Encode<C> for $type {
+            fn encode<W: Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), EncodeError<W::Error>> {
+                e.bytes(&self.0)?.ok()
+            }
+        }
+
+        impl<'b, C> Decode<'b, C> for $type {
+            fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, DecodeError> {
+                let at = d.position();
+                let bytes = d.bytes()?.try_into();
+                bytes.map($type).map_err(|_| DecodeError::message("not 32 bytes").at(at))
+            }
+        }
+    };
 }
 
-impl<C> Encode<C> for DeviceSecret {
-    fn encode<W: Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), EncodeError<W::Error>> {
-        e.bytes(&self.0)?.ok()
-    }
-}
-
-impl<'b, C> Decode<'b, C> for DeviceSecret {
-    fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, DecodeError> {
-        let at = d.position();
-        let bytes = d.bytes()?.try_into();
-        bytes.map(DeviceSecret).map_err(|_| DecodeError::message("not 32 bytes").at(at))
-    }
-}
+hidden!(DeviceSecret);
+hidden!(PrivateKey);
 
 /// Why a provisioning area holds nothing usable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

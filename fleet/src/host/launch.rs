@@ -308,6 +308,7 @@ impl Launcher {
             username: device.id.as_str(),
             password: &device.password,
             prefix: &self.connection.prefix,
+            tls: None,
         });
         let trusted = Seq::new(&device.trusted);
         let provision = Provision { device: device.id, trusted, boot_floor, secret, broker };

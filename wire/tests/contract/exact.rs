@@ -43,7 +43,8 @@ fn fields(sample: &Sample) -> Vec<Field> {
 fn every_message_has_a_sample() {
     let sampled: Vec<_> = samples().iter().map(|sample| sample.name).collect();
     // Those inside others are checked with them.
-    let inside = ["ModuleReport", "LinkCounters", "DesiredModule", "Setting", "Patch", "Trial", "Broker"];
+    let inside =
+        ["ModuleReport", "LinkCounters", "DesiredModule", "Setting", "Patch", "Trial", "Broker", "Tls"];
     for declared in source::all() {
         let is_map = matches!(declared.kind, Shape::Map(_));
         let known = sampled.contains(&&*declared.name) || inside.contains(&&*declared.name);
@@ -105,7 +106,7 @@ fn is_plain(value: &Value, of: &str) -> bool {
             true
         }
         ("ArtifactId" | "RuntimeId", Value::Bytes(bytes)) => bytes.len() == 8,
-        ("Digest" | "PublicKey" | "DeviceSecret", Value::Bytes(bytes)) => bytes.len() == 32,
+        ("Digest" | "PublicKey" | "PrivateKey" | "DeviceSecret", Value::Bytes(bytes)) => bytes.len() == 32,
         _ => false,
     }
 }

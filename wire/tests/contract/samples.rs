@@ -11,7 +11,7 @@ use wasmbed_wire::{
     limits::Class,
     manifest::{Classes, Kind, Manifest, Patch, Trial},
     message::*,
-    provision::{Broker, DeviceSecret, Provision},
+    provision::{Broker, DeviceSecret, PrivateKey, Provision, Tls},
 };
 
 /// A message, encoded.
@@ -323,10 +323,16 @@ fn provision() -> Sample {
                 username: "pump-7",
                 password: "hush",
                 prefix: "wasmbed",
+                tls: Some(Tls {
+                    ca: &[0x30, 0xca],
+                    certificate: &[0x30, 0xce],
+                    key: PrivateKey([0x6b; 32]),
+                    name: Some("broker.example"),
+                }),
             }),
         },
         expect![
-            "a5006670756d702d3701825820e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e15820e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2021a6b49d2000358205e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e04a5006831302e302e322e320119075b026670756d702d3703646875736804677761736d626564"
+            "a5006670756d702d3701825820e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e15820e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2021a6b49d2000358205e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e04a6006831302e302e322e320119075b026670756d702d3703646875736804677761736d62656405a4004230ca014230ce0258206b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b036e62726f6b65722e6578616d706c65"
         ]
     )
 }

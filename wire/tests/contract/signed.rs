@@ -8,7 +8,7 @@ use wasmbed_wire::{
     keyring::Role,
     limits::{BLOCK_BYTES, Class, MAX_KEYRING_BYTES, MAX_KEYS, MAX_MANIFEST_BYTES, MAX_PAYLOAD_BYTES},
     manifest::{Classes, Kind, Manifest, Patch, Trial},
-    provision::{Broker, DeviceSecret, HEADER_BYTES, MAX_BYTES, Provision, ProvisionError},
+    provision::{Broker, DeviceSecret, HEADER_BYTES, MAX_BYTES, PrivateKey, Provision, ProvisionError, Tls},
     sign1::{Malformed, SIGNATURE_BYTES, Sign1, TooLarge, signed_bytes},
 };
 
@@ -313,6 +313,7 @@ fn a_broker_is_in_the_blob_and_its_password_nowhere_else() {
         username: "pump-7",
         password: "hush",
         prefix: "plant/a",
+        tls: None,
     };
     let provision = Provision {
         device: parsed("pump-7"),
@@ -326,6 +327,55 @@ fn a_broker_is_in_the_blob_and_its_password_nowhere_else() {
     assert_eq!(Provision::read(&area).map(|read| read.broker), Ok(Some(broker)));
     let shown = format!("{provision:?}");
     assert!(shown.contains("broker.example") && !shown.contains("hush"), "{shown}");
+}
+
+#[test]
+fn certificates_are_in_the_blob_and_the_private_key_nowhere_else() {
+    let tls = Tls {
+        ca: &[0xca; 900],
+        certificate: &[0xce; 900],
+        key: PrivateKey([0x6b; 32]),
+        name: Some("localhost"),
+    };
+    let broker = Broker {
+        host: "10.0.2.2",
+        port: 8883,
+        username: "pump-7",
+        password: "",
+        prefix: "wasmbed",
+        tls: Some(tls),
+    };
+    let keys = [PublicKey([0xe1; 32]); 16];
+    let provision = Provision {
+        device: parsed("pump-7"),
+        trusted: Seq::new(&keys),
+        boot_floor: 0,
+        secret: Some(DeviceSecret([0x5e; 32])),
+        broker: Some(broker),
+    };
+    let mut area = vec![0xff; MAX_BYTES];
+    provision.write(&mut area).expect("fits");
+    assert_eq!(Provision::read(&area).map(|read| read.broker), Ok(Some(broker)));
+    let shown = format!("{provision:?}");
+    assert!(shown.contains("PrivateKey(..)") && !shown.contains("107"), "{shown}");
+    let at = area.windows(32).position(|bytes| bytes == [0x6b; 32]).expect("it is there");
+    area[at - 1] = 31;
+    assert_eq!(Provision::read(&area), Err(ProvisionError::Malformed));
+}
+
+/// As the hosts of the version before this one wrote them.
+#[test]
+fn a_blob_without_tls_is_read() {
+    let cbor = "a5006670756d702d37018002000358205e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e04a5006831302e302e322e320119075b026670756d702d3703646875736804677761736d626564";
+    let cbor: Vec<u8> = cbor
+        .as_bytes()
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(str::from_utf8(pair).expect("text"), 16).expect("hexadecimal"))
+        .collect();
+    let blob = [b"WBPV", &(cbor.len() as u16).to_le_bytes()[..], &cbor].concat();
+    let read = Provision::read(&blob).expect("readable");
+    let broker = read.broker.expect("it names one");
+    assert_eq!((broker.host, broker.port, broker.password, broker.tls), ("10.0.2.2", 1883, "hush", None));
 }
 
 #[test]
