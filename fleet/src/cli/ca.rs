@@ -38,7 +38,7 @@ pub(super) enum Ca {
 #[derive(Debug, Args)]
 pub(super) struct At {
     /// Folder of the authority [default: ca in the data directory]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", global = true)]
     dir: Option<PathBuf>,
 }
 
