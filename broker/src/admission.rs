@@ -108,6 +108,12 @@ fn role_of_password(hub: &Hub, connect: &mut Connect) -> Result<Role, (u8, &'sta
     let wrong = (reason::BAD_CREDENTIALS, "unknown user name or wrong password");
     let role = connect.username.as_deref().and_then(Role::parse).ok_or(wrong)?;
     let password = connect.password.take().ok_or(wrong)?;
+    if let Role::Device(device) = role
+        && let Some(token) = hub.secret.read_token(device, &password)
+    {
+        let expired = (reason::BAD_CREDENTIALS, "its token has expired");
+        return if token.has_expired() { Err(expired) } else { Ok(Role::Enrolling(device)) };
+    }
     if !hub.secret.accepts(&role, &password) {
         return Err(wrong);
     }

@@ -11,6 +11,7 @@
 //! | host | `_host.{id}` | `{p}/v1/_host/{id}/up/...` | `{p}/v1/_host/{id}/dn/...` |
 //! | service | `_service` | `{p}/...` | `{p}/...` |
 //! | operator | `_operator` | `{p}/v1/_fleet/cmd/{verb}`, `{p}/v1/_fleet/put/...`, `{p}/v1/{id}/dn/msg/...` | `{p}/v1/...` |
+//! | device with a token | `{id}` | `{p}/v1/{id}/up/enrol` | `{p}/v1/{id}/dn/enrol` |
 //!
 //! Wildcards are fine below the given front, never inside it. A will is a publication.
 
@@ -18,11 +19,12 @@ use std::fmt;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
-use wasmbed_wire::topic::VERSION;
+use wasmbed_wire::topic::{self, VERSION};
 use wasmbed_wire::{DeviceId, HostId};
 
 /// What a client is.
@@ -30,6 +32,8 @@ use wasmbed_wire::{DeviceId, HostId};
 pub enum Role {
     /// One device.
     Device(DeviceId),
+    /// A device that has a token for a password, and gets a certificate for it.
+    Enrolling(DeviceId),
     /// One machine that runs emulated devices.
     Host(HostId),
     /// The fleet service.
@@ -65,14 +69,14 @@ impl Role {
     /// The MQTT user name.
     pub fn username(&self) -> String {
         match self {
-            Role::Device(id) => id.to_string(),
+            Role::Device(id) | Role::Enrolling(id) => id.to_string(),
             Role::Host(id) => format!("{HOST_FRONT}{id}"),
             Role::Service => SERVICE.to_owned(),
             Role::Operator => OPERATOR.to_owned(),
         }
     }
 
-    /// The role of a user name, the inverse of [`Role::username`]; `None` for any other text.
+    /// The role of a user name; `None` for any other text.
     pub fn parse(username: &str) -> Option<Self> {
         match username {
             SERVICE => Some(Role::Service),
@@ -87,7 +91,7 @@ impl Role {
     /// What it is, without its name.
     pub fn kind(&self) -> RoleKind {
         match self {
-            Role::Device(_) => RoleKind::Device,
+            Role::Device(_) | Role::Enrolling(_) => RoleKind::Device,
             Role::Host(_) => RoleKind::Host,
             Role::Service => RoleKind::Service,
             Role::Operator => RoleKind::Operator,
@@ -99,6 +103,7 @@ impl Role {
         let Some(topic) = below(prefix, topic) else { return false };
         match self {
             Role::Device(_) | Role::Host(_) => self.own(topic).and_then(|own| below("up", own)).is_some(),
+            Role::Enrolling(_) => self.own(topic) == Some(topic::ENROL),
             Role::Service => true,
             Role::Operator => below(VERSION, topic).is_some_and(|topic| match below("_fleet", topic) {
                 Some(fleet) => {
@@ -118,6 +123,7 @@ impl Role {
         let Some(filter) = below(prefix, filter) else { return false };
         match self {
             Role::Device(_) | Role::Host(_) => self.own(filter).and_then(|own| below("dn", own)).is_some(),
+            Role::Enrolling(_) => self.own(filter) == Some(topic::ENROLLED),
             Role::Service => true,
             Role::Operator => below(VERSION, filter).is_some(),
         }
@@ -125,7 +131,7 @@ impl Role {
 
     /// Whether this client's packets are limited to the size of a device's.
     pub(crate) fn is_small(&self) -> bool {
-        matches!(self, Role::Device(_))
+        matches!(self, Role::Device(_) | Role::Enrolling(_))
     }
 
     /// Whether this client may share subscriptions and retain as much as there is room for.
@@ -136,7 +142,7 @@ impl Role {
     /// Whether this client may call itself `client_id`.
     pub(crate) fn may_be_called(&self, client_id: &str) -> bool {
         match self {
-            Role::Device(id) => client_id == id.as_str(),
+            Role::Device(id) | Role::Enrolling(id) => client_id == id.as_str(),
             Role::Host(_) | Role::Service | Role::Operator => true,
         }
     }
@@ -145,7 +151,7 @@ impl Role {
     fn own<'t>(&self, topic: &'t str) -> Option<&'t str> {
         let topic = below(VERSION, topic)?;
         match self {
-            Role::Device(id) => below(id.as_str(), topic),
+            Role::Device(id) | Role::Enrolling(id) => below(id.as_str(), topic),
             Role::Host(id) => below(id.as_str(), below("_host", topic)?),
             Role::Service | Role::Operator => None,
         }
@@ -155,6 +161,7 @@ impl Role {
     fn label(&self) -> String {
         match self {
             Role::Device(id) => format!("device/{id}"),
+            Role::Enrolling(id) => format!("enrol/{id}"),
             Role::Host(id) => format!("host/{id}"),
             Role::Service => "service/default".to_owned(),
             Role::Operator => "operator/default".to_owned(),
@@ -165,6 +172,27 @@ impl Role {
 /// The part of `topic` below `front/`; wildcards in `topic` never stand for a front.
 fn below<'t>(front: &str, topic: &'t str) -> Option<&'t str> {
     topic.strip_prefix(front)?.strip_prefix('/')
+}
+
+const TOKEN_FRONT: &str = "enrol-";
+
+/// What lets a device ask for a certificate. That it is used only once, whoever gives the certificate sees to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Token {
+    /// The password.
+    pub text: String,
+    /// What tells it from others.
+    pub number: String,
+    /// Until when it is good, in seconds of Unix time.
+    pub expires_s: u64,
+}
+
+impl Token {
+    /// Whether its time is over.
+    pub fn has_expired(&self) -> bool {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        now.as_secs() >= self.expires_s
+    }
 }
 
 /// Bytes of a secret.
@@ -243,7 +271,7 @@ impl Secret {
 
     /// The password of `role`: 64 lower-case hexadecimal digits.
     pub fn password(&self, role: &Role) -> String {
-        to_hex(&self.digest(role))
+        to_hex(&self.digest(&role.label()))
     }
 
     /// Whether `password` is that of `role`; takes the same time for every wrong one of the right length.
@@ -251,10 +279,35 @@ impl Secret {
         self.password(role).as_bytes().ct_eq(password).into()
     }
 
-    fn digest(&self, role: &Role) -> [u8; 32] {
+    /// A password with which a device may ask for a certificate until `expires_s` of Unix time.
+    ///
+    /// # Errors
+    /// If the system gives no random numbers.
+    pub fn token(&self, device: DeviceId, expires_s: u64) -> Result<Token, SecretError> {
+        let mut number = [0; 8];
+        getrandom::fill(&mut number).map_err(SecretError::Random)?;
+        Ok(self.sign_token(device, expires_s, &to_hex(&number)))
+    }
+
+    /// Reads a device's token; `None` for anything else. Whether it has expired is not looked at.
+    pub fn read_token(&self, device: DeviceId, text: &[u8]) -> Option<Token> {
+        let parts = std::str::from_utf8(text).ok()?.strip_prefix(TOKEN_FRONT)?;
+        let (expires_s, rest) = parts.split_once('-')?;
+        let (number, _) = rest.split_once('-')?;
+        let right = self.sign_token(device, expires_s.parse().ok()?, number);
+        bool::from(right.text.as_bytes().ct_eq(text)).then_some(right)
+    }
+
+    fn sign_token(&self, device: DeviceId, expires_s: u64, number: &str) -> Token {
+        let label = format!("{}/{expires_s}/{number}", Role::Enrolling(device).label());
+        let text = format!("{TOKEN_FRONT}{expires_s}-{number}-{}", to_hex(&self.digest(&label)));
+        Token { text, number: number.to_owned(), expires_s }
+    }
+
+    fn digest(&self, label: &str) -> [u8; 32] {
         // HMAC takes keys of any length; the fallback is never used.
         let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.0) else { return [0; 32] };
-        mac.update(role.label().as_bytes());
+        mac.update(label.as_bytes());
         mac.finalize().into_bytes().into()
     }
 }
@@ -335,6 +388,33 @@ mod tests {
         assert!(!secret.accepts(&device(), b""));
         assert!(!secret.accepts(&device(), password.to_uppercase().as_bytes()));
         assert!(!Secret::new([8; 32]).accepts(&device(), password.as_bytes()));
+    }
+
+    #[test]
+    fn a_token_is_one_devices_and_lets_it_do_one_thing() {
+        let (secret, pump) = (Secret::new([7; 32]), "pump-7".parse().expect("a device"));
+        let token = secret.token(pump, 1000).expect("a token");
+        assert!(token.has_expired());
+        assert!(!secret.token(pump, u64::MAX).expect("a token").has_expired());
+        assert_eq!(secret.read_token(pump, token.text.as_bytes()), Some(token.clone()));
+        assert_ne!(secret.token(pump, 1000).expect("a token").text, token.text);
+        assert_eq!(secret.read_token("pump-8".parse().expect("a device"), token.text.as_bytes()), None);
+        assert_eq!(Secret::new([8; 32]).read_token(pump, token.text.as_bytes()), None);
+        let later = token.text.replace("enrol-1000", "enrol-9000");
+        for wrong in [later.as_str(), "", "enrol-", "enrol-1000", "enrol-x-y-z", &secret.password(&device())]
+        {
+            assert_eq!(secret.read_token(pump, wrong.as_bytes()), None, "{wrong}");
+        }
+        let role = Role::Enrolling(pump);
+        assert!(
+            role.may_publish("p", "p/v1/pump-7/up/enrol") && role.may_subscribe("p", "p/v1/pump-7/dn/enrol")
+        );
+        assert!(
+            !role.may_publish("p", "p/v1/pump-7/up/state") && !role.may_publish("p", "p/v1/pump-7/up/renew")
+        );
+        assert!(
+            !role.may_subscribe("p", "p/v1/pump-7/dn/#") && !role.may_publish("p", "p/v1/pump-8/up/enrol")
+        );
     }
 
     #[test]

@@ -129,6 +129,8 @@ pub enum Request {
     DeviceClear(Targets),
     /// `device-logs`: answers [`LogLine`]s.
     DeviceLogs(DeviceLogs),
+    /// `device-token`: answers a [`TokenMade`].
+    DeviceToken(DeviceToken),
     /// `device-control`: has the device's host do something to its emulator; answers what that gave.
     DeviceControl(Order),
     /// `host-list`: answers [`Host`]s.
@@ -192,7 +194,7 @@ pub enum Request {
 }
 
 /// Every verb.
-pub const VERBS: [&str; 39] = [
+pub const VERBS: [&str; 40] = [
     "device-list",
     "device-show",
     "device-add",
@@ -202,6 +204,7 @@ pub const VERBS: [&str; 39] = [
     "device-start",
     "device-clear",
     "device-logs",
+    "device-token",
     "device-control",
     "host-list",
     "module-list",
@@ -252,6 +255,7 @@ impl Request {
             "device-start" => Request::DeviceStart(read(verb, fields)?),
             "device-clear" => Request::DeviceClear(read(verb, fields)?),
             "device-logs" => Request::DeviceLogs(read(verb, fields)?),
+            "device-token" => Request::DeviceToken(read(verb, fields)?),
             "device-control" => Request::DeviceControl(read(verb, fields)?),
             "host-list" => read::<Nothing>(verb, fields).map(|Nothing {}| Request::HostList)?,
             "module-list" => read::<Nothing>(verb, fields).map(|Nothing {}| Request::ModuleList)?,

@@ -26,10 +26,11 @@ use rcgen::{
     BasicConstraints, Certificate, CertificateParams, CertificateRevocationListParams,
     CertificateSigningRequestParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyIdMethod, KeyPair, KeyUsagePurpose, PublicKeyData, RevokedCertParams, SerialNumber,
+    SubjectPublicKeyInfo,
 };
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
-use wasmbed_broker::credentials::Role;
+use wasmbed_broker::credentials::{Role, Token};
 use wasmbed_wire::Digest;
 
 pub use self::index::Issued;
@@ -86,6 +87,9 @@ pub enum CaError {
     /// It was revoked, and what was revoked does not come back by itself.
     #[error("the certificate of {0:?} was revoked; only `wasmbed ca issue` gives it another one")]
     Revoked(String),
+    /// A token is good for one certificate.
+    #[error("the token was used already; have another one made")]
+    Used,
     /// The system has no random numbers.
     #[error("the system gives no random numbers ({0})")]
     Random(getrandom::Error),
@@ -196,6 +200,35 @@ impl Ca {
     /// If it is no request, or cannot be signed.
     pub fn sign(&mut self, request: &str, holder: &Holder, life: Duration) -> Result<Issued, CaError> {
         let request = CertificateSigningRequestParams::from_pem(request).map_err(CaError::Request)?;
+        self.certify(&request.public_key, holder, life, None)
+    }
+
+    /// Signs a device's request for a token, once.
+    ///
+    /// # Errors
+    /// If the token was used, it is no request, or it cannot be signed.
+    pub fn enrol(
+        &mut self,
+        request: &str,
+        token: &Token,
+        role: Role,
+        life: Duration,
+    ) -> Result<Issued, CaError> {
+        let request = CertificateSigningRequestParams::from_pem(request).map_err(CaError::Request)?;
+        self.index.read().map_err(file(&self.dir))?;
+        if self.index.is_used(&token.number) {
+            return Err(CaError::Used);
+        }
+        self.certify(&request.public_key, &Holder::Client(role), life, Some(token.number.clone()))
+    }
+
+    fn certify(
+        &mut self,
+        key: &impl PublicKeyData,
+        holder: &Holder,
+        life: Duration,
+        token: Option<String>,
+    ) -> Result<Issued, CaError> {
         let number = serial()?;
         let name = holder.name();
         let mut params = match holder {
@@ -213,13 +246,14 @@ impl Ca {
         params.use_authority_key_identifier_extension = true;
         (params.not_before, params.not_after) = validity(life);
         let ends_s = u64::try_from(params.not_after.unix_timestamp()).unwrap_or(0);
-        let certificate: Certificate = params.signed_by(&request.public_key, &self.issuer)?;
+        let certificate: Certificate = params.signed_by(key, &self.issuer)?;
         let issued = Issued {
             name,
             serial: Hex(number.to_bytes()).to_string(),
-            key: digest(request.public_key.der_bytes()),
+            key: digest(key.der_bytes()),
             ends_s,
             is_revoked: false,
+            token,
             certificate: certificate.pem(),
         };
         self.index.add(Line::Issued(issued.clone())).map_err(file(&self.dir))?;
@@ -236,12 +270,48 @@ impl Ca {
         let key = digest(key.public_key.der_bytes());
         let name = role.username();
         self.index.read().map_err(file(&self.dir))?;
-        let last = self.index.issued().iter().rev().find(|issued| issued.name == name);
-        match last {
+        match self.index.last(&name) {
             Some(last) if last.is_revoked => Err(CaError::Revoked(name)),
             Some(last) if last.key == key && last.left() > life / 3 => Ok(last.clone()),
             _ => self.sign(request, &Holder::Client(role), life),
         }
+    }
+
+    /// The certificate a client has, if one is known that was not revoked.
+    ///
+    /// # Errors
+    /// If the index cannot be read.
+    pub fn certificate_of(&mut self, role: Role) -> Result<Option<Issued>, CaError> {
+        self.index.read().map_err(file(&self.dir))?;
+        Ok(self.index.last(&role.username()).filter(|last| !last.is_revoked).cloned())
+    }
+
+    /// Another certificate for the key of one that comes to its end.
+    ///
+    /// # Errors
+    /// If it was revoked, or cannot be signed.
+    pub fn extend(&mut self, issued: &Issued, role: Role, life: Duration) -> Result<Issued, CaError> {
+        if self.certificate_of(role)?.is_none() {
+            return Err(CaError::Revoked(role.username()));
+        }
+        let damaged = |_| CaError::Sign(rcgen::Error::CouldNotParseCertificate);
+        let (_, pem) = x509_parser::pem::parse_x509_pem(issued.certificate.as_bytes()).map_err(damaged)?;
+        let certificate =
+            pem.parse_x509().map_err(|_| CaError::Sign(rcgen::Error::CouldNotParseCertificate))?;
+        let key = SubjectPublicKeyInfo::from_der(certificate.public_key().raw)?;
+        self.certify(&key, &Holder::Client(role), life, None)
+    }
+
+    /// Revokes what a name has, and leaves the name to whoever gets it next.
+    ///
+    /// # Errors
+    /// If the list cannot be written.
+    pub fn release(&mut self, name: &str) -> Result<(), CaError> {
+        match self.revoke(name) {
+            Ok(_) | Err(CaError::Unknown(_)) => {}
+            Err(error) => return Err(error),
+        }
+        self.index.add(Line::Released { name: name.to_owned() }).map_err(file(&self.dir))
     }
 
     /// Revokes every certificate of a name that is still good, and tells which.
@@ -417,7 +487,25 @@ mod tests {
         assert!(matches!(service.renew(&request(&device), pump(), YEAR), Err(CaError::Revoked(_))));
         assert!(matches!(operator.revoke("pump-7"), Err(CaError::Unknown(_))));
         operator.sign(&request(&device), &Holder::Client(pump()), YEAR).expect("by hand it does");
-        service.renew(&request(&device), pump(), YEAR).expect("signed");
+        let good = service.renew(&request(&device), pump(), YEAR).expect("signed");
+        service.release("pump-7").expect("released");
+        assert_eq!(service.certificate_of(pump()).expect("known"), None);
+        let next = service.renew(&request(&device), pump(), YEAR).expect("signed: somebody else's now");
+        assert_ne!(next.serial, good.serial);
+        let longer = service.extend(&next, pump(), YEAR * 2).expect("signed");
+        assert_eq!((longer.key, longer.name.as_str()), (next.key, "pump-7"));
+        assert_eq!(service.certificate_of(pump()).expect("known"), Some(longer));
+    }
+
+    #[test]
+    fn a_token_is_good_for_one_certificate() {
+        let (dir, device) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let mut ca = Ca::init(dir.path()).expect("an authority");
+        let token = |number: &str| Token { text: String::new(), number: number.to_owned(), expires_s: 0 };
+        let mut enrol = |number| ca.enrol(&request(&device), &token(number), pump(), YEAR);
+        enrol("1").expect("signed");
+        assert!(matches!(enrol("1"), Err(CaError::Used)));
+        enrol("2").expect("signed");
     }
 
     #[test]

@@ -234,6 +234,7 @@ impl Config {
             data_dir: self.data_dir(),
             boards_dir: self.service.boards_dir.clone(),
             secret: self.secret()?,
+            ca_dir: self.service.ca_dir.clone(),
             policy: self.health,
             heartbeat_ms: self.service.heartbeat_ms.unwrap_or(HEARTBEAT_MS),
             auto_register: self.service.auto_register,

@@ -47,7 +47,8 @@ impl Connection {
     /// The same broker and prefix under another name with a password.
     #[must_use]
     pub fn with_identity(&self, username: impl Into<String>, password: impl Into<String>) -> Self {
-        Connection { username: username.into(), password: password.into(), ..self.clone() }
+        let tls = self.tls.as_ref().map(Tls::without_certificate);
+        Connection { username: username.into(), password: password.into(), tls, ..self.clone() }
     }
 
     /// The same broker and prefix under the name in another certificate.

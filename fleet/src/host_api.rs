@@ -46,10 +46,23 @@ pub struct DesiredDevice {
     /// Demands one power cycle whenever it is higher than the last cycle the host has done for this
     /// device. A host that has never run the device takes the number as done by its first start.
     pub cycle: u32,
-    /// The device's MQTT password.
+    /// The device's MQTT password; empty for one that gets a certificate.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub password: String,
+    /// Its certificate, once its host has asked for it with [`ReportedDevice::request`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Certificate>,
     /// Ed25519 public keys whose artifacts the device runs, provisioned at every start.
     pub trusted: Vec<PublicKey>,
+}
+
+/// What a device shows to its broker. The key for it never leaves the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certificate {
+    /// The certificate, PEM.
+    pub certificate: String,
+    /// Who issued it, and the broker's, PEM.
+    pub authority: String,
 }
 
 impl fmt::Debug for DesiredDevice {
@@ -129,6 +142,9 @@ pub struct ReportedDevice {
     /// Why it is not running, or why it was last started again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Asks for a certificate (RFC 2986, PEM): the device is to have one, and its host has none for its key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
     /// The host's end of the serial link; absent for devices without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<LinkCounters>,

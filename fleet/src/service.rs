@@ -12,6 +12,7 @@
 //! Not here: the judgement of devices (`wasmbed-plan`), and the command line (`cli`).
 
 mod blocks;
+mod certificates;
 mod change;
 mod control;
 mod devices;

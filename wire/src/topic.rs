@@ -11,6 +11,12 @@ use crate::{ArtifactId, Channel, CommandId, ModuleName};
 pub const DEFAULT_PREFIX: &str = "wasmbed";
 /// Second level: the version of the contract.
 pub const VERSION: &str = "v1";
+/// Where a device asks for its first certificate; [`RENEW`] is for those that have one. JSON, see `topics.md`.
+pub const ENROL: &str = "up/enrol";
+/// Where a device asks for another certificate before the one it connects with ends.
+pub const RENEW: &str = "up/renew";
+/// Where it gets one, or is told why not.
+pub const ENROLLED: &str = "dn/enrol";
 /// Longest [`Up`] or [`Down`] topic, in bytes.
 pub const MAX_BYTES: usize = 72;
 

@@ -20,11 +20,15 @@ use crate::{
     system, up, xtensa,
 };
 
-/// Firmware that tests need, on every board: features of `wasmbed-firmware-common`.
-const VARIANTS: [&str; 2] = ["variant-note", "fault-panic"];
+/// The feature of firmware that tests need.
+const VARIANT: &str = "variant";
+/// What stands before the name of its fault.
+const MARK: &[u8] = b"WASMBED FAULT: ";
+/// The files made of it on every board, and the fault of each.
+const VARIANTS: [(&str, &[u8; 5]); 2] = [("variant-note", b"none "), ("fault-panic", b"panic")];
 /// What these show depends on what resets the board: those with the host's flash chip have them, one with a reset
 /// of its own and one without.
-const VARIANTS_OF_SERIAL: [&str; 2] = ["fault-hang", "fault-mute"];
+const VARIANTS_OF_SERIAL: [(&str, &[u8; 5]); 2] = [("fault-hang", b"hang "), ("fault-mute", b"mute ")];
 
 /// The package with images for measurements of every board that runs modules, `<board>-bench`.
 const BENCH: &str = "wasmbed-firmware-bench";
@@ -182,14 +186,31 @@ fn build_variants(boards: &Boards, wanted: impl Fn(&Board) -> bool) -> Result<()
             Chip::Serial => &VARIANTS_OF_SERIAL[..],
             Chip::Bank => &[],
         };
-        for variant in VARIANTS.iter().chain(of_serial) {
-            step(&format!("firmware for {} with {variant}", board.title));
-            let elf = compile(board, firmware, (&firmware.package, &firmware.binary), Some(variant))?;
+        step(&format!("firmware for {} as tests need it", board.title));
+        let elf = compile(board, firmware, (&firmware.package, &firmware.binary), Some(VARIANT))?;
+        for (variant, fault) in VARIANTS.iter().chain(of_serial) {
+            let elf = with_fault(&elf, fault).with_context(|| firmware.binary.clone())?;
             keep(&elf, &format!("variants/{}-{variant}.elf", board.name))?;
         }
         Ok(())
     })
     .map(drop)
+}
+
+/// Writes the name of a fault over the mark in a program (`firmware/common/src/variant.rs`).
+fn with_fault(elf: &[u8], fault: &[u8; 5]) -> Result<Vec<u8>> {
+    let places: Vec<usize> = places_of(elf, MARK).collect();
+    let &[at] = &places[..] else {
+        bail!("it holds {} marks for the name of a fault instead of one", places.len());
+    };
+    let mut elf = elf.to_vec();
+    elf[at + MARK.len()..][..fault.len()].copy_from_slice(fault);
+    Ok(elf)
+}
+
+/// Where `wanted` lies in `bytes`.
+fn places_of<'a>(bytes: &'a [u8], wanted: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
+    bytes.windows(wanted.len()).enumerate().filter(move |(_, found)| *found == wanted).map(|(at, _)| at)
 }
 
 fn with_firmware(

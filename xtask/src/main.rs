@@ -15,7 +15,7 @@ mod test;
 mod up;
 mod xtensa;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, sync::LazyLock};
 
 use clap::{Parser, Subcommand};
 
@@ -49,6 +49,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    LazyLock::force(&run::STARTED);
     let result = match Cli::parse().command {
         Command::Up(options) => up::up(&options),
         Command::Test(options) => test::test(&options),

@@ -1,6 +1,10 @@
 //! Running other programs, with errors that say which and how.
 
-use std::process::{Command, Stdio};
+use std::{
+    process::{Command, Stdio},
+    sync::LazyLock,
+    time::Instant,
+};
 
 use anyhow::{Context, Result, bail};
 
@@ -40,9 +44,13 @@ pub(crate) fn exists(program: &str) -> bool {
         .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()))
 }
 
-/// Says what is being done.
+/// When this program started.
+pub(crate) static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// Says what is being done, and how long after the start.
 pub(crate) fn step(text: &str) {
-    eprintln!("==> {text}");
+    let seconds = STARTED.elapsed().as_secs();
+    eprintln!("==> [{:3}:{:02}] {text}", seconds / 60, seconds % 60);
 }
 
 fn show(command: &Command) -> String {

@@ -4,8 +4,13 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
+use p256::pkcs8::DecodePrivateKey;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::sign::CertifiedKey;
 
 use crate::TlsFiles;
 
@@ -65,9 +70,10 @@ impl Identity {
         Ok(Identity { dir: dir.to_owned(), key })
     }
 
-    /// The key, PKCS #8 in DER.
-    pub fn key_der(&self) -> &[u8] {
-        self.key.serialized_der()
+    /// The key as a scalar of P-256, most significant byte first (SEC 1 section 2.3.7); `None` for a key of another kind.
+    pub fn key_scalar(&self) -> Option<[u8; 32]> {
+        let key = p256::SecretKey::from_pkcs8_der(self.key.serialized_der()).ok()?;
+        Some(key.to_bytes().into())
     }
 
     /// A request for a certificate for `name`, PEM (RFC 2986).
@@ -82,6 +88,14 @@ impl Identity {
         params.serialize_request(&self.key).and_then(|request| request.pem()).map_err(unusable)
     }
 
+    /// Whether a certificate, PEM, is one for this key.
+    pub fn fits(&self, certificate: &str) -> bool {
+        let chain = CertificateDer::pem_slice_iter(certificate.as_bytes()).collect::<Result<Vec<_>, _>>();
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(self.key.serialize_der()));
+        let provider = rustls::crypto::ring::default_provider();
+        chain.is_ok_and(|chain| CertifiedKey::from_der(chain, key, &provider).is_ok())
+    }
+
     /// Keeps a certificate for this key, and the authority that made it, PEM both.
     ///
     /// # Errors
@@ -94,6 +108,16 @@ impl Identity {
     /// The certificate, PEM, if there is one.
     pub fn certificate(&self) -> Option<String> {
         fs::read_to_string(self.dir.join(CERTIFICATE)).ok()
+    }
+
+    /// How much of the life of its certificate is left, 0 to 1; `None` without one.
+    pub fn life_left(&self) -> Option<f64> {
+        let text = self.certificate().filter(|text| self.fits(text))?;
+        let (_, pem) = x509_parser::pem::parse_x509_pem(text.as_bytes()).ok()?;
+        let validity = pem.parse_x509().ok()?.validity().clone();
+        let (from, to) = (validity.not_before.timestamp(), validity.not_after.timestamp());
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
+        Some((to as f64 - now as f64).max(0.0) / (to - from).max(1) as f64)
     }
 
     /// The files to connect with.
@@ -130,13 +154,26 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let made = Identity::load_or_make(dir.path()).expect("made");
         let read = Identity::load_or_make(dir.path()).expect("read");
-        assert_eq!(made.key_der(), read.key_der());
+        assert_eq!(made.key_scalar().expect("of P-256"), read.key_scalar().expect("of P-256"));
         let mode = fs::metadata(dir.path().join(KEY)).expect("a file").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert!(made.request("pump-7").expect("a request").contains("CERTIFICATE REQUEST"));
         assert_eq!(made.certificate(), None);
         made.keep("certificate", "authority").expect("kept");
         assert_eq!(read.certificate().as_deref(), Some("certificate"));
+    }
+
+    #[test]
+    fn a_certificate_fits_the_key_it_is_for() {
+        let (dir, other) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let own = Identity::load_or_make(dir.path()).expect("made");
+        let foreign = Identity::load_or_make(other.path()).expect("made");
+        let certificate = CertificateParams::default().self_signed(&own.key).expect("a certificate").pem();
+        assert!(own.fits(&certificate));
+        own.keep(&certificate, "authority").expect("kept");
+        assert!(own.life_left().is_some_and(|left| (0.9..1.0).contains(&left)));
+        assert_eq!(foreign.life_left(), None);
+        assert!(!foreign.fits(&certificate) && !own.fits("nothing") && !own.fits(""));
     }
 
     #[test]

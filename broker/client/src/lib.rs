@@ -4,9 +4,11 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod enrol;
 mod identity;
 mod tls;
 
 pub use address::{Address, BadAddress};
+pub use enrol::{EnrolAnswer, EnrolRequest};
 pub use identity::{Identity, IdentityError};
 pub use tls::{Tls, TlsError, TlsFiles};

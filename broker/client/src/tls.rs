@@ -76,6 +76,8 @@ impl TlsFiles {
 pub struct Tls {
     files: TlsFiles,
     config: Arc<ClientConfig>,
+    /// The same without a certificate.
+    nameless: Arc<ClientConfig>,
 }
 
 impl fmt::Debug for Tls {
@@ -105,21 +107,29 @@ impl Tls {
             .with_safe_default_protocol_versions()
             .map_err(unusable)?
             .with_root_certificates(authorities(files.ca_file.as_deref())?);
+        let nameless = Arc::new(builder.clone().with_no_client_auth());
         let config = match (&files.cert_file, &files.key_file) {
-            (None, None) => builder.with_no_client_auth(),
+            (None, None) => Arc::clone(&nameless),
             (Some(_), None) => return Err(TlsError::Half { missing: "key_file" }),
             (None, Some(_)) => return Err(TlsError::Half { missing: "cert_file" }),
             (Some(certificate), Some(key)) => {
                 let own = Own::load(certificate.clone(), key.clone(), provider)?;
-                builder.with_client_cert_resolver(Arc::new(own))
+                Arc::new(builder.with_client_cert_resolver(Arc::new(own)))
             }
         };
-        Ok(Tls { files, config: Arc::new(config) })
+        Ok(Tls { files, config, nameless })
     }
 
     /// The files it was read from.
     pub fn files(&self) -> &TlsFiles {
         &self.files
+    }
+
+    /// The same trust for a client that shows no certificate.
+    #[must_use]
+    pub fn without_certificate(&self) -> Self {
+        let files = TlsFiles { ca_file: self.files.ca_file.clone(), ..TlsFiles::default() };
+        Tls { files, config: Arc::clone(&self.nameless), nameless: Arc::clone(&self.nameless) }
     }
 
     /// For [`rumqttc`].

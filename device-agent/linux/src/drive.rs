@@ -22,11 +22,12 @@ use wasmbed_sandbox::Network;
 use wasmbed_wire::{
     Channel, Seq,
     message::{Reason, Setting},
-    topic::Down,
+    topic::{self, Down},
 };
 
 use crate::{
     device::{CLASS, Device, SETTINGS_BYTES, SLOTS, WINDOW_BLOCKS, modules_dir},
+    enrol::Renewal,
     folders::Folders,
     launch::Watchdog,
     mqtt::{Event, Session},
@@ -83,9 +84,11 @@ pub(crate) async fn run(
         px4: Px4::start(settings.px4.clone(), start),
         start,
     };
+    let renewal = Renewal::new(&settings);
     let machine = Machine {
         settings,
         surroundings,
+        renewal,
         session: None,
         workers: BTreeMap::new(),
         halted: None,
@@ -176,7 +179,10 @@ impl Driver {
                 self.agent.on_module(now, slot, event);
             }
             Input::Message(message) => self.machine.forward(&message),
-            Input::Deadline | Input::Work => self.agent.on_deadline(now),
+            Input::Deadline | Input::Work => {
+                self.agent.on_deadline(now);
+                self.machine.renew_certificate();
+            }
             Input::Shutdown => self.agent.shutdown(now),
         }
     }
@@ -187,10 +193,13 @@ impl Driver {
                 tracing::info!("online");
                 self.machine.set_online(true);
                 self.agent.on_connected(now);
+                self.machine.renew_certificate();
             }
             Event::Acked(token) => self.agent.on_acked(now, token),
             Event::Message(topic, payload) => {
-                if let Some(Down::Message(instance, channel)) = Down::parse(&topic) {
+                if topic == topic::ENROLLED {
+                    self.machine.renewal.take(&payload);
+                } else if let Some(Down::Message(instance, channel)) = Down::parse(&topic) {
                     match self.agent.recipient(&instance) {
                         Some(slot) => self.machine.deliver(slot, channel, &payload),
                         None => tracing::debug!("{topic} was ignored: {instance} does not run"),
@@ -240,6 +249,7 @@ struct Machine {
     settings: Settings,
     surroundings: Surroundings,
     session: Option<Session>,
+    renewal: Renewal,
     /// The threads of modules; `None` once the thread was told to end.
     workers: BTreeMap<Slot, Option<Worker>>,
     /// News made while carrying out an effect.
@@ -324,6 +334,18 @@ impl Machine {
         if let Some(session) = session {
             session.publish(message.topic, &message.payload, wasmbed_core::Token(0));
         }
+    }
+
+    /// Asks for another certificate before the one it connects with ends.
+    fn renew_certificate(&mut self) {
+        let Some(session) = self.session.as_ref().filter(|_| self.is_online()) else { return };
+        if let Some(request) = self.renewal.request(&self.settings, Clock::now()) {
+            session.publish_plain(topic::RENEW, request);
+        }
+    }
+
+    fn is_online(&self) -> bool {
+        self.surroundings.online.load(Ordering::Relaxed)
     }
 
     fn set_online(&self, online: bool) {

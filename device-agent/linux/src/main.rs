@@ -15,6 +15,7 @@ mod buses;
 mod crash;
 mod device;
 mod drive;
+mod enrol;
 mod files;
 mod flash;
 mod folders;
@@ -51,7 +52,7 @@ fn main() -> anyhow::Result<()> {
     let args = settings::Args::parse();
     start_logging();
     let print_slots = args.print_slots;
-    let settings = Settings::load(args)?;
+    let mut settings = Settings::load(args)?;
     if print_slots {
         return slots::print(&settings);
     }
@@ -60,9 +61,10 @@ fn main() -> anyhow::Result<()> {
     crash::record_panics(&data_dir, start);
     let launch = Launch::of_this_process()?;
     let watchdog = launch.watchdog(settings.watchdog_s);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(enrol::enrol(&mut settings))?;
     let device = take_up(&settings, &launch)
         .with_context(|| format!("cannot take up what {} holds", data_dir.display()))?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let end = runtime.block_on(drive::run(settings, device, watchdog, start))?;
     match end {
         End::Stop => {

@@ -144,6 +144,14 @@ impl Session {
         }
     }
 
+    /// Publishes at most once, on a topic below the device's own that is not the agent's.
+    pub(crate) fn publish_plain(&self, topic: &str, payload: Vec<u8>) {
+        match self.client.try_publish(self.names.full(topic), QoS::AtMostOnce, false, payload) {
+            Ok(()) => drop(self.shared.queued.fetch_add(1, Ordering::Relaxed)),
+            Err(error) => tracing::warn!("a message was dropped: {error}"),
+        }
+    }
+
     /// Sends what is queued, then ends the session so that the broker does not publish the will.
     pub(crate) async fn close(mut self) {
         if self.client.try_disconnect().is_ok() {

@@ -2,8 +2,10 @@
 
 use std::{
     ffi::OsString,
-    fs, io,
+    fs,
+    io::{self, Write},
     num::{NonZeroU8, NonZeroU32},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -56,6 +58,9 @@ pub(crate) struct Args {
     /// Key of that certificate, PEM
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
+    /// Token with which this device gets its certificate, once; see `wasmbed device token`
+    #[arg(long, value_name = "TOKEN")]
+    enrol_token: Option<String>,
     /// File with the provisioning blob: name and trusted keys
     #[arg(long, value_name = "FILE")]
     provision: Option<PathBuf>,
@@ -95,6 +100,10 @@ struct Config {
     provision: Option<PathBuf>,
     #[serde(default)]
     trusted: Vec<PublicKey>,
+    /// Has the device get its certificate itself, with this token the first time.
+    enrol_token: Option<String>,
+    /// What the files of TLS hold; kept in `data_dir`.
+    identity: Option<Handed>,
     data_dir: Option<PathBuf>,
     prefix: Option<String>,
     heartbeat_ms: Option<u32>,
@@ -113,11 +122,31 @@ struct Config {
     watchdog_s: Option<NonZeroU32>,
 }
 
+/// How a device gets its certificate.
+#[derive(Clone)]
+pub(crate) struct Enrolment {
+    /// Where its key and certificate are.
+    pub(crate) dir: PathBuf,
+    /// What it asks with the first time.
+    pub(crate) token: Option<String>,
+}
+
+/// A certificate that is handed over with its key, PEM each.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Handed {
+    ca: String,
+    certificate: Option<String>,
+    key: Option<String>,
+}
+
 /// The configuration as validated.
 pub(crate) struct Settings {
     pub(crate) broker: Address,
     /// What TLS needs; present where the address says so.
     pub(crate) tls: Option<Tls>,
+    /// How it gets its certificate, if it does so itself.
+    pub(crate) enrolment: Option<Enrolment>,
     pub(crate) device: DeviceId,
     /// What it is in manifests of firmware.
     pub(crate) board: BoardName,
@@ -183,13 +212,32 @@ impl Settings {
         );
         let broker: Address =
             config.broker.context("no broker; set `broker` to mqtt://HOST:PORT")?.parse()?;
+        let data_dir = config.data_dir.context("no folder to keep things in; set `data_dir`")?;
         let files =
             TlsFiles { ca_file: config.ca_file, cert_file: config.cert_file, key_file: config.key_file };
+        let files = match config.identity {
+            Some(handed) => {
+                ensure!(files == TlsFiles::default(), "`identity` and files for TLS exclude each other");
+                handed.keep(&data_dir.join("identity"))?
+            }
+            None => files,
+        };
         ensure!(
             broker.is_tls || files == TlsFiles::default(),
             "{broker} is without TLS, but there are files for it; write mqtts://, or leave them out"
         );
+        let identity = data_dir.join("identity");
+        let is_enrolled = identity.join("identity.key").exists() && !files.has_certificate();
+        let enrolment = (config.enrol_token.is_some() || is_enrolled).then_some(Enrolment {
+            dir: identity,
+            token: config.enrol_token.map(|token| token.trim().to_owned()),
+        });
+        ensure!(
+            enrolment.is_none() || (broker.is_tls && !files.has_certificate()),
+            "`enrol_token` is for a broker with TLS, and a device without cert_file"
+        );
         Ok(Settings {
+            enrolment,
             tls: broker.is_tls.then(|| Tls::load(files)).transpose()?,
             broker,
             device,
@@ -198,7 +246,7 @@ impl Settings {
             password,
             trusted,
             boot_floor: provision.map_or(0, |provision| provision.boot_floor),
-            data_dir: config.data_dir.context("no folder to keep things in; set `data_dir`")?,
+            data_dir,
             prefix,
             heartbeat_ms: config.heartbeat_ms.unwrap_or(HEARTBEAT_MS),
             sensors_dir: config.sensors_dir,
@@ -209,6 +257,36 @@ impl Settings {
             restart_exit_code: config.restart_exit_code,
             watchdog_s: config.watchdog_s.unwrap_or(WATCHDOG_S),
         })
+    }
+}
+
+impl Handed {
+    /// Writes it to a folder, for this user only.
+    fn keep(&self, dir: &Path) -> anyhow::Result<TlsFiles> {
+        let write = |name: &str, text: &str| {
+            let path = dir.join(name);
+            let mut options = fs::OpenOptions::new();
+            let file = options.write(true).create(true).truncate(true).mode(0o600).open(&path);
+            let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
+            written.with_context(|| format!("cannot write {}", path.display()))?;
+            anyhow::Ok(path)
+        };
+        fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+        Ok(TlsFiles {
+            ca_file: Some(write("ca.pem", &self.ca)?),
+            cert_file: self.certificate.as_deref().map(|text| write("identity.pem", text)).transpose()?,
+            key_file: self.key.as_deref().map(|text| write("identity.key", text)).transpose()?,
+        })
+    }
+}
+
+impl Settings {
+    /// Has this device show a certificate from now on. The broker is trusted as before.
+    pub(crate) fn show(&mut self, own: TlsFiles) -> anyhow::Result<()> {
+        let ca_file = self.tls.as_ref().and_then(|tls| tls.files().ca_file.clone());
+        self.tls = Some(Tls::load(TlsFiles { ca_file, ..own })?);
+        self.password = None;
+        Ok(())
     }
 }
 
@@ -225,6 +303,7 @@ impl Config {
             ca_file: args.ca_file.or(self.ca_file),
             cert_file: args.cert_file.or(self.cert_file),
             key_file: args.key_file.or(self.key_file),
+            enrol_token: args.enrol_token.or(self.enrol_token),
             provision: args.provision.or(self.provision),
             data_dir: args.data_dir.or(self.data_dir),
             prefix: args.prefix.or(self.prefix),

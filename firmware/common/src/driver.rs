@@ -286,7 +286,7 @@ impl<B: Board, F: Flash + 'static, const SLOTS: usize> Driver<B, F, SLOTS> {
                 Effect::Connect { will, keep_alive_s } => {
                     let port = Rc::clone(&self.port);
                     if let Some(uplink) = &mut *port.uplink.borrow_mut() {
-                        if !variant::IS_MUTE {
+                        if !variant::is_mute() {
                             uplink.open(port.now_ms(), keep_alive_s, will);
                         }
                         continue;
@@ -340,7 +340,7 @@ impl<B: Board, F: Flash + 'static, const SLOTS: usize> Driver<B, F, SLOTS> {
 
     /// Opens the session that waits for the link, if there is one and the link is up.
     fn open(&mut self, link: &mut BoardLink) {
-        if !link.is_up() || variant::IS_MUTE {
+        if !link.is_up() || variant::is_mute() {
             return;
         }
         let Some(Opening { keep_alive_s, will }) = self.opening.take() else { return };

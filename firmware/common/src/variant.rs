@@ -1,4 +1,7 @@
-//! What tests build firmware with, each a cargo feature; a release has none of them.
+//! What tests build firmware with: the cargo feature `variant`. A release has none of it.
+//!
+//! One program serves every test of a board: which fault it has is written into its image afterwards
+//! (`cargo xtask fw --variants`), for compiling it again would change nothing else.
 
 use crate::{Board, port::Port};
 
@@ -6,12 +9,45 @@ use crate::{Board, port::Port};
 /// image run and confirmed it.
 const FAULT_MS: u64 = 20;
 
+/// Where the fault's name is written.
+#[cfg(feature = "variant")]
+#[used]
+static MARK: [u8; 20] = *b"WASMBED FAULT: none ";
+
+/// What is wrong with a firmware.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    None,
+    Panic,
+    Hang,
+    Mute,
+}
+
+#[cfg(feature = "variant")]
+fn fault() -> Fault {
+    // SAFETY: a reference can be read from; volatile, for what is written into the image is not what was compiled.
+    let mark = unsafe { core::ptr::read_volatile(&raw const MARK) };
+    match &mark[15..] {
+        b"panic" => Fault::Panic,
+        b"hang " => Fault::Hang,
+        b"mute " => Fault::Mute,
+        _ => Fault::None,
+    }
+}
+
+#[cfg(not(feature = "variant"))]
+const fn fault() -> Fault {
+    Fault::None
+}
+
 /// Whether this firmware never opens a session.
-pub(crate) const IS_MUTE: bool = cfg!(feature = "fault-mute");
+pub(crate) fn is_mute() -> bool {
+    fault() == Fault::Mute
+}
 
 /// The first thing a firmware says: the change of one line that a patch is made of.
 pub(crate) fn note<B: Board>(port: &Port<B>) {
-    if cfg!(feature = "variant-note") {
+    if cfg!(feature = "variant") {
         port.say(format_args!("this firmware differs from the one before in this line"));
     }
 }
@@ -21,12 +57,11 @@ pub(crate) fn fail(now_ms: u64) {
     if now_ms < FAULT_MS {
         return;
     }
-    if cfg!(feature = "fault-panic") {
-        panic!("the fault this firmware was built with");
-    }
-    if cfg!(feature = "fault-hang") {
-        loop {
+    match fault() {
+        Fault::Panic => panic!("the fault this firmware was built with"),
+        Fault::Hang => loop {
             core::hint::spin_loop();
-        }
+        },
+        Fault::None | Fault::Mute => {}
     }
 }

@@ -41,6 +41,29 @@ pub struct DeviceAdd {
     pub labels: BTreeMap<String, String>,
 }
 
+/// Asks for a token with which a device gets its first certificate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeviceToken {
+    /// The device.
+    pub device: DeviceId,
+    /// For how long it is good, in seconds, at most [`MAX_TOKEN_S`]; an hour if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub valid_s: Option<u32>,
+}
+
+/// Longest life of a token, in seconds: 30 days.
+pub const MAX_TOKEN_S: u32 = 30 * 86_400;
+
+/// A token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenMade {
+    /// The MQTT password that lets the device ask for a certificate, once.
+    pub token: String,
+    /// Until when it is good, in seconds of Unix time.
+    pub expires_s: u64,
+}
+
 /// Which log lines to list.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,6 +1,7 @@
 //! What was issued and revoked: a file of lines that several processes add to.
 
 use std::{
+    collections::BTreeMap,
     fs::{File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
     os::unix::fs::OpenOptionsExt,
@@ -29,6 +30,9 @@ pub struct Issued {
     /// Whether it was revoked.
     #[serde(default)]
     pub is_revoked: bool,
+    /// The number of the token it was given for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
     /// The certificate, PEM.
     pub certificate: String,
 }
@@ -45,7 +49,14 @@ impl Issued {
 #[serde(rename_all = "lowercase")]
 pub(super) enum Line {
     Issued(Issued),
-    Revoked { serial: String, at_s: u64 },
+    Revoked {
+        serial: String,
+        at_s: u64,
+    },
+    /// The name is free for somebody else.
+    Released {
+        name: String,
+    },
 }
 
 pub(super) struct Index {
@@ -54,12 +65,15 @@ pub(super) struct Index {
     read_bytes: u64,
     issued: Vec<Issued>,
     revoked: Vec<(String, u64)>,
+    /// Which of `issued` is the last of a name since it was last released.
+    last: BTreeMap<String, usize>,
 }
 
 impl Index {
     pub(super) fn open(dir: &Path) -> io::Result<Self> {
         let path = dir.join(FILE);
-        let mut index = Index { path, read_bytes: 0, issued: Vec::new(), revoked: Vec::new() };
+        let mut index =
+            Index { path, read_bytes: 0, issued: Vec::new(), revoked: Vec::new(), last: BTreeMap::new() };
         index.read()?;
         Ok(index)
     }
@@ -83,11 +97,17 @@ impl Index {
             match serde_json::from_str(line) {
                 // A power cut left half of it, so that nobody got what it was about.
                 Err(error) => tracing::warn!(path = %self.path.display(), %error, "left out a damaged line"),
-                Ok(Line::Issued(issued)) => self.issued.push(issued),
+                Ok(Line::Issued(issued)) => {
+                    self.last.insert(issued.name.clone(), self.issued.len());
+                    self.issued.push(issued);
+                }
                 Ok(Line::Revoked { serial, at_s }) => {
                     let concerned = self.issued.iter_mut().filter(|issued| issued.serial == serial);
                     concerned.for_each(|issued| issued.is_revoked = true);
                     self.revoked.push((serial, at_s));
+                }
+                Ok(Line::Released { name }) => {
+                    self.last.remove(&name);
                 }
             }
         }
@@ -112,6 +132,16 @@ impl Index {
 
     pub(super) fn issued(&self) -> &[Issued] {
         &self.issued
+    }
+
+    /// The last certificate of a name since it was last released.
+    pub(super) fn last(&self, name: &str) -> Option<&Issued> {
+        self.issued.get(*self.last.get(name)?)
+    }
+
+    /// Whether a token was used.
+    pub(super) fn is_used(&self, token: &str) -> bool {
+        self.issued.iter().any(|issued| issued.token.as_deref() == Some(token))
     }
 
     /// Serial numbers, and when they were revoked.

@@ -80,6 +80,14 @@ pub(super) enum Device {
     },
     /// Register a device
     Add(Add),
+    /// Make a token with which a device of your own gets its certificate, once
+    Token {
+        /// The device
+        id: DeviceId,
+        /// For how long it is good, in hours
+        #[arg(long, value_name = "HOURS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=720))]
+        hours: u32,
+    },
     /// Stop and forget a device
     Remove {
         /// The device
@@ -144,6 +152,12 @@ fn label(text: &str) -> Result<(String, String), String> {
     Ok((key.to_owned(), value.to_owned()))
 }
 
+async fn token(client: &mut Client, common: &Common, device: DeviceId, hours: u32) -> Result<()> {
+    let asked = api::DeviceToken { device, valid_s: Some(hours * 3600) };
+    let made: api::TokenMade = client.request("device-token", &asked).await?;
+    if common.json { output::json(&made) } else { output::line(made.token) }
+}
+
 impl Device {
     pub(super) async fn run(self, common: &Common) -> Result<()> {
         let mut client = common.client().await?;
@@ -164,6 +178,7 @@ impl Device {
             Device::Nmi { id } => control(&mut client, common, id, Control::Nmi).await,
             Device::Gdb { id } => control(&mut client, common, id, Control::Gdb).await,
             Device::Add(add) => add.run(&mut client, common).await,
+            Device::Token { id, hours } => token(&mut client, common, id, hours).await,
             Device::Remove { id } => {
                 let removed: Value = client.request("device-remove", &once(json!({ "device": id }))).await?;
                 if common.json { output::json(&removed) } else { output::line(format_args!("{id} removed")) }

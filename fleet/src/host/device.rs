@@ -38,6 +38,7 @@ use crate::host_api::{DesiredDevice, EventKind, Power, ProcessStatus, ReportedDe
 /// Connects for which two starts within one second leave room, so that their numbers still rise.
 const CONNECTS_PER_START: u32 = 64;
 const AS_DESIRED: &str = "as desired";
+const UNCERTIFIED: &str = "it waits for its certificate";
 const REMAPPED: &str = "the board asked for another image";
 
 /// What a device's task is told from outside.
@@ -74,6 +75,8 @@ pub(super) struct Device {
     is_remapped: bool,
     /// The last start numbered its connects above this.
     boot_floor: u32,
+    /// Asks for a certificate.
+    request: Option<String>,
 }
 
 /// Why a device leaves the state it is in.
@@ -132,7 +135,8 @@ impl Wishes {
         let Some(now) = self.wanted() else {
             return Some(Disturbance::Changed);
         };
-        if now.power != wanted.power || now.board != wanted.board || now.password != wanted.password {
+        let is_same_client = now.password == wanted.password && now.certificate == wanted.certificate;
+        if now.power != wanted.power || now.board != wanted.board || !is_same_client {
             return Some(Disturbance::Changed);
         }
         (now.cycle > self.cycle).then_some(Disturbance::Cycle)
@@ -154,6 +158,7 @@ impl Device {
             asked: AS_DESIRED,
             is_remapped: false,
             boot_floor: 0,
+            request: None,
         }
     }
 
@@ -195,6 +200,15 @@ impl Device {
     async fn keep_running(&mut self, wanted: &DesiredDevice) -> Disturbance {
         // Everything is started afresh, which is what a cycle is.
         self.wishes.cycle = wanted.cycle;
+        match self.launcher.certify(wanted) {
+            Ok(request) => self.request = request,
+            Err(error) => return self.give_up(wanted, error.to_string()).await,
+        }
+        if self.request.is_some() {
+            self.reason = Some(UNCERTIFIED.to_owned());
+            self.report(ProcessStatus::Starting, None);
+            return self.disturbed(wanted).await;
+        }
         let mut wanted = wanted.clone();
         loop {
             let why = match self.run_once(&wanted).await {
@@ -405,6 +419,7 @@ impl Device {
             cycle: self.wishes.cycle,
             restarts: self.restarted,
             reason: self.reason.clone(),
+            request: self.request.clone(),
             link: None,
             used: None,
         }

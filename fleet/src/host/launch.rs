@@ -10,6 +10,7 @@
 //! Not here: what a board needs (`wasmbed-boards`), and the process itself (`process`).
 
 mod agent;
+mod certificate;
 mod emulator;
 mod flash;
 mod images;
@@ -26,6 +27,7 @@ use std::{
 use tempfile::TempDir;
 use tokio::{net::UnixListener, sync::watch};
 use wasmbed_boards::{Board, Boards, Holds, ImageError, Place, Places, Run};
+use wasmbed_broker_client::{IdentityError, TlsError};
 use wasmbed_wire::{
     BoardName, DeviceId, Seq,
     id::MAX_NAME_BYTES,
@@ -44,6 +46,7 @@ use crate::{
     connection::Connection,
     host_api::DesiredDevice,
 };
+use certificate::Shown;
 use images::Images;
 
 /// Longest path of a socket, in bytes, with its end.
@@ -131,6 +134,14 @@ pub(super) enum PrepareError {
         "{board} takes {needed} MiB of memory, of which this host has {free} MiB left; stop other devices, or put it on another host"
     )]
     NoMemory { board: BoardName, needed: u64, free: u64 },
+    #[error(
+        "the broker speaks TLS, and {board} has no certificate to connect itself with: set service.ca_dir, so that the service gives it one"
+    )]
+    Uncertified { board: BoardName },
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
 }
@@ -233,20 +244,20 @@ impl Launcher {
             places.insert(file.holds.place(), path);
         }
         if board.run.uses(Place::Config) {
-            let config = agent::write_config(&dir, device, board, &self.connection).map_err(at(&dir))?;
+            let connection = certificate::connection(&self.connection, device, &dir)?;
+            let config = agent::write_config(&dir, device, board, &connection).map_err(at(&dir))?;
             places.insert(Place::Config, config);
         }
         let args = board
             .run
             .arguments(&places)
             .map_err(|place| PrepareError::NoSuchPlace { board: board.name, place })?;
-        let spec = Spec { program: self.program(&board.run), remedy: remedy(&board.run), args, dir };
         let (faults, told) = watch::channel(Faults::default());
         let qmp = board.run.uses(Place::Qmp).then(|| sockets.join(QMP));
         let link = match board.run.uses(Place::Link) {
             true => {
                 let listener = listen(&sockets.join(LINK))?;
-                let connection = self.connection.with_identity(device.id.as_str(), &device.password);
+                let connection = certificate::connection(&self.connection, device, &dir)?;
                 let port = Port { device: device.id, connection, faults: told };
                 Some(Link { listener, port })
             }
@@ -262,7 +273,13 @@ impl Launcher {
         };
         let silence = board.run.watchdog_ms().map(|ms| Duration::from_millis(ms.into()));
         let has_network = board.run.loopback().is_some();
+        let spec = Spec { program: self.program(&board.run), remedy: remedy(&board.run), args, dir };
         Ok(Launch { spec, qmp, link, console, chip, silence, faults, has_network })
+    }
+
+    /// Keeps the certificate a device is to have, and says what to ask for one with if it has none.
+    pub(super) fn certify(&self, device: &DesiredDevice) -> Result<Option<String>, PrepareError> {
+        certificate::certify(device, &self.device_dir(&device.id))
     }
 
     /// Inverts bits in the flash of a device that does not run.
@@ -302,13 +319,17 @@ impl Launcher {
         let secret = Some(secret::of(dir)?);
         let address =
             board.run.loopback().map(|loopback| self.connection.address.as_seen_from_guest(loopback));
+        let shown = match address.as_ref().is_some_and(|address| address.is_tls) {
+            true => Some(Shown::load(board, device, dir)?),
+            false => None,
+        };
         let broker = address.as_ref().map(|address| Broker {
             host: &address.host,
             port: address.port,
             username: device.id.as_str(),
             password: &device.password,
             prefix: &self.connection.prefix,
-            tls: None,
+            tls: shown.as_ref().map(|shown| shown.tls(&self.connection.address.host)),
         });
         let trusted = Seq::new(&device.trusted);
         let provision = Provision { device: device.id, trusted, boot_floor, secret, broker };

@@ -158,6 +158,7 @@ impl Reporter {
 
 fn unstarted(id: DeviceId) -> ReportedDevice {
     ReportedDevice {
+        request: None,
         id,
         status: ProcessStatus::Stopped,
         pid: None,

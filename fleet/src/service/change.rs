@@ -258,6 +258,7 @@ impl Fleet {
             self.records.remove(&id);
             self.view.devices.remove(&id);
             self.claim(&id, false);
+            self.release_certificate(&id);
         }
     }
 }

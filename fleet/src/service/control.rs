@@ -115,6 +115,7 @@ impl Fleet {
             Request::DeviceStart(targets) => self.device_power(&targets.to, true),
             Request::DeviceClear(targets) => self.device_clear(now, &targets.to),
             Request::DeviceLogs(logs) => self.device_logs(&logs).and_then(only),
+            Request::DeviceToken(token) => self.device_token(&token).and_then(only),
             Request::DeviceControl(order) => {
                 Ok(Outcome { result: Value::Null, change: Change::default(), order: Some(order) })
             }

@@ -40,7 +40,8 @@ impl Fleet {
             board: row.board,
             power: if is_on { Power::On } else { Power::Off },
             cycle: row.cycle,
-            password: self.password(&row.id),
+            password: if self.ca.is_some() { String::new() } else { self.password(&row.id) },
+            certificate: self.certificate_of(&row.id),
             trusted: vec![self.options.signer.public()],
         }
     }

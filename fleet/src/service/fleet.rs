@@ -15,12 +15,13 @@ use wasmbed_wire::{
 };
 
 use super::{
-    FLEET_LEVEL, Publish, change::Change, fleet_topic, patches::Desk, relay::Relays, rollouts::Live,
-    traps::LastTrap,
+    FLEET_LEVEL, Publish, certificates::Certificates, change::Change, fleet_topic, patches::Desk,
+    relay::Relays, rollouts::Live, traps::LastTrap,
 };
 use crate::{
     api::{self, Grants},
     artifacts::Signer,
+    ca::Ca,
     host_api::{self, HOST_LEVEL},
     store::{DeviceRow, FirmwareWish, KeyRow, KeyringRow, ModuleRow, NewEvent, Severity, Store, StoreError},
 };
@@ -71,6 +72,9 @@ pub struct Fleet {
     pub(super) unclaimed: BTreeMap<DeviceId, u64>,
     /// Of modules that have grants of their own.
     pub(super) grants: BTreeMap<ModuleName, Grants>,
+    /// Gives devices that hosts run their certificates.
+    pub(super) ca: Option<Ca>,
+    pub(super) certificates: Certificates,
     pub(super) keys: Vec<KeyRow>,
     pub(super) keyrings: Vec<KeyringRow>,
     pub(super) patches: Desk,
@@ -142,7 +146,7 @@ impl Fleet {
     ///
     /// # Errors
     /// If the store cannot be read or written.
-    pub fn open(now: Time, store: Store, options: Options) -> Result<Self, StoreError> {
+    pub fn open(now: Time, store: Store, options: Options, ca: Option<Ca>) -> Result<Self, StoreError> {
         let mut fleet = Fleet {
             view: View { policy: options.policy, ..View::default() },
             options,
@@ -151,6 +155,8 @@ impl Fleet {
             host_info: BTreeMap::new(),
             unclaimed: BTreeMap::new(),
             grants: BTreeMap::new(),
+            ca,
+            certificates: Certificates::default(),
             keys: Vec::new(),
             keyrings: Vec::new(),
             patches: Desk::default(),
@@ -184,6 +190,7 @@ impl Fleet {
             }
         }
         fleet.grants = fleet.store.grants()?;
+        fleet.load_certificates();
         fleet.load_keys(now)?;
         fleet.load_rollouts(now)?;
         fleet.adopt_options(now)?;
@@ -246,8 +253,15 @@ impl Fleet {
                 }
             }
             _ => {
-                if let (Ok(device), Some(up)) = (owner.parse(), topic::Up::parse(rest)) {
-                    self.on_device(now, device, up, payload, retained);
+                let Ok(device) = owner.parse() else { return };
+                match rest {
+                    topic::ENROL => self.on_enrol(now, device, payload, true),
+                    topic::RENEW => self.on_enrol(now, device, payload, false),
+                    _ => {
+                        if let Some(up) = topic::Up::parse(rest) {
+                            self.on_device(now, device, up, payload, retained);
+                        }
+                    }
                 }
             }
         }
@@ -259,6 +273,7 @@ impl Fleet {
         self.settle(now, plan, None);
         self.roll(now);
         self.expire_relays(now);
+        self.tend_certificates(now);
         if self.flush_at.is_some_and(|at| now >= at) {
             self.flush(now);
         }

@@ -71,6 +71,9 @@ impl Fleet {
         self.host_view(&id).reported = Some(reported.revision);
         for device in reported.devices {
             if self.is_on(&device.id, &id) {
+                if let Some(request) = &device.request {
+                    self.on_certificate_request(now, id, device.id, request);
+                }
                 self.on_process(device);
             }
         }

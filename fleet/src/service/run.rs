@@ -31,6 +31,7 @@ use crate::{
     api::Grants,
     api::{Answer, ServiceState},
     artifacts::Signer,
+    ca::Ca,
     connection::Connection,
     lock::lock,
     shutdown::Shutdown,
@@ -61,6 +62,8 @@ pub struct ServiceConfig {
     pub boards_dir: Option<PathBuf>,
     /// What passwords of emulated devices are made from.
     pub secret: Secret,
+    /// Folder of the authority that gives them certificates instead.
+    pub ca_dir: Option<PathBuf>,
     /// How patient it is with devices.
     pub policy: Policy,
     /// Time between heartbeats, in milliseconds.
@@ -103,7 +106,8 @@ pub async fn run(config: ServiceConfig, mut shutdown: Shutdown) -> anyhow::Resul
         signer: Arc::clone(&signer),
         grants: config.grants,
     };
-    let fleet = Fleet::open(clock.now(), store, options)?;
+    let ca = config.ca_dir.as_deref().map(Ca::load).transpose()?;
+    let fleet = Fleet::open(clock.now(), store, options, ca)?;
     let outdated = fleet.outdated()?;
 
     let (input, inputs) = mpsc::channel(MAX_INPUTS);

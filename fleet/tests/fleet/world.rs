@@ -110,7 +110,7 @@ impl World {
             signer: Arc::new(own()),
             grants: Grants::default(),
         };
-        self.fleet = Some(Fleet::open(self.now, store, options).unwrap());
+        self.fleet = Some(Fleet::open(self.now, store, options, None).unwrap());
         self.connect();
     }
 

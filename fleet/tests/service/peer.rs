@@ -64,6 +64,7 @@ impl World {
             data_dir: self.dir.path().to_owned(),
             boards_dir: None,
             secret: self.secret.clone(),
+            ca_dir: None,
             policy: Policy::default(),
             heartbeat_ms: 1_000,
             auto_register: false,

@@ -1,11 +1,11 @@
-//! The brokers a fleet is tested with. Both take the same passwords, so clients cannot tell.
+//! The brokers a fleet is tested with. They take the same passwords or certificates, so clients cannot tell.
 
 use std::{
     fmt::Write as _,
     fs,
     net::{TcpListener, TcpStream},
     os::unix::fs::PermissionsExt,
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     time::Duration,
 };
@@ -23,7 +23,23 @@ pub enum Kind {
     Embedded,
     /// Debian's Mosquitto.
     Mosquitto,
+    /// `wasmbed-broker` that lets in nobody without a certificate.
+    EmbeddedTls,
+    /// Mosquitto that lets in nobody without a certificate.
+    MosquittoTls,
 }
+
+impl Kind {
+    /// Whether it speaks TLS.
+    pub fn is_tls(self) -> bool {
+        matches!(self, Kind::EmbeddedTls | Kind::MosquittoTls)
+    }
+}
+
+/// The folder of the certificate authority in a fleet's.
+pub(crate) const CA: &str = "ca";
+/// The folder of the broker's certificate in a fleet's.
+pub(crate) const IDENTITY: &str = "broker.identity";
 
 /// Every device, host and person that a test may connect as: user name and role.
 pub(crate) type Users<'u> = &'u [(String, String)];
@@ -67,9 +83,15 @@ pub(crate) fn start(kind: Kind, dir: &Path, port: u16, users: Users<'_>) -> Resu
             command.arg("--secret-file").arg(dir.join("broker.secret"));
             command
         }
-        Kind::Mosquitto => {
+        Kind::EmbeddedTls => {
+            let mut command = Command::new(program("wasmbed-broker")?);
+            command.arg("--config").arg(write_tls_config(dir, port)?);
+            command.arg("--secret-file").arg(dir.join("broker.secret"));
+            command
+        }
+        Kind::Mosquitto | Kind::MosquittoTls => {
             let mut command = Command::new("mosquitto");
-            command.arg("-c").arg(write_mosquitto_config(dir, port, users)?);
+            command.arg("-c").arg(write_mosquitto_config(kind, dir, port, users)?);
             command
         }
     };
@@ -80,7 +102,22 @@ pub(crate) fn start(kind: Kind, dir: &Path, port: u16, users: Users<'_>) -> Resu
     Ok(process)
 }
 
-fn write_mosquitto_config(dir: &Path, port: u16, users: Users<'_>) -> Result<std::path::PathBuf> {
+fn write_tls_config(dir: &Path, port: u16) -> Result<PathBuf> {
+    let config = dir.join("broker.toml");
+    let (identity, ca) = (dir.join(IDENTITY), dir.join(CA));
+    let (identity, ca) = (identity.display(), ca.display());
+    fs::write(
+        &config,
+        format!(
+            "listen = ''\nlisten_tls = '127.0.0.1:{port}'\npassword_roles = []\n[tls]\n\
+             cert_file = '{identity}/identity.pem'\nkey_file = '{identity}/identity.key'\n\
+             client_ca_file = '{ca}/ca.pem'\ncrl_file = '{ca}/crl.pem'\n"
+        ),
+    )?;
+    Ok(config)
+}
+
+fn write_mosquitto_config(kind: Kind, dir: &Path, port: u16, users: Users<'_>) -> Result<PathBuf> {
     let passwords = dir.join("mosquitto.passwords");
     fs::write(&passwords, "")?;
     let mut acl = String::from("pattern write wasmbed/v1/%u/up/#\npattern read wasmbed/v1/%u/dn/#\n");
@@ -101,13 +138,23 @@ fn write_mosquitto_config(dir: &Path, port: u16, users: Users<'_>) -> Result<std
     }
     let acl_file = dir.join("mosquitto.acl");
     fs::write(&acl_file, acl)?;
+    let login = match kind.is_tls() {
+        false => format!("password_file {}", passwords.display()),
+        true => {
+            let (identity, ca) = (dir.join(IDENTITY), dir.join(CA));
+            let (identity, ca) = (identity.display(), ca.display());
+            format!(
+                "certfile {identity}/identity.pem\nkeyfile {identity}/identity.key\ncafile {ca}/ca.pem\n\
+                 crlfile {ca}/crl.pem\nrequire_certificate true\nuse_identity_as_username true"
+            )
+        }
+    };
     let config = dir.join("mosquitto.conf");
     fs::write(
         &config,
         format!(
-            "listener {port} 127.0.0.1\nallow_anonymous false\npassword_file {}\nacl_file {}\n\
+            "listener {port} 127.0.0.1\nallow_anonymous false\n{login}\nacl_file {}\n\
              persistence false\nmax_queued_messages 10000\nuser root\n",
-            passwords.display(),
             acl_file.display()
         ),
     )?;

@@ -131,7 +131,9 @@ impl Fleet {
         };
         fleet.alter_boards(alter)?;
         broker::write_secret(&fleet.dir.path().join("broker.secret"))?;
-        fs::write(fleet.dir.path().join("operator.password"), broker::password("operator/default")?)?;
+        if kind.is_tls() {
+            fleet.certify()?;
+        }
         fleet.start_broker()?;
         fleet.start_service()?;
         fleet.sign_images()?;
@@ -194,8 +196,7 @@ impl Fleet {
     pub fn start_service(&mut self) -> Result<()> {
         let mut command = Command::new(program("wasmbed")?);
         command.arg("serve").arg("--data-dir").arg(self.dir.path().join("service"));
-        command.arg("--broker").arg(self.broker_url());
-        command.arg("--secret-file").arg(self.dir.path().join("broker.secret"));
+        self.log_in(&mut command, "service")?;
         command.args(["--heartbeat-ms", &self.heartbeat_ms.to_string()]);
         self.service = Some(Process::start("service", self.dir.path(), &mut command)?);
         Ok(())
@@ -208,12 +209,9 @@ impl Fleet {
 
     /// Starts the host role.
     pub fn start_host(&mut self) -> Result<()> {
-        let password = self.dir.path().join("host.password");
-        fs::write(&password, broker::password(&format!("host/{HOST}"))?)?;
         let mut command = Command::new(program("wasmbed")?);
         command.args(["host", "--id", HOST, "--data-dir"]).arg(self.dir.path().join("host"));
-        command.arg("--broker").arg(self.broker_url());
-        command.arg("--password-file").arg(password);
+        self.log_in(&mut command, "host")?;
         command.arg("--images").arg(self.factory());
         self.host = Some(Process::start("host", self.dir.path(), &mut command)?);
         Ok(())
@@ -250,8 +248,50 @@ impl Fleet {
         Ok(())
     }
 
-    fn broker_url(&self) -> String {
-        format!("mqtt://127.0.0.1:{}", self.port)
+    /// Has a command log in to the broker as `service`, `host` or `operator`.
+    fn log_in(&self, command: &mut Command, who: &str) -> Result<()> {
+        let scheme = if self.kind.is_tls() { "mqtts" } else { "mqtt" };
+        command.arg("--broker").arg(format!("{scheme}://127.0.0.1:{}", self.port));
+        if self.kind.is_tls() {
+            let identity = self.dir.path().join(who);
+            command.arg("--ca-file").arg(identity.join("ca.pem"));
+            command.arg("--cert-file").arg(identity.join("identity.pem"));
+            command.arg("--key-file").arg(identity.join("identity.key"));
+            if who == "service" {
+                command.env("WASMBED__SERVICE__CA_DIR", self.dir.path().join(broker::CA));
+            }
+        } else if who == "service" {
+            command.arg("--secret-file").arg(self.dir.path().join("broker.secret"));
+        } else {
+            let role = if who == "host" { format!("host/{HOST}") } else { "operator/default".to_owned() };
+            let file = self.dir.path().join(format!("{who}.password"));
+            fs::write(&file, broker::password(&role)?)?;
+            command.arg("--password-file").arg(file);
+        }
+        Ok(())
+    }
+
+    /// Makes an authority, and certificates for everybody but the devices.
+    fn certify(&self) -> Result<()> {
+        let issue = |out: &str, who: &[&str]| {
+            let out = self.dir.path().join(out);
+            self.ca(&[&["issue"], who, &["--out", &out.display().to_string()]].concat())
+        };
+        self.ca(&["init"])?;
+        issue(broker::IDENTITY, &["broker", "--name", "127.0.0.1"])?;
+        issue("service", &["service"])?;
+        issue("host", &["host", HOST])?;
+        issue("operator", &["operator"])
+    }
+
+    /// Runs `wasmbed ca`.
+    pub fn ca(&self, arguments: &[&str]) -> Result<()> {
+        let mut command = Command::new(program("wasmbed")?);
+        command.arg("ca").args(arguments).arg("--dir").arg(self.dir.path().join(broker::CA));
+        let output = command.output().context("cannot start wasmbed")?;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "wasmbed ca {}: {stderr}", arguments.join(" "));
+        Ok(())
     }
 
     // ---- commands ----
@@ -273,14 +313,10 @@ impl Fleet {
     }
 
     fn run_cli(&self, arguments: &[&str]) -> Result<Output> {
-        Command::new(program("wasmbed")?)
-            .args(arguments)
-            .arg("--broker")
-            .arg(self.broker_url())
-            .arg("--password-file")
-            .arg(self.dir.path().join("operator.password"))
-            .output()
-            .context("cannot start wasmbed")
+        let mut command = Command::new(program("wasmbed")?);
+        command.args(arguments);
+        self.log_in(&mut command, "operator")?;
+        command.output().context("cannot start wasmbed")
     }
 
     /// Sends a request with `mosquitto_rr` and returns the answer.
@@ -325,8 +361,15 @@ impl Fleet {
     /// One of Mosquitto's clients, connected as an operator.
     pub fn mosquitto(&self, name: &str) -> Result<Command> {
         let mut command = Command::new(name);
-        command.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-u", "_operator", "-P"]);
-        command.arg(broker::password("operator/default")?);
+        command.args(["-h", "127.0.0.1", "-p", &self.port.to_string()]);
+        if self.kind.is_tls() {
+            let identity = self.dir.path().join("operator");
+            command.arg("--cafile").arg(identity.join("ca.pem"));
+            command.arg("--cert").arg(identity.join("identity.pem"));
+            command.arg("--key").arg(identity.join("identity.key"));
+        } else {
+            command.args(["-u", "_operator", "-P", &broker::password("operator/default")?]);
+        }
         Ok(command)
     }
 

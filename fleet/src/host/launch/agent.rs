@@ -12,7 +12,7 @@ use wasmbed_boards::{Board, Run};
 use wasmbed_wire::{BoardName, DeviceId, PublicKey};
 
 use crate::{
-    connection::{Address, Connection},
+    connection::{Address, Connection, TlsFiles},
     host_api::DesiredDevice,
 };
 
@@ -23,10 +23,34 @@ struct Config<'a> {
     board: BoardName,
     broker: Address,
     prefix: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
     password: &'a str,
+    #[serde(flatten)]
+    tls: TlsFiles,
     trusted: &'a [PublicKey],
     /// A machine of its own knows its disk.
     data_dir: Option<PathBuf>,
+    /// What the files of TLS hold, for a machine that cannot read them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identity: Option<Handed>,
+}
+
+/// A certificate that is handed over with its key.
+#[derive(Serialize)]
+struct Handed {
+    ca: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+}
+
+impl Handed {
+    fn read(files: &TlsFiles) -> io::Result<Option<Self>> {
+        let read = |file: &Option<PathBuf>| file.as_ref().map(fs::read_to_string).transpose();
+        let Some(ca) = read(&files.ca_file)? else { return Ok(None) };
+        Ok(Some(Handed { ca, certificate: read(&files.cert_file)?, key: read(&files.key_file)? }))
+    }
 }
 
 /// Writes the agent's configuration, readable for this user only, and returns its path.
@@ -37,6 +61,11 @@ pub(super) fn write_config(
     connection: &Connection,
 ) -> io::Result<PathBuf> {
     let address = &connection.address;
+    let files = connection.tls.as_ref().map(|tls| tls.files().clone()).unwrap_or_default();
+    let (tls, identity) = match board.run {
+        Run::Process { .. } => (files, None),
+        Run::Qemu { .. } => (TlsFiles::default(), Handed::read(&files)?),
+    };
     let config = Config {
         device: device.id,
         board: board.name,
@@ -46,6 +75,8 @@ pub(super) fn write_config(
             .map_or_else(|| address.clone(), |there| address.as_seen_from_guest(there)),
         prefix: &connection.prefix,
         password: &device.password,
+        tls,
+        identity,
         trusted: &device.trusted,
         data_dir: matches!(board.run, Run::Process { .. }).then(|| dir.join("data")),
     };

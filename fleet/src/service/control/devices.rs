@@ -1,6 +1,6 @@
 //! Verbs about devices.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::SystemTime};
 
 use serde_json::json;
 use wasmbed_plan::{Health, Stage, Time, rollout::Owner};
@@ -8,7 +8,9 @@ use wasmbed_wire::{DeviceId, message::Verb};
 
 use super::{Outcome, internal, update::wanted, with};
 use crate::{
-    api::{self, Code, DeviceAdd, DeviceList, DeviceLogs, Problem, Selector},
+    api::{
+        self, Code, DeviceAdd, DeviceList, DeviceLogs, DeviceToken, MAX_TOKEN_S, Problem, Selector, TokenMade,
+    },
     host_api::Power,
     service::{
         change::Change,
@@ -17,6 +19,8 @@ use crate::{
     store::{DeviceRow, Memory, NewEvent, Severity},
 };
 
+/// How long a token is good unless said otherwise, in seconds.
+const TOKEN_S: u32 = 3600;
 /// Longest label key or value, in bytes.
 const MAX_LABEL_BYTES: usize = 63;
 /// Labels of one device.
@@ -33,6 +37,24 @@ impl Fleet {
 
     pub(super) fn device_show(&self, id: &DeviceId) -> Result<api::Device, Problem> {
         self.record(id).map(|record| self.device(record))
+    }
+
+    pub(super) fn device_token(&self, asked: &DeviceToken) -> Result<TokenMade, Problem> {
+        self.record(&asked.device)?;
+        if self.ca.is_none() {
+            return Err(Problem::new(Code::Refused, "this fleet has no certificate authority")
+                .hint("make one with `wasmbed ca init` and set service.ca_dir"));
+        }
+        let valid_s = asked.valid_s.unwrap_or(TOKEN_S);
+        if !(1..=MAX_TOKEN_S).contains(&valid_s) {
+            return Err(Problem::new(Code::BadRequest, format!("valid_s is {valid_s}"))
+                .hint(format!("use 1 to {MAX_TOKEN_S} seconds")));
+        }
+        // Tokens are held against the system's clock, by the broker too.
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let made = self.options.secret.token(asked.device, now + u64::from(valid_s));
+        let made = made.map_err(|error| Problem::new(Code::Internal, error.to_string()))?;
+        Ok(TokenMade { token: made.text, expires_s: made.expires_s })
     }
 
     pub(super) fn device_logs(&self, logs: &DeviceLogs) -> Result<Vec<api::LogLine>, Problem> {
