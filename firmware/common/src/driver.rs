@@ -16,7 +16,7 @@ use wasmbed_wire::{
 #[cfg(not(feature = "ip"))]
 use crate::Uplink as _;
 use crate::{
-    Board, Running, Sheet,
+    Board, Entropy, Running, Sheet,
     crash::Start,
     device::{Device, SharedSlots, VERSION},
     modules::{Keeper, Modules},
@@ -162,11 +162,13 @@ impl<B: Board, F: Flash + 'static, const SLOTS: usize> Driver<B, F, SLOTS> {
         port.say(format_args!("device {}", provision.device));
         // The provisioning has the time, and what a reset leaves of both differs by the number of the start.
         let seed = u64::from(provision.boot_floor) << 32 ^ u64::from(starts) << 16 ^ port.now_us();
-        let uplink = port.board.borrow_mut().uplink(&provision, seed);
-        port.uplink.replace(uplink);
         let slots = Rc::new(RefCell::new(Slots::new()));
         let device = device(Rc::clone(&port), Rc::clone(&slots), board, provision, setup);
-        let keeper = Keeper::new(device.flash(), &sheet.layout, &provision, starts);
+        let noise = port.board.borrow_mut().noise();
+        let keeper = Keeper::new(device.flash(), &sheet.layout, &provision, starts, noise);
+        let keeper = Rc::new(RefCell::new(keeper));
+        let uplink = port.board.borrow_mut().uplink(&provision, seed, Entropy(Rc::clone(&keeper)));
+        port.uplink.replace(uplink);
         let modules = Modules::new(Rc::clone(&port), slots, sheet.class, keeper);
         let config =
             Config { keep_alive_s: KEEP_ALIVE_S, window_blocks: sheet.window_blocks, ..Config::default() };
