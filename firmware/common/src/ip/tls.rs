@@ -200,12 +200,13 @@ impl Tls {
                     records.done();
                     Ok(None)
                 }
-                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-                    while let Some(Ok(record)) = traffic.next_record() {
-                        self.received.extend_from_slice(record.payload);
+                Ok(ConnectionState::ReadTraffic(mut traffic)) => loop {
+                    match traffic.next_record() {
+                        Some(Ok(record)) => self.received.extend_from_slice(record.payload),
+                        Some(Err(error)) => break Err(error.into()),
+                        None => break Ok(None),
                     }
-                    Ok(None)
-                }
+                },
                 Ok(ConnectionState::PeerClosed) => {
                     self.is_closed = true;
                     Ok(None)
