@@ -11,6 +11,7 @@ use wasmbed_update::Layout;
 use wasmbed_wire::{
     BoardName,
     limits::{BLOCK_BYTES, Class},
+    provision,
 };
 
 use crate::run::{Holds, Place, Run};
@@ -392,6 +393,10 @@ impl Memory {
                 return Err(format!("memory.{name} and memory.{other} overlap"));
             }
         }
+        let (found, least) = (self.provision.size_bytes, provision::MAX_BYTES);
+        if (found as usize) < least {
+            return Err(format!("memory.provision has {found:#x} bytes; a blob may need {least:#x}"));
+        }
         Ok(())
     }
 }
@@ -439,6 +444,11 @@ mod tests {
             ("slots = 2", "slotz = 2", "unknown field `slotz`"),
             ("origin = 0x080f_f000", "origin = 0x080d_f000", "memory.provision and memory.flash overlap"),
             ("origin = 0x0802_0000", "origin = 0x0801_f000", "memory.flash and memory.boot overlap"),
+            (
+                "0x080f_f000, size_bytes = 0x1000",
+                "0x080f_f000, size_bytes = 0x800",
+                "memory.provision has 0x800 bytes; a blob may need 0x1000",
+            ),
             ("sector_bytes = 0x1000", "sector_bytes = 0x800", "slots.sector_bytes is 0x800"),
             ("image_bytes = 0xc_0000", "image_bytes = 0xc_1000", "slots.image_bytes is 0xc1000, but"),
             (

@@ -4,7 +4,7 @@ use wasmbed_abi::{Errno, Sensor};
 use wasmbed_update::Layout;
 use wasmbed_wire::{limits::Class, provision::Provision};
 
-use crate::{AnyUplink, heap::HeapUse};
+use crate::{AnyUplink, Entropy, heap::HeapUse};
 
 /// One board's hardware, as the driver sees it. Nothing blocks but [`Board::sleep`].
 pub trait Board: 'static {
@@ -22,8 +22,13 @@ pub trait Board: 'static {
 
     /// The board's own way to the broker that its provisioning names, if it has one; asked for once. `seed` differs
     /// from start to start.
-    fn uplink(&mut self, provision: &Provision<'static>, seed: u64) -> Option<AnyUplink> {
-        let _ = (provision, seed);
+    fn uplink(&mut self, provision: &Provision<'static>, seed: u64, entropy: Entropy) -> Option<AnyUplink> {
+        let _ = (provision, seed, entropy);
+        None
+    }
+
+    /// Noise that nobody can foretell, where the hardware has any; asked for once.
+    fn noise(&mut self) -> Option<[u8; 32]> {
         None
     }
 

@@ -4,7 +4,7 @@ use alloc::rc::Rc;
 use core::cell::RefCell;
 
 use wasmbed_core::{Facts, Flash, Layout, Platform, Slot, Store, StoreError, Vitals};
-use wasmbed_wire::{BoardName, PublicKey, message::Crash, provision::Provision};
+use wasmbed_wire::{BoardName, PublicKey, Seq, message::Crash, provision::Provision};
 
 use crate::{Board, Running, Setup, crash::LastCrash, flash::SharedFlash, modules, port::Port, slots::Slots};
 
@@ -18,7 +18,8 @@ pub(crate) type SharedSlots<const N: usize> = Rc<RefCell<Slots<N>>>;
 pub(crate) struct Device<B, F, const SLOTS: usize> {
     port: Rc<Port<B>>,
     slots: SharedSlots<SLOTS>,
-    provision: Provision<'static>,
+    trusted: Seq<'static, PublicKey>,
+    boot_floor: u32,
     flash: SharedFlash<F>,
     layout: Layout,
     running: Option<Running>,
@@ -35,7 +36,7 @@ impl<B: Board, F: Flash, const SLOTS: usize> Device<B, F, SLOTS> {
         port: Rc<Port<B>>,
         slots: SharedSlots<SLOTS>,
         board: BoardName,
-        provision: Provision<'static>,
+        provision: &Provision<'static>,
         setup: Setup<F>,
     ) -> Self {
         let Setup { sheet, flash, running, is_recovery, start, keep_boot, .. } = setup;
@@ -57,7 +58,8 @@ impl<B: Board, F: Flash, const SLOTS: usize> Device<B, F, SLOTS> {
         Device {
             port,
             slots,
-            provision,
+            trusted: provision.trusted,
+            boot_floor: provision.boot_floor,
             flash: SharedFlash::new(flash),
             layout: sheet.layout,
             running,
@@ -88,7 +90,7 @@ impl<B: Board, F: Flash, const SLOTS: usize> Platform for Device<B, F, SLOTS> {
     }
 
     fn earliest_s(&self) -> u32 {
-        self.provision.boot_floor
+        self.boot_floor
     }
 
     fn facts(&self) -> Facts<'_> {
@@ -108,7 +110,7 @@ impl<B: Board, F: Flash, const SLOTS: usize> Platform for Device<B, F, SLOTS> {
     }
 
     fn trusted(&self, nth: usize) -> Option<PublicKey> {
-        self.provision.trusted.iter().nth(nth)
+        self.trusted.iter().nth(nth)
     }
 
     fn next_boot(&mut self) -> u32 {

@@ -16,7 +16,7 @@ use wasmbed_wire::{
 #[cfg(not(feature = "ip"))]
 use crate::Uplink as _;
 use crate::{
-    Board, Running, Sheet,
+    Board, Entropy, Running, Sheet,
     crash::Start,
     device::{Device, SharedSlots, VERSION},
     modules::{Keeper, Modules},
@@ -83,17 +83,17 @@ pub fn run<B: Board, F: Flash + 'static, const SLOTS: usize>(board: B, setup: Bo
     let version = running.as_ref().map_or(VERSION, |running| &running.version);
     port.say(format_args!("{what} {version} on {}: {start}", sheet.name));
     variant::note(&port);
-    match Provision::read(setup.provision) {
-        Ok(provision) => match sheet.name.parse() {
-            Ok(name) => Driver::<B, F, SLOTS>::new(port, name, provision, setup).run(),
-            Err(error) => complain(&port, format_args!("board {}: {error}", sheet.name)),
+    match sheet.name.parse() {
+        Ok(name) => match Driver::<B, F, SLOTS>::new(&port, name, setup) {
+            Ok(driver) => driver.run(),
+            Err(ProvisionError::Missing) => {
+                complain(&port, format_args!("not provisioned; write the provisioning"))
+            }
+            Err(ProvisionError::Malformed) => {
+                complain(&port, format_args!("the provisioning is damaged; write it again"))
+            }
         },
-        Err(ProvisionError::Missing) => {
-            complain(&port, format_args!("not provisioned; write the provisioning"))
-        }
-        Err(ProvisionError::Malformed) => {
-            complain(&port, format_args!("the provisioning is damaged; write it again"))
-        }
+        Err(error) => complain(&port, format_args!("board {}: {error}", sheet.name)),
     }
 }
 
@@ -128,7 +128,7 @@ fn device<B: Board, F: Flash, const SLOTS: usize>(
     port: Rc<Port<B>>,
     slots: SharedSlots<SLOTS>,
     board: BoardName,
-    provision: Provision<'static>,
+    provision: &Provision<'static>,
     setup: Box<Setup<F>>,
 ) -> Device<B, F, SLOTS> {
     Device::new(port, slots, board, provision, *setup)
@@ -156,21 +156,25 @@ enum Then {
 }
 
 impl<B: Board, F: Flash + 'static, const SLOTS: usize> Driver<B, F, SLOTS> {
+    /// Not inlined: what is in the provisioning must not stay on the stack.
     #[inline(never)]
-    fn new(port: Rc<Port<B>>, board: BoardName, provision: Provision<'static>, setup: Box<Setup<F>>) -> Self {
+    fn new(port: &Rc<Port<B>>, board: BoardName, setup: Box<Setup<F>>) -> Result<Self, ProvisionError> {
+        let provision = Provision::read(setup.provision)?;
         let (sheet, starts) = (setup.sheet, setup.start.starts);
         port.say(format_args!("device {}", provision.device));
         // The provisioning has the time, and what a reset leaves of both differs by the number of the start.
         let seed = u64::from(provision.boot_floor) << 32 ^ u64::from(starts) << 16 ^ port.now_us();
-        let uplink = port.board.borrow_mut().uplink(&provision, seed);
-        port.uplink.replace(uplink);
         let slots = Rc::new(RefCell::new(Slots::new()));
-        let device = device(Rc::clone(&port), Rc::clone(&slots), board, provision, setup);
-        let keeper = Keeper::new(device.flash(), &sheet.layout, &provision, starts);
-        let modules = Modules::new(Rc::clone(&port), slots, sheet.class, keeper);
+        let device = device(Rc::clone(port), Rc::clone(&slots), board, &provision, setup);
+        let noise = port.board.borrow_mut().noise();
+        let keeper = Keeper::new(device.flash(), &sheet.layout, &provision, starts, noise);
+        let keeper = Rc::new(RefCell::new(keeper));
+        let uplink = port.board.borrow_mut().uplink(&provision, seed, Entropy(Rc::clone(&keeper)));
+        port.uplink.replace(uplink);
+        let modules = Modules::new(Rc::clone(port), slots, sheet.class, keeper);
         let config =
             Config { keep_alive_s: KEEP_ALIVE_S, window_blocks: sheet.window_blocks, ..Config::default() };
-        Driver { agent: place(device, config), port, modules, opening: None }
+        Ok(Driver { agent: place(device, config), port: Rc::clone(port), modules, opening: None })
     }
 
     fn run(mut self) -> ! {

@@ -1,14 +1,14 @@
-//! MQTT over Ethernet: IPv4 with DHCP and DNS (`smoltcp`), one TCP connection, and the client on top of it.
+//! MQTT over Ethernet: IPv4 with DHCP and DNS (`smoltcp`), one TCP connection, TLS where the provisioning has certificates
+//! for it, and the client on top.
 //!
 //! [`Ip`] is an [`Uplink`]. A session goes through its stages one after the other, each with a time-out; when any of
 //! them fails, the session has ended, and the agent decides when to try again. An address from DHCP outlives sessions.
-//!
-//! [`Client`] sees bytes only, and TCP carries them as they are: TLS has its place between the two.
 //!
 //! Not here: registers of network controllers (the architecture's crate, as a [`Nic`]), IPv6.
 
 mod frames;
 mod mqtt;
+mod tls;
 
 use alloc::{boxed::Box, vec};
 use core::fmt;
@@ -30,15 +30,16 @@ use wasmbed_wire::{
     topic::Up,
 };
 
-use crate::{Nic, Uplink, port::Full};
+use crate::{Entropy, Nic, Uplink, port::Full};
 use frames::Frames;
 use mqtt::{Client, Ended, Event};
+use tls::{Failed, Tls};
 
 /// TCP's buffer for what arrives: what the broker may send before it has to wait, and a part of what a network
 /// controller has to hold.
 const RECEIVE_BYTES: usize = 4096;
 const SEND_BYTES: usize = 4096;
-/// How long an address, a name, or a connection may take.
+/// How long an address, a name, a connection, or its securing may take.
 const STAGE_MS: u64 = 10_000;
 /// How long sent bytes may stay unacknowledged.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -54,6 +55,11 @@ pub struct Ip<N: Nic> {
     dhcp: SocketHandle,
     dns: SocketHandle,
     broker: Broker<'static>,
+    /// Where the connection is secured.
+    tls: Option<Tls>,
+    entropy: Entropy,
+    /// When the board started, in Unix time, or earlier.
+    started_s: u64,
     client: Client,
     stage: Stage,
     /// Of the next connection.
@@ -69,6 +75,8 @@ enum Stage {
     Resolving { query: dns::QueryHandle, until_ms: u64 },
     /// The connection is being made.
     Connecting { until_ms: u64 },
+    /// Board and broker come to know each other.
+    Securing { until_ms: u64 },
     /// The client has the connection.
     Connected,
 }
@@ -79,17 +87,27 @@ enum Failure {
     Unresolved,
     Unreachable,
     ConnectionLost,
+    /// Before it was secured.
+    NotSecured,
+    Tls(Failed),
     Mqtt(Ended),
 }
 
 impl<N: Nic> Ip<N> {
     /// The way to the broker that the provisioning names, if it names one. `seed` should differ from start to start.
-    pub fn uplink(nic: N, provision: &Provision<'static>, seed: u64) -> Option<Box<dyn Uplink>>
+    pub fn uplink(
+        nic: N,
+        provision: &Provision<'static>,
+        seed: u64,
+        entropy: Entropy,
+    ) -> Option<Box<dyn Uplink>>
     where
         N: 'static,
     {
         let broker = provision.broker?;
         let client = Client::new(provision.device, &broker);
+        let tls = broker.tls.map(|settings| Tls::new(settings, broker.host));
+        let started_s = provision.boot_floor.into();
         let mut frames = Frames::new(nic);
         let mut config = Config::new(EthernetAddress(frames.mac()).into());
         config.random_seed = seed;
@@ -105,7 +123,21 @@ impl<N: Nic> Ip<N> {
         let dns = sockets.add(dns::Socket::new(&[], vec![]));
         let port = PORTS.0 + (seed % u64::from(PORTS.1)) as u16;
         let stage = Stage::Apart;
-        Some(Box::new(Ip { frames, interface, sockets, tcp, dhcp, dns, broker, client, stage, port }))
+        Some(Box::new(Ip {
+            frames,
+            interface,
+            sockets,
+            tcp,
+            dhcp,
+            dns,
+            broker,
+            tls,
+            entropy,
+            started_s,
+            client,
+            stage,
+            port,
+        }))
     }
 
     /// Lets packets in and out, and takes the address that DHCP gave.
@@ -159,14 +191,20 @@ impl<N: Nic> Ip<N> {
                 }
             }
             Stage::Connecting { until_ms } => match self.socket().state() {
-                tcp::State::Established => {
-                    self.stage = Stage::Connected;
-                    self.client.on_connected(now_ms);
-                    Ok(())
-                }
+                tcp::State::Established => self.secure(now_ms),
                 tcp::State::SynSent => within(now_ms, until_ms, Failure::Unreachable),
                 _ => Err(Failure::Unreachable),
             },
+            Stage::Securing { until_ms } => {
+                self.exchange(now_ms)?;
+                match &self.tls {
+                    Some(tls) if !tls.is_up() => within(now_ms, until_ms, Failure::NotSecured),
+                    _ => {
+                        self.connected(now_ms);
+                        Ok(())
+                    }
+                }
+            }
             Stage::Connected => self.exchange(now_ms),
         }
     }
@@ -191,8 +229,31 @@ impl<N: Nic> Ip<N> {
         Ok(())
     }
 
+    /// Begins TLS, where there is to be any.
+    fn secure(&mut self, now_ms: u64) -> Result<(), Failure> {
+        let Some(tls) = &mut self.tls else {
+            self.connected(now_ms);
+            return Ok(());
+        };
+        let mut seed = [0; 32];
+        let Entropy(keeper) = &self.entropy;
+        let drawn = keeper.borrow_mut().random(now_ms.saturating_mul(1000), &mut seed);
+        drawn.map_err(|_| Failure::Tls(Failed::NoRandom))?;
+        tls.open(self.started_s.saturating_add(now_ms / 1000), seed).map_err(Failure::Tls)?;
+        self.stage = Stage::Securing { until_ms: now_ms.saturating_add(STAGE_MS) };
+        self.exchange(now_ms)
+    }
+
+    fn connected(&mut self, now_ms: u64) {
+        self.stage = Stage::Connected;
+        self.client.on_connected(now_ms);
+    }
+
     /// Moves bytes between TCP and the client.
     fn exchange(&mut self, now_ms: u64) -> Result<(), Failure> {
+        if self.tls.is_some() {
+            return self.exchange_secured(now_ms);
+        }
         let client = &mut self.client;
         let socket = self.sockets.get_mut::<tcp::Socket<'_>>(self.tcp);
         if let Ok(sent) = socket.send_slice(client.output()) {
@@ -211,6 +272,38 @@ impl<N: Nic> Ip<N> {
         }
     }
 
+    /// The same with TLS between the two.
+    fn exchange_secured(&mut self, now_ms: u64) -> Result<(), Failure> {
+        let Some(tls) = &mut self.tls else { return Ok(()) };
+        let client = &mut self.client;
+        let socket = self.sockets.get_mut::<tcp::Socket<'_>>(self.tcp);
+        let mut more = true;
+        while more {
+            // The ring may end in the middle of what is there.
+            for _ in 0..2 {
+                if socket.can_recv() {
+                    let _ = socket.recv(|bytes| (tls.on_bytes(bytes), ()));
+                }
+            }
+            let sent = tls.advance(client.output()).map_err(Failure::Tls)?;
+            client.on_sent(now_ms, sent);
+            if let Ok(sent) = socket.send_slice(tls.output()) {
+                tls.on_sent(sent);
+            }
+            let taken = client.on_bytes(now_ms, tls.received());
+            tls.on_taken(taken);
+            more = taken > 0;
+        }
+        let hears = socket.may_recv() && !tls.is_closed();
+        if socket.may_send() && (hears || client.has_packet() || !tls.received().is_empty()) {
+            Ok(())
+        } else if tls.is_up() {
+            Err(Failure::ConnectionLost)
+        } else {
+            Err(Failure::NotSecured)
+        }
+    }
+
     fn next(&mut self, now_ms: u64) -> Result<Option<Event>, Failure> {
         self.client.advance(now_ms).map_err(Failure::Mqtt)
     }
@@ -226,6 +319,13 @@ impl<N: Nic> Ip<N> {
         }
         self.stage = Stage::Apart;
         self.client.on_disconnected();
+        if let Some(tls) = &mut self.tls {
+            // An alert for the broker's log, if one is left and gets there.
+            let socket = self.sockets.get_mut::<tcp::Socket<'_>>(self.tcp);
+            let _ = socket.send_slice(tls.output());
+            tls.close();
+            self.move_packets(now_ms);
+        }
         self.socket().abort();
         // Its RST goes out before there is another connection.
         self.move_packets(now_ms);
@@ -273,7 +373,7 @@ impl<N: Nic> Uplink for Ip<N> {
     }
 
     fn transmit(&mut self, now_ms: u64) {
-        if let Stage::Connected = self.stage {
+        if let Stage::Securing { .. } | Stage::Connected = self.stage {
             // An end of the connection is noticed by the next poll.
             let _ = self.exchange(now_ms);
             self.move_packets(now_ms);
@@ -288,7 +388,8 @@ impl<N: Nic> Uplink for Ip<N> {
             Stage::Apart => None,
             Stage::Addressing { until_ms }
             | Stage::Resolving { until_ms, .. }
-            | Stage::Connecting { until_ms } => Some(until_ms),
+            | Stage::Connecting { until_ms }
+            | Stage::Securing { until_ms } => Some(until_ms),
             Stage::Connected => self.client.next_deadline(),
         };
         [stack, own].into_iter().flatten().min()
@@ -306,6 +407,10 @@ impl fmt::Display for Failure {
             Failure::Unresolved => "DNS does not know the name",
             Failure::Unreachable => "nobody answers there",
             Failure::ConnectionLost => "the connection was lost",
+            Failure::NotSecured => {
+                "the connection ended before it was secured; is this the broker's port for TLS?"
+            }
+            Failure::Tls(failed) => return failed.fmt(f),
             Failure::Mqtt(ended) => return ended.fmt(f),
         })
     }

@@ -1,5 +1,5 @@
 //! What the firmware of every board shares, and its bootloader: the loop around the agent, its serial link, MQTT over
-//! Ethernet (feature `ip`), module slots and running modules, flash drivers, heap, rings, and the record that survives a reset.
+//! Ethernet, with TLS (feature `ip`), module slots and running modules, flash drivers, heap, rings, and the record that survives a reset.
 //!
 //! A board implements [`Board`]; its binaries start its devices and hand themselves to [`run`], which never
 //! returns. A bootloader asks [`boot::choose`] first, and runs the agent only where there is no image: it is
@@ -30,6 +30,8 @@ mod modules;
 mod nic;
 pub mod ns16550;
 mod port;
+#[cfg(feature = "modules")]
+mod random;
 pub mod ring;
 pub mod room;
 mod running;
@@ -45,6 +47,6 @@ pub use driver::{Setup, run};
 pub use nic::{FRAME_BYTES, Nic};
 pub use port::Full;
 pub use running::Running;
-pub use uplink::{AnyUplink, Uplink};
+pub use uplink::{AnyUplink, Entropy, Uplink};
 pub use wasmbed_update::Layout;
 pub use wasmbed_wire::{limits::Class, provision::Provision};

@@ -5,10 +5,6 @@
 
 mod host;
 mod keeper;
-#[cfg(not(feature = "security"))]
-#[path = "modules/no_secrets.rs"]
-mod secrets;
-#[cfg(feature = "security")]
 mod secrets;
 
 use alloc::{rc::Rc, vec::Vec};
@@ -70,8 +66,12 @@ enum NotStarted {
 }
 
 impl<B: Board, const SLOTS: usize> Modules<B, SLOTS> {
-    pub(crate) fn new(port: Rc<Port<B>>, slots: SharedSlots<SLOTS>, class: Class, keeper: Keeper) -> Self {
-        let keeper = Rc::new(RefCell::new(keeper));
+    pub(crate) fn new(
+        port: Rc<Port<B>>,
+        slots: SharedSlots<SLOTS>,
+        class: Class,
+        keeper: Rc<RefCell<Keeper>>,
+    ) -> Self {
         let running = [const { None }; SLOTS];
         let inbox = Deque::new();
         Modules { port, slots, class, keeper, runtime: None, prepared: false, inbox, running }

@@ -2,12 +2,13 @@
 
 #[cfg(feature = "ip")]
 use alloc::boxed::Box;
-use core::fmt;
+use alloc::rc::Rc;
+use core::{cell::RefCell, fmt};
 
 use wasmbed_core::Token;
 use wasmbed_wire::{bridge::ToBoard, topic::Up};
 
-use crate::port::Full;
+use crate::{modules::Keeper, port::Full};
 
 /// Holds the MQTT session that otherwise the bridge at the far end of the serial link holds, and answers as it does.
 /// Nothing here waits. Times are in milliseconds since the device started.
@@ -35,6 +36,12 @@ pub trait Uplink {
     /// When to poll again even if nothing arrives.
     fn next_deadline(&mut self, now_ms: u64) -> Option<u64>;
 }
+
+/// Where an uplink has random bytes from: the same place as the modules.
+pub struct Entropy(
+    #[cfg_attr(not(feature = "ip"), expect(dead_code, reason = "only uplinks draw from it"))]
+    pub(crate)  Rc<RefCell<Keeper>>,
+);
 
 /// The uplink of whatever board this is.
 #[cfg(feature = "ip")]

@@ -89,8 +89,9 @@ impl Board for Mps2 {
         &mut self,
         provision: &wasmbed_firmware_common::Provision<'static>,
         seed: u64,
+        entropy: wasmbed_firmware_common::Entropy,
     ) -> Option<wasmbed_firmware_common::AnyUplink> {
-        wasmbed_firmware_common::ip::Ip::uplink(lan9118::Lan9118::start()?, provision, seed)
+        wasmbed_firmware_common::ip::Ip::uplink(lan9118::Lan9118::start()?, provision, seed, entropy)
     }
 
     fn sleep(&mut self, deadline_ms: Option<u64>) {

@@ -1,10 +1,14 @@
-//! QEMU's `virt` machine: interrupt controller, serial port, network, flash, timer and reset.
+//! QEMU's `virt` machine: interrupt controller, serial port, network, noise, flash, timer and reset.
 
 mod board;
 mod flash;
 mod machine;
 #[cfg(feature = "ip")]
+mod mmio;
+#[cfg(feature = "ip")]
 mod net;
+#[cfg(feature = "ip")]
+mod noise;
 pub mod uart;
 mod virtio;
 

@@ -1,4 +1,4 @@
-use std::{string::String, vec::Vec};
+use std::{string::String, vec, vec::Vec};
 
 use wasmbed_core::Platform as _;
 use wasmbed_update::{ImageSlot, Layout, model::Nor};
@@ -100,18 +100,20 @@ impl World {
         let device = "dut".parse().expect("a name");
         let provision =
             Provision { device, trusted: Seq::new(keys), boot_floor: 30, secret: None, broker: None };
+        let mut blob = vec![0; 256];
+        provision.write(&mut blob).expect("room");
         let board = SHEET.name.parse().expect("a name");
         let flash = Nor::new(SHEET.layout.end(), SECTOR);
         let setup = Box::new(Setup {
             sheet: &SHEET,
-            provision: &[],
+            provision: blob.leak(),
             flash,
             running,
             is_recovery: false,
             start: START,
             keep_boot: |_| {},
         });
-        let mut driver = Driver::new(port, board, provision, setup);
+        let mut driver = Driver::new(&port, board, setup).expect("provisioned");
         driver.agent.wake();
         let (wills, topics, console) = (Vec::new(), Vec::new(), Vec::new());
         World { line, driver, host: host_link(0, 1), wills, topics, console }

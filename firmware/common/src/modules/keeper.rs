@@ -25,15 +25,16 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    /// A keeper that has touched nothing yet; `starts` counts those since power came on.
+    /// A keeper that has touched nothing yet; `starts` counts those since power came on, and `noise` is the hardware's.
     pub(crate) fn new<F: Flash + 'static>(
         flash: &SharedFlash<F>,
         layout: &Layout,
         provision: &Provision<'_>,
         starts: u32,
+        noise: Option<[u8; 32]>,
     ) -> Self {
         let values = (layout.values.bytes > 0).then(|| Values::new(layout.values));
-        Keeper { flash: flash.share(), values, secrets: Secrets::new(provision, starts) }
+        Keeper { flash: flash.share(), values, secrets: Secrets::new(provision, starts, noise) }
     }
 
     /// See [`Values::get`].
@@ -62,10 +63,11 @@ impl Keeper {
     /// Fills `out` at random.
     ///
     /// # Errors
-    /// [`Errno::Unsupported`] if the board was given no secret, [`Errno::Io`] if it cannot count its starts.
+    /// [`Errno::Unsupported`] if the board was given no secret and has no noise, [`Errno::Io`] if it cannot count its
+    /// starts, which it has to without noise.
     pub(crate) fn random(&mut self, now_us: u64, out: &mut [u8]) -> Result<(), Errno> {
         if !self.secrets.can_draw()? {
-            let start = self.next_start(now_us / 1000)?;
+            let start = if self.secrets.has_noise() { 0 } else { self.next_start(now_us / 1000)? };
             self.secrets.seed(start, now_us)?;
         }
         self.secrets.draw(out)

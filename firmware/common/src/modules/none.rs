@@ -1,7 +1,7 @@
 //! In the place of the modules where none run: in a bootloader, and on a board without slots for them.
 
 use alloc::rc::Rc;
-use core::marker::PhantomData;
+use core::{cell::RefCell, marker::PhantomData};
 
 use wasmbed_core::{Assignment, Layout, ModuleEvent, Slot, Used};
 use wasmbed_wire::{
@@ -25,7 +25,13 @@ pub(crate) fn runtime_id(_: Class) -> RuntimeId {
 pub(crate) struct Keeper;
 
 impl Keeper {
-    pub(crate) fn new<F>(_: &SharedFlash<F>, _: &Layout, _: &Provision<'_>, _: u32) -> Self {
+    pub(crate) fn new<F>(
+        _: &SharedFlash<F>,
+        _: &Layout,
+        _: &Provision<'_>,
+        _: u32,
+        _: Option<[u8; 32]>,
+    ) -> Self {
         Keeper
     }
 }
@@ -34,7 +40,7 @@ impl Keeper {
 pub(crate) struct Modules<B: Board, const SLOTS: usize>(PhantomData<B>);
 
 impl<B: Board, const SLOTS: usize> Modules<B, SLOTS> {
-    pub(crate) fn new(_: Rc<Port<B>>, _: SharedSlots<SLOTS>, _: Class, _: Keeper) -> Self {
+    pub(crate) fn new(_: Rc<Port<B>>, _: SharedSlots<SLOTS>, _: Class, _: Rc<RefCell<Keeper>>) -> Self {
         Modules(PhantomData)
     }
 

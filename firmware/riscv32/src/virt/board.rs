@@ -77,8 +77,14 @@ impl Board for Virt {
         &mut self,
         provision: &wasmbed_firmware_common::Provision<'static>,
         seed: u64,
+        entropy: wasmbed_firmware_common::Entropy,
     ) -> Option<wasmbed_firmware_common::AnyUplink> {
-        wasmbed_firmware_common::ip::Ip::uplink(super::net::VirtioNet::start()?, provision, seed)
+        wasmbed_firmware_common::ip::Ip::uplink(super::net::VirtioNet::start()?, provision, seed, entropy)
+    }
+
+    #[cfg(feature = "ip")]
+    fn noise(&mut self) -> Option<[u8; 32]> {
+        super::noise::take()
     }
 
     fn sleep(&mut self, deadline_ms: Option<u64>) {

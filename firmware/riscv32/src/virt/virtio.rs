@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use riscv_peripheral::common::{RO, Reg, WO};
 
-/// Where its registers are, and how many bytes of them there are.
+/// Where its registers are, and how many bytes of them there are; the next transport's follow.
 pub(super) const REGISTERS: (usize, usize) = (0x1000_1000, 0x1000);
 
 // SAFETY: the registers are at these addresses on this machine.

@@ -7,8 +7,10 @@ use wasmbed_e2e::{BrokerKind, Fleet, Limit, Process, program};
 
 use crate::control::thermo_runs_everywhere;
 
-/// A board on a serial line, a process, and a machine of its own.
-const DEVICES: &[(&str, &str)] = &[("n2-1", "netduino2"), ("hub-1", "linux"), ("vm-1", "linux-x86-64")];
+/// A board on a serial line, a process, a machine of its own, and the boards with Ethernet.
+const DEVICES: &[(&str, &str)] =
+    &[("n2-1", "netduino2"), ("hub-1", "linux"), ("vm-1", "linux-x86-64"), ETHERNET[0], ETHERNET[1]];
+const ETHERNET: &[(&str, &str)] = &[("mps-1", "mps2-an385"), ("rv-1", "rv32-virt")];
 
 #[test]
 fn everybody_is_known_by_a_certificate_and_who_loses_it_is_out() -> Result<()> {
@@ -33,6 +35,30 @@ fn everybody_is_known_by_a_certificate_and_who_loses_it_is_out() -> Result<()> {
 fn certificates_do_with_mosquitto_too() -> Result<()> {
     let fleet = Fleet::start_with(BrokerKind::MosquittoTls, DEVICES)?;
     thermo_runs_everywhere(&fleet)
+}
+
+#[test]
+fn a_board_keeps_away_from_a_broker_that_is_not_its_own() -> Result<()> {
+    let mut fleet = Fleet::start_with(BrokerKind::MosquittoTls, ETHERNET)?;
+    for (name, told) in [("elsewhere.example", true), ("127.0.0.1", false)] {
+        fleet.kill_broker()?;
+        let identity = fleet.dir().join("broker.identity");
+        fs::remove_dir_all(&identity)?;
+        fleet.ca(&["issue", "broker", "--name", name, "--out", &identity.display().to_string()])?;
+        fleet.start_broker()?;
+        for id in fleet.devices() {
+            if told {
+                let line = "the broker's certificate is not for 127.0.0.1";
+                let console = fleet.dir().join("host/devices").join(&id).join("console.log");
+                fleet.wait(&format!("{id} to say why"), Limit::seconds(30), || {
+                    Ok(fs::read_to_string(&console)?.contains(line))
+                })?;
+            } else {
+                fleet.wait_fresh_heartbeat(&id, Limit::seconds(60))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 #[test]

@@ -243,14 +243,17 @@ pub(super) struct Connect<'a> {
     /// In two pieces.
     pub(super) will_topic: [&'a str; 2],
     pub(super) will: &'a [u8],
+    /// Without a password it is not said: some brokers would look it up among their users, and not in the certificate.
     pub(super) username: &'a str,
     pub(super) password: &'a str,
 }
 
 impl Connect<'_> {
     pub(super) fn write<const N: usize>(&self, out: &mut Vec<u8, N>) -> Result<(), Full> {
-        /// User name, password, a will that is retained, its quality of service 1, clean start (3.1.2.3).
-        const FLAGS: u8 = 0b1110_1110;
+        /// A will that is retained, its quality of service 1, clean start (3.1.2.3).
+        const FLAGS: u8 = 0b0010_1110;
+        /// User name and password.
+        const CREDENTIALS: u8 = 0b1100_0000;
         const PROPERTIES: u8 = 8;
         let [keep_alive, receive] = [self.keep_alive_s, self.receive_maximum].map(u16::to_be_bytes);
         let size = self.packet_bytes.to_be_bytes();
@@ -263,11 +266,16 @@ impl Connect<'_> {
             self.password.len(),
         ];
         let [client_id, will_topic, will, username, password] = prefixes(lengths)?;
+        let credentials = [&username, self.username.as_bytes(), &password, self.password.as_bytes()];
+        let (flags, [username_length, username, password_length, password]) = match self.password {
+            "" => (FLAGS, [&[][..]; 4]),
+            _ => (FLAGS | CREDENTIALS, credentials),
+        };
         packet(
             out,
             0x10,
             &[
-                &[0, 4, b'M', b'Q', b'T', b'T', 5, FLAGS],
+                &[0, 4, b'M', b'Q', b'T', b'T', 5, flags],
                 &keep_alive,
                 &[PROPERTIES, property::MAXIMUM_PACKET_SIZE],
                 &size,
@@ -282,10 +290,10 @@ impl Connect<'_> {
                 rest.as_bytes(),
                 &will,
                 self.will,
-                &username,
-                self.username.as_bytes(),
-                &password,
-                self.password.as_bytes(),
+                username_length,
+                username,
+                password_length,
+                password,
             ],
         )
     }

@@ -8,7 +8,7 @@ const KEEP_ALIVE_S: u16 = 20;
 const CONNACK: [u8; 5] = [0x20, 3, 0, 0, 0];
 const SUBACK: [u8; 6] = [0x90, 4, 0, 1, 0, 1];
 const BROKER: Broker<'static> =
-    Broker { host: "10.0.2.2", port: 1883, username: "pump-7", password: "hush", prefix: "plant" };
+    Broker { host: "10.0.2.2", port: 1883, username: "pump-7", password: "hush", prefix: "plant", tls: None };
 
 fn client() -> Client {
     let mut client = Client::new("pump-7".parse().expect("a name"), &BROKER);
@@ -73,6 +73,16 @@ fn a_session_begins_with_these_bytes() {
     assert_eq!(hears(&mut client, 0, &[0x40, 2, 0, 9]), Ok(vec![Event::Acked(Token(9))]));
     assert_eq!(client.publish(Up::Heartbeat, b"hb", Token(0)), Ok(()));
     assert_eq!(said(&mut client, 0), b"\x30\x1a\0\x15plant/v1/pump-7/up/hb\0hb");
+}
+
+#[test]
+fn a_client_without_a_password_says_no_name_either() {
+    let mut client = Client::new("pump-7".parse().expect("a name"), &Broker { password: "", ..BROKER });
+    client.open(KEEP_ALIVE_S, b"will");
+    client.on_connected(0);
+    let mut connect = b"\x10\x3c\0\x04MQTT\x05\x2e\0\x14\x08\x27\0\0\x08\0\x21\0\x08\0\x06pump-7\0".to_vec();
+    connect.extend_from_slice(b"\0\x18plant/v1/pump-7/up/state\0\x04will");
+    assert_eq!(said(&mut client, 0), connect);
 }
 
 #[test]

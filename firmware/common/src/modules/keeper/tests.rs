@@ -25,7 +25,7 @@ impl Board {
     }
 
     fn start(&self, secret: Option<DeviceSecret>) -> Keeper {
-        Keeper::new(&self.1, &LAYOUT, &provision(secret), 1)
+        Keeper::new(&self.1, &LAYOUT, &provision(secret), 1, None)
     }
 }
 
@@ -49,20 +49,11 @@ fn values_are_each_modules_own_and_survive_a_start() {
 fn a_board_without_room_says_so() {
     let flash = SharedFlash::new(Nor::new(LAYOUT.end(), SECTOR));
     let layout = Layout::new(0, SECTOR, 0x4000, 0x1000);
-    let mut keeper = Keeper::new(&flash, &layout, &provision(None), 1);
+    let mut keeper = Keeper::new(&flash, &layout, &provision(None), 1, None);
     assert_eq!(keeper.set(0, "pump", "level", b"1"), Err(Errno::Unsupported));
 }
 
-#[cfg(not(feature = "security"))]
-#[test]
-fn a_board_without_calls_for_security_has_no_secrets() {
-    let mut keeper = Board::new().start(SECRET);
-    assert_eq!(keeper.secret("pump"), Err(Errno::Unsupported));
-    assert_eq!(keeper.random(0, &mut [0; 8]), Err(Errno::Unsupported));
-}
-
-#[cfg(feature = "security")]
-mod security {
+mod secrets {
     use super::*;
 
     fn draw(keeper: &mut Keeper) -> [u8; 12] {
@@ -127,6 +118,17 @@ mod security {
             assert!(seen.insert(draw(&mut board.start(SECRET))), "after round {round}");
         }
         assert!(seen.len() > 400, "most draws succeed: {}", seen.len());
+    }
+
+    #[test]
+    fn with_noise_a_board_draws_without_a_secret_and_without_counting_its_starts() {
+        let board = Board::new();
+        let mut seen = HashSet::new();
+        for noise in 0..50 {
+            let mut keeper = Keeper::new(&board.1, &LAYOUT, &provision(None), 1, Some([noise; 32]));
+            board.0.borrow_mut().cut(Cut { after: 0, seed: 1 });
+            assert!(seen.insert(draw(&mut keeper)));
+        }
     }
 
     #[test]
