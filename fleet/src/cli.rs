@@ -3,6 +3,7 @@
 //! Commands about devices, faults, modules, firmware, keys and events only speak to the service over MQTT ([`crate::client`]).
 //! `serve`, `host` and `up` run roles in this process.
 
+mod broker;
 mod ca;
 mod checkout;
 mod context;
@@ -84,6 +85,9 @@ enum Command {
     Serve(roles::Serve),
     /// Run the host role: emulated devices and their serial links
     Host(roles::Host),
+    /// Use a broker of your own
+    #[command(subcommand)]
+    Broker(broker::Broker),
     /// List hosts, and what each can start
     Hosts,
     /// Look at and change devices
@@ -122,6 +126,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Up(up) => up.run(&common).await,
         Command::Serve(serve) => serve.run(&common).await,
         Command::Host(host) => host.run(&common).await,
+        Command::Broker(broker) => broker.run(&common),
         Command::Hosts => hosts::list(&common).await,
         Command::Device(device) => device.run(&common).await,
         Command::Fault(fault) => fault.run(&common).await,

@@ -1,6 +1,7 @@
 //! The fleet service, the QEMU host role and the command line `wasmbed`.
 #![forbid(unsafe_code)]
 
+pub mod acl;
 pub mod api;
 pub mod artifacts;
 pub mod ca;

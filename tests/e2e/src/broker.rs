@@ -80,27 +80,28 @@ pub(crate) fn start(kind: Kind, dir: &Path, port: u16, users: Users<'_>) -> Resu
     Ok(process)
 }
 
+/// Has `wasmbed` write the permissions of every role for a broker into `dir`.
+fn write_acl(broker: &str, dir: &Path, users: Users<'_>) -> Result<()> {
+    let hosts: Vec<&str> = users.iter().filter_map(|(user, _)| user.strip_prefix("_host.")).collect();
+    let mut command = Command::new(program("wasmbed")?);
+    command.args(["broker", "acl", "--for", broker, "--hosts", &hosts.join(","), "--output"]).arg(dir);
+    let written = command.output().context("cannot start wasmbed")?;
+    ensure!(written.status.success(), "wasmbed broker acl: {}", String::from_utf8_lossy(&written.stderr));
+    Ok(())
+}
+
 fn write_mosquitto_config(dir: &Path, port: u16, users: Users<'_>) -> Result<std::path::PathBuf> {
     let passwords = dir.join("mosquitto.passwords");
     fs::write(&passwords, "")?;
-    let mut acl = String::from("pattern write wasmbed/v1/%u/up/#\npattern read wasmbed/v1/%u/dn/#\n");
     for (user, role) in users {
         let added = Command::new("mosquitto_passwd")
             .args(["-b".as_ref(), passwords.as_os_str(), user.as_ref(), password(role)?.as_ref()])
             .output()
             .context("cannot start mosquitto_passwd")?;
         ensure!(added.status.success(), "mosquitto_passwd: {}", String::from_utf8_lossy(&added.stderr));
-        match user.strip_prefix("_host.") {
-            Some(host) => {
-                writeln!(acl, "user {user}\ntopic write wasmbed/v1/_host/{host}/up/#")?;
-                writeln!(acl, "topic read wasmbed/v1/_host/{host}/dn/#")?;
-            }
-            None if user.starts_with('_') => writeln!(acl, "user {user}\ntopic readwrite wasmbed/#")?,
-            None => {}
-        }
     }
-    let acl_file = dir.join("mosquitto.acl");
-    fs::write(&acl_file, acl)?;
+    write_acl("mosquitto", dir, users)?;
+    let acl_file = dir.join("wasmbed.acl");
     let config = dir.join("mosquitto.conf");
     fs::write(
         &config,
