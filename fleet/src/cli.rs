@@ -9,6 +9,7 @@ mod checkout;
 mod context;
 mod deploy;
 mod device;
+mod doctor;
 mod events;
 mod fault;
 mod firmware;
@@ -117,6 +118,8 @@ enum Command {
     Undeploy(deploy::Undeploy),
     /// Show what happened
     Events(events::Events),
+    /// Examine a broker: what it does, and what that means for a fleet on it
+    Doctor(doctor::Doctor),
 }
 
 /// Runs one command.
@@ -138,9 +141,14 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Deploy(deploy) => deploy.run(&common).await,
         Command::Undeploy(undeploy) => undeploy.run(&common).await,
         Command::Events(events) => events.run(&common).await,
+        Command::Doctor(doctor) => return report(doctor.run(&common).await),
     };
+    report(done.map(|()| ExitCode::SUCCESS))
+}
+
+fn report(done: anyhow::Result<ExitCode>) -> ExitCode {
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("wasmbed: {error:#}");

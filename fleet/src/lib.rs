@@ -9,6 +9,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod connection;
+pub mod doctor;
 pub mod host;
 pub mod host_api;
 mod lock;
