@@ -1,6 +1,7 @@
 //! The fleet as its users meet it; see `wasmbed_e2e` for how it is started.
 
 mod control;
+mod doctor;
 mod examples;
 mod faults;
 mod firmware;
