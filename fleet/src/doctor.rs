@@ -11,7 +11,7 @@ mod device;
 mod peer;
 
 use serde::Serialize;
-use wasmbed_mqtt::Version;
+use wasmbed_broker_client::Version;
 
 use crate::{client::random_name, connection::Connection};
 use peer::Peer;

@@ -1,6 +1,10 @@
 //! What every fleet needs, and what it can do without.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use rumqttc::v5::{
@@ -10,7 +14,7 @@ use rumqttc::v5::{
         v5::{Filter, LastWill, PublishProperties, SubscribeReasonCode},
     },
 };
-use wasmbed_mqtt::Version;
+use wasmbed_broker_client::Version;
 use wasmbed_wire::{limits::MAX_PAYLOAD_BYTES, topic::VERSION};
 
 use super::{
@@ -31,8 +35,8 @@ const SIZES: [usize; 4] = [20 << 10, 120 << 10, 1 << 20, 8 << 20];
 const LONGEST: &str = "_fleet/res/put/firmware/name-that-is-as-long-as-can-be-32/1000.1000.1000";
 /// The longest client id: a host's.
 const LONGEST_ID: usize = "_host.".len() + 32;
-/// Messages of quality of service 1 that clients here keep under way.
-const IN_FLIGHT: u16 = 32;
+/// Fewer messages of quality of service 1 under way are few.
+const FEW: u16 = 10;
 
 type Checked = Result<Finding, Broken>;
 
@@ -41,54 +45,61 @@ pub(super) struct Examination<'a> {
     version: Version,
     token: String,
     base: String,
+    peers: AtomicU32,
 }
 
 impl<'a> Examination<'a> {
     pub(super) fn new(service: &'a Connection, version: Version) -> Self {
         let token = token();
         let base = format!("{}/{VERSION}/_doctor/{token}", service.prefix);
-        Examination { service, version, token, base }
+        Examination { service, version, token, base, peers: AtomicU32::new(0) }
     }
 
     pub(super) async fn run(&self, findings: &mut Vec<Finding>) {
-        let needed = "devices, service and people could not speak to each other";
-        self.add(findings, "qos-1", needed, self.qos1()).await;
-        self.add(findings, "retained", "commands would not find the service", self.retained()).await;
-        self.add(findings, "retained-wildcard", "see `retained`", self.retained_wildcard()).await;
-        self.add(findings, "will", "lost devices would only be found by their silence", self.will()).await;
-        self.add(findings, "message-size", "artifacts could not be sent", self.message_size()).await;
-        self.add(findings, "topics", "uploads could not be answered", self.topics()).await;
-        self.add(findings, "client-id", "hosts could not connect", self.client_id()).await;
+        // Alone: what is large holds up everything else.
+        let size = needed("message-size", "artifacts could not be sent", self.message_size()).await;
+        let (qos1, retained, wildcard, will, topics, client_id, shared) = tokio::join!(
+            needed("qos-1", "devices, service and people could not speak to each other", self.qos1()),
+            needed("retained", "commands would not find the service", self.retained()),
+            needed("retained-wildcard", "levels would be lost", self.retained_wildcard()),
+            needed("will", "lost devices would only be found by their silence", self.will()),
+            needed("topics", "uploads could not be answered", self.topics()),
+            needed("client-id", "hosts could not connect", self.client_id()),
+            unneeded("shared-subscriptions", self.shared()),
+        );
+        findings.extend([qos1, retained, wildcard, will, size, topics, client_id]);
         if self.version == Version::V5 {
-            let answers = "answers would not reach who asked; set broker.protocol = \"3.1.1\"";
-            self.add(findings, "properties", answers, self.properties()).await;
-            self.add(findings, "message-expiry", answers, self.expiry()).await;
-            self.add(findings, "receive-maximum", "messages would be lost", self.receive_maximum()).await;
-            self.add(findings, "session-expiry", "", self.session_expiry()).await;
-            self.add(findings, "no-local", "", self.no_local()).await;
+            let answers = "answers would not reach who asked: set broker.protocol = \"3.1.1\"";
+            let (properties, expiry, maximum, session, local) = tokio::join!(
+                needed("properties", answers, self.properties()),
+                needed("message-expiry", answers, self.expiry()),
+                needed("receive-maximum", "messages would be lost", self.receive_maximum()),
+                unneeded("session-expiry", self.session_expiry()),
+                unneeded("no-local", self.no_local()),
+            );
+            findings.extend([properties, expiry, maximum, session, local]);
         }
-        self.add(findings, "shared-subscriptions", "", self.shared()).await;
+        findings.push(shared);
+        self.forget().await;
     }
 
-    /// What breaks the connection does not work either; what it does not need, Wasmbed works without.
-    async fn add(
-        &self,
-        findings: &mut Vec<Finding>,
-        check: &'static str,
-        otherwise: &'static str,
-        checked: impl Future<Output = Checked>,
-    ) {
-        let is_needed = !otherwise.is_empty();
-        let (verdict, advice) = if is_needed { (Fails, otherwise) } else { (Differs, NOT_NEEDED) };
-        findings.push(checked.await.unwrap_or_else(|Broken(why)| Finding::new(check, verdict, why, advice)));
+    /// Removes what single checks have retained, whatever became of them.
+    async fn forget(&self) {
+        if let Ok(mut peer) = self.peer().await {
+            let retained = ["retained", "will", "expiry"].map(|rest| (self.topic(rest), Bytes::new()));
+            // A broker that does not take this has not taken them either.
+            let _ = peer.publish_all(retained, true).await;
+        }
     }
 
-    fn options(&self, role: &str) -> MqttOptions {
-        self.service.options(format!("wasmbed-{}-{role}", self.token))
+    /// Options of a client that is called like no other.
+    fn options(&self) -> MqttOptions {
+        let number = self.peers.fetch_add(1, Ordering::Relaxed);
+        self.service.options(format!("wasmbed-{}-{number}", self.token))
     }
 
-    async fn peer(&self, role: &str) -> Result<Peer, Broken> {
-        Peer::connect(self.options(role), self.version).await
+    async fn peer(&self) -> Result<Peer, Broken> {
+        Peer::connect(self.options(), self.version).await
     }
 
     fn topic(&self, rest: &str) -> String {
@@ -97,7 +108,7 @@ impl<'a> Examination<'a> {
 
     async fn qos1(&self) -> Checked {
         let check = "qos-1";
-        let (mut speaker, mut listener) = (self.peer("a").await?, self.peer("b").await?);
+        let (mut speaker, mut listener) = (self.peer().await?, self.peer().await?);
         let topic = self.topic("qos");
         let granted = listener.subscribe(Filter::new(&topic, QoS::AtLeastOnce)).await?;
         speaker.publish(&topic, false, self.token.clone(), PublishProperties::default()).await?;
@@ -112,7 +123,7 @@ impl<'a> Examination<'a> {
     async fn retained(&self) -> Checked {
         let check = "retained";
         let topic = self.topic("retained");
-        let mut speaker = self.peer("a").await?;
+        let mut speaker = self.peer().await?;
         speaker.publish(&topic, true, self.token.clone(), PublishProperties::default()).await?;
         let kept = self.retained_on(&topic).await?;
         speaker.publish(&topic, true, Bytes::new(), PublishProperties::default()).await?;
@@ -136,7 +147,7 @@ impl<'a> Examination<'a> {
 
     /// How many retained messages a new subscriber gets.
     async fn retained_on(&self, filter: &str) -> Result<usize, Broken> {
-        let mut listener = self.peer("b").await?;
+        let mut listener = self.peer().await?;
         listener.subscribe(Filter::new(filter, QoS::AtLeastOnce)).await?;
         let mut topics = BTreeSet::new();
         while let Some(message) = listener.next_within(SILENCE).await {
@@ -153,7 +164,7 @@ impl<'a> Examination<'a> {
     }
 
     async fn retained_wildcard(&self) -> Checked {
-        let mut speaker = self.peer("a").await?;
+        let mut speaker = self.peer().await?;
         let topics: Vec<String> = (0..RETAINED).map(|at| self.topic(&format!("many/{at}/state"))).collect();
         let messages = topics.iter().map(|topic| (topic.clone(), Bytes::from(self.token.clone())));
         let published = speaker.publish_all(messages, true).await;
@@ -172,17 +183,15 @@ impl<'a> Examination<'a> {
     async fn will(&self) -> Checked {
         let check = "will";
         let topic = self.topic("will");
-        let mut listener = self.peer("b").await?;
+        let mut listener = self.peer().await?;
         listener.subscribe(Filter::new(&topic, QoS::AtLeastOnce)).await?;
-        let mut options = self.options("a");
+        let mut options = self.options();
         options.set_last_will(LastWill::new(&topic, self.token.clone(), QoS::AtLeastOnce, true, None));
         Peer::connect(options.clone(), self.version).await?.disconnect().await;
         let after_goodbye = listener.next_within(SILENCE).await.is_some();
         drop(Peer::connect(options, self.version).await?);
         let after_loss = listener.next().await.is_some();
         let kept = after_loss && self.retained_on(&topic).await? == 1;
-        let mut speaker = self.peer("c").await?;
-        speaker.publish(&topic, true, Bytes::new(), PublishProperties::default()).await?;
         Ok(match (after_loss, after_goodbye, kept) {
             (false, ..) => {
                 Finding::new(check, Fails, "not published", "lost devices are only found by their silence")
@@ -208,7 +217,7 @@ impl<'a> Examination<'a> {
         let topic = self.topic("size");
         let mut largest = 0;
         for size in SIZES {
-            let (mut speaker, mut listener) = (self.peer("a").await?, self.peer("b").await?);
+            let (mut speaker, mut listener) = (self.peer().await?, self.peer().await?);
             listener.subscribe(Filter::new(&topic, QoS::AtLeastOnce)).await?;
             let sent = speaker.publish(&topic, false, vec![0x5a; size], PublishProperties::default()).await;
             let came = match sent {
@@ -220,7 +229,7 @@ impl<'a> Examination<'a> {
             }
             largest = size;
         }
-        let announced = self.peer("a").await?.welcome.properties.as_ref().and_then(|of| of.max_packet_size);
+        let announced = self.peer().await?.welcome.properties.as_ref().and_then(|of| of.max_packet_size);
         let announced = announced.map_or(String::new(), |bytes| format!(", {bytes} B announced"));
         let found = format!("messages of {} KiB pass{announced}", largest >> 10);
         const { assert!(SIZES[3] <= MAX_PAYLOAD_BYTES as usize) };
@@ -275,7 +284,7 @@ impl<'a> Examination<'a> {
 
     async fn passes(&self, topic: &str) -> bool {
         let tried = async {
-            let (mut speaker, mut listener) = (self.peer("a").await?, self.peer("b").await?);
+            let (mut speaker, mut listener) = (self.peer().await?, self.peer().await?);
             listener.subscribe(Filter::new(topic, QoS::AtLeastOnce)).await?;
             speaker.publish(topic, false, self.token.clone(), PublishProperties::default()).await?;
             Ok::<_, Broken>(listener.next_within(SILENCE).await.is_some())
@@ -299,7 +308,7 @@ impl<'a> Examination<'a> {
     }
 
     async fn properties(&self) -> Checked {
-        let (mut speaker, mut listener) = (self.peer("a").await?, self.peer("b").await?);
+        let (mut speaker, mut listener) = (self.peer().await?, self.peer().await?);
         let topic = self.topic("properties");
         listener.subscribe(Filter::new(&topic, QoS::AtLeastOnce)).await?;
         let said = PublishProperties {
@@ -320,13 +329,12 @@ impl<'a> Examination<'a> {
 
     async fn expiry(&self) -> Checked {
         let topic = self.topic("expiry");
-        let mut speaker = self.peer("a").await?;
+        let mut speaker = self.peer().await?;
         let soon = PublishProperties { message_expiry_interval: Some(1), ..PublishProperties::default() };
         speaker.publish(&topic, true, self.token.clone(), soon).await?;
         // Time is what is examined here.
         tokio::time::sleep(Duration::from_millis(2500)).await;
         let expired = self.retained_on(&topic).await? == 0;
-        speaker.publish(&topic, true, Bytes::new(), PublishProperties::default()).await?;
         let found = if expired { "observed" } else { "ignored" };
         let advice = "commands for devices that are away may be carried out late";
         Ok(Finding::either("message-expiry", expired, found, Differs, advice))
@@ -334,10 +342,10 @@ impl<'a> Examination<'a> {
 
     async fn receive_maximum(&self) -> Checked {
         let check = "receive-maximum";
-        let mut options = self.options("b");
+        let mut options = self.options();
         options.set_receive_maximum(Some(2)).set_manual_acks(true);
         let mut listener = Peer::connect(options, self.version).await?;
-        let mut speaker = self.peer("a").await?;
+        let mut speaker = self.peer().await?;
         let theirs = speaker.welcome.properties.as_ref().and_then(|of| of.receive_max).unwrap_or(u16::MAX);
         let topic = self.topic("maximum");
         listener.subscribe(Filter::new(&topic, QoS::AtLeastOnce)).await?;
@@ -348,7 +356,7 @@ impl<'a> Examination<'a> {
             came += 1;
         }
         let found = format!("takes {theirs} at a time; sends {came} where 2 are allowed");
-        if theirs < IN_FLIGHT {
+        if theirs < FEW {
             return Ok(Finding::new(check, Differs, found, "many messages at once take longer"));
         }
         Ok(Finding::either(
@@ -362,12 +370,12 @@ impl<'a> Examination<'a> {
 
     async fn session_expiry(&self) -> Checked {
         let topic = self.topic("session");
-        let mut options = self.options("s");
+        let mut options = self.options();
         options.set_clean_start(false).set_session_expiry_interval(Some(60));
         let mut sleeper = Peer::connect(options.clone(), self.version).await?;
         sleeper.subscribe(Filter::new(&topic, QoS::AtLeastOnce)).await?;
         sleeper.disconnect().await;
-        let mut speaker = self.peer("a").await?;
+        let mut speaker = self.peer().await?;
         speaker.publish(&topic, false, self.token.clone(), PublishProperties::default()).await?;
         let mut woken = Peer::connect(options.clone(), self.version).await?;
         let present = woken.welcome.session_present;
@@ -385,7 +393,7 @@ impl<'a> Examination<'a> {
 
     async fn no_local(&self) -> Checked {
         let topic = self.topic("local");
-        let mut peer = self.peer("a").await?;
+        let mut peer = self.peer().await?;
         let mut filter = Filter::new(&topic, QoS::AtLeastOnce);
         filter.nolocal = true;
         peer.subscribe(filter).await?;
@@ -400,14 +408,14 @@ impl<'a> Examination<'a> {
         let check = "shared-subscriptions";
         let topic = self.topic("shared");
         let filter = format!("$share/doctor/{topic}");
-        let (mut one, mut other) = (self.peer("b").await?, self.peer("c").await?);
+        let (mut one, mut other) = (self.peer().await?, self.peer().await?);
         for peer in [&mut one, &mut other] {
             let granted = peer.subscribe(Filter::new(&filter, QoS::AtLeastOnce)).await?;
             if !matches!(granted, SubscribeReasonCode::Success(_)) {
                 return Ok(Finding::new(check, Differs, "refused", NOT_NEEDED));
             }
         }
-        let mut speaker = self.peer("a").await?;
+        let mut speaker = self.peer().await?;
         let messages = (0..SENT).map(|_| (topic.clone(), Bytes::from(self.token.clone())));
         speaker.publish_all(messages, false).await?;
         let mut came = [0_usize; 2];
@@ -420,6 +428,20 @@ impl<'a> Examination<'a> {
         let is_shared = came.iter().sum::<usize>() == SENT;
         Ok(Finding::either(check, is_shared, found, Differs, NOT_NEEDED))
     }
+}
+
+/// What is needed and breaks the connection does not work.
+async fn needed(
+    check: &'static str,
+    otherwise: &'static str,
+    checked: impl Future<Output = Checked>,
+) -> Finding {
+    checked.await.unwrap_or_else(|Broken(why)| Finding::new(check, Fails, why, otherwise))
+}
+
+/// Without what it does not use, Wasmbed works.
+async fn unneeded(check: &'static str, checked: impl Future<Output = Checked>) -> Finding {
+    checked.await.unwrap_or_else(|Broken(why)| Finding::new(check, Differs, why, NOT_NEEDED))
 }
 
 const NOT_NEEDED: &str = "Wasmbed does not use it; programs of yours may";

@@ -3,7 +3,7 @@
 //! Each attempt has a connection of its own, because a broker may end it. What counts is the effect: a broker may well
 //! acknowledge what it then drops.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use rumqttc::v5::{
     MqttOptions,
@@ -12,7 +12,7 @@ use rumqttc::v5::{
         v5::{Filter, LastWill, PublishProperties},
     },
 };
-use wasmbed_mqtt::Version;
+use wasmbed_broker_client::Version;
 use wasmbed_wire::topic::VERSION;
 
 use super::{
@@ -108,18 +108,24 @@ impl<'a> Examination<'a> {
             "_fleet/put/module/doctor/0.0.0".to_owned(),
             "_fleet/events".to_owned(),
         ];
-        let mut holes = Vec::new();
-        for rest in topics {
-            let topic = self.topic(&rest);
-            let mut service = self.service().await?;
-            service.subscribe(Filter::new(&topic, QoS::AtLeastOnce)).await?;
+        let mut service = self.service().await?;
+        for rest in &topics {
+            service.subscribe(Filter::new(self.topic(rest), QoS::AtLeastOnce)).await?;
+        }
+        for rest in &topics {
             let mut device = self.device().await?;
             // An answer, a refusal and the end of the connection are all the same here.
+            let topic = self.topic(rest);
             let _ = device.publish(&topic, false, self.token.clone(), PublishProperties::default()).await;
-            if self.came(&mut service, &topic).await {
-                holes.push(rest);
+        }
+        let mut came = BTreeSet::new();
+        while let Some(message) = service.next_within(GRACE).await {
+            if message.payload == self.token {
+                came.insert(message.topic);
             }
         }
+        let holes: Vec<String> =
+            topics.into_iter().filter(|rest| came.contains(self.topic(rest).as_bytes())).collect();
         Ok(judge("device-publish", &holes, "publishes to", PUBLISH_ADVICE))
     }
 

@@ -17,7 +17,7 @@ use tokio::{
     task::JoinHandle,
     time::{Instant, timeout, timeout_at},
 };
-use wasmbed_mqtt::{Client, Events, Version, connect};
+use wasmbed_broker_client::{Client, Events, Version, connect};
 
 /// How long a broker may take to answer anything.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -10,6 +10,7 @@ mod modules;
 mod mosquitto;
 mod orders;
 mod power_cuts;
+mod rabbitmq;
 mod supervision;
 mod survey;
 mod up;

@@ -71,6 +71,14 @@ impl Dialect {
     }
 }
 
+impl PartialEq for Dialect {
+    fn eq(&self, other: &Self) -> bool {
+        self.version() == other.version()
+    }
+}
+
+impl Eq for Dialect {}
+
 impl Default for Dialect {
     fn default() -> Self {
         Self::new(Protocol::Auto)
