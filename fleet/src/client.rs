@@ -259,7 +259,7 @@ impl Client {
                     return Err(ClientError::ServiceOffline);
                 }
             }
-            if message.topic == wanted {
+            if is_same(&message.topic, wanted) {
                 return read(&message.payload);
             }
         }
@@ -274,6 +274,11 @@ impl Drop for Client {
     fn drop(&mut self) {
         self.poll.abort();
     }
+}
+
+/// RabbitMQ turns the dots of a version into levels.
+fn is_same(topic: &str, wanted: &str) -> bool {
+    topic == wanted || topic == wanted.replace('.', "/")
 }
 
 fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, ClientError> {

@@ -38,6 +38,8 @@ pub(crate) type Users<'u> = &'u [(String, String)];
 const SECRET: [u8; 32] = [0x5a; 32];
 /// Name of the file with it.
 const SECRET_FILE: &str = "broker.secret";
+/// How long a broker may take to start on a busy machine.
+const START: Duration = Duration::from_secs(120);
 
 /// The password of a role such as `device/n2-1`, at every test broker.
 ///
@@ -110,9 +112,12 @@ pub(crate) fn start(kind: Kind, dir: &Path, port: u16) -> Result<Running> {
             (command, Some(mapper))
         }
     };
+    // What earlier starts have logged says nothing about this one.
+    let logged = fs::metadata(dir.join("broker.log")).map_or(0, |log| log.len());
     let broker = Process::start("broker", dir, &mut command)?;
-    wait_for("the broker to listen", Duration::from_secs(60), || {
-        Ok(TcpStream::connect(("127.0.0.1", port)).is_ok())
+    wait_for("the broker to be there", START, || match kind {
+        Kind::RabbitMq => rabbitmq::is_up(dir, logged),
+        Kind::Embedded | Kind::Mosquitto => Ok(TcpStream::connect(("127.0.0.1", port)).is_ok()),
     })?;
     Ok(Running { broker, _helper: helper })
 }

@@ -36,6 +36,13 @@ pub(super) fn write(dir: &Path, port: u16, users: Users<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Whether it says so after this many bytes of its log: its port is open long before it answers there.
+pub(super) fn is_up(dir: &Path, logged: u64) -> Result<bool> {
+    let log = fs::read(dir.join("broker.log"))?;
+    let new = log.get(usize::try_from(logged)?..).unwrap_or_default();
+    Ok(String::from_utf8_lossy(new).contains(" completed with "))
+}
+
 /// The broker, and the port mapper that Erlang's programs need. One of its own ends with the test.
 pub(super) fn command(dir: &Path, port: u16) -> Result<(Command, Process)> {
     let mapper_port = free_port()?.to_string();
