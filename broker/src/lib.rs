@@ -55,6 +55,7 @@ mod hub;
 mod message;
 mod outbox;
 mod packet;
+mod patterns;
 mod retained;
 mod router;
 mod serve;
@@ -68,6 +69,7 @@ mod transport;
 
 pub use broker::{Broker, Error, Meter};
 pub use counters::Snapshot;
+pub use patterns::Patterns;
 pub use router::RouterStopped;
 pub use settings::{Config, Settings, SettingsError};
 pub use tls::{TlsConfig, TlsError};

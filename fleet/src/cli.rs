@@ -3,11 +3,13 @@
 //! Commands about devices, faults, modules, firmware, keys and events only speak to the service over MQTT ([`crate::client`]).
 //! `serve`, `host` and `up` run roles in this process.
 
+mod broker;
 mod ca;
 mod checkout;
 mod context;
 mod deploy;
 mod device;
+mod doctor;
 mod events;
 mod fault;
 mod firmware;
@@ -84,6 +86,9 @@ enum Command {
     Serve(roles::Serve),
     /// Run the host role: emulated devices and their serial links
     Host(roles::Host),
+    /// Use a broker of your own
+    #[command(subcommand)]
+    Broker(broker::Broker),
     /// List hosts, and what each can start
     Hosts,
     /// Look at and change devices
@@ -113,6 +118,8 @@ enum Command {
     Undeploy(deploy::Undeploy),
     /// Show what happened
     Events(events::Events),
+    /// Examine a broker: what it does, and what that means for a fleet on it
+    Doctor(doctor::Doctor),
 }
 
 /// Runs one command.
@@ -122,6 +129,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Up(up) => up.run(&common).await,
         Command::Serve(serve) => serve.run(&common).await,
         Command::Host(host) => host.run(&common).await,
+        Command::Broker(broker) => broker.run(&common),
         Command::Hosts => hosts::list(&common).await,
         Command::Device(device) => device.run(&common).await,
         Command::Fault(fault) => fault.run(&common).await,
@@ -133,9 +141,14 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Deploy(deploy) => deploy.run(&common).await,
         Command::Undeploy(undeploy) => undeploy.run(&common).await,
         Command::Events(events) => events.run(&common).await,
+        Command::Doctor(doctor) => return report(doctor.run(&common).await),
     };
+    report(done.map(|()| ExitCode::SUCCESS))
+}
+
+fn report(done: anyhow::Result<ExitCode>) -> ExitCode {
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("wasmbed: {error:#}");

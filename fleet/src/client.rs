@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rumqttc::v5::{
-    AsyncClient, ConnectionError, Event, EventLoop,
+    Event,
     mqttbytes::{
         QoS,
         v5::{Filter, Packet, PublishProperties, SubscribeReasonCode},
@@ -17,6 +17,7 @@ use tokio::{
     task::JoinHandle,
     time::{Instant, timeout_at},
 };
+use wasmbed_broker_client::{Client as Mqtt, Error, Events, Version};
 
 use crate::{
     api::{Answer, Problem, ServiceState},
@@ -89,7 +90,7 @@ pub struct Message {
 
 /// A connection to the fleet's control topics.
 pub struct Client {
-    mqtt: AsyncClient,
+    mqtt: Mqtt,
     connection: Connection,
     answers: String,
     messages: mpsc::Receiver<Message>,
@@ -105,15 +106,16 @@ impl Client {
     /// If the broker cannot be reached or refuses.
     pub async fn connect(connection: Connection) -> Result<Self, ClientError> {
         let name = random_name();
-        let (mqtt, events) = AsyncClient::new(connection.options(format!("wasmbed-cli-{name}")), 16);
+        let (mqtt, events) = connection.client(connection.options(format!("wasmbed-cli-{name}")), 16);
         let (sender, messages) = mpsc::channel(MAX_WAITING);
         let (fail, failure) = mpsc::channel(1);
         let (ready, mut is_ready) = mpsc::channel(1);
         let answers = fleet_topic(&connection.prefix, format_args!("res/{name}"));
-        let filters = vec![
-            Filter::new(format!("{answers}/+"), QoS::AtLeastOnce),
-            Filter::new(fleet_topic(&connection.prefix, "state"), QoS::AtLeastOnce),
-        ];
+        let filters = Filters {
+            v5: [format!("{answers}/+")].into(),
+            v311: ["res/+", "res/put/#"].map(|rest| fleet_topic(&connection.prefix, rest)).into(),
+            state: fleet_topic(&connection.prefix, "state"),
+        };
         let poll = tokio::spawn(poll(events, mqtt.clone(), filters, sender, ready, fail));
         let mut client = Client { mqtt, connection, answers, messages, requests: 0, poll, failure };
         let deadline = Instant::now() + CONNECT;
@@ -133,8 +135,16 @@ impl Client {
         verb: &str,
         fields: &impl Serialize,
     ) -> Result<T, ClientError> {
-        let payload = serde_json::to_vec(fields).map_err(ClientError::Unreadable)?;
-        self.ask(&format!("cmd/{verb}"), payload, ANSWER).await
+        let mut fields = serde_json::to_value(fields).map_err(ClientError::Unreadable)?;
+        // Where a message cannot say where its answer goes, its id does.
+        let answer = match (self.mqtt.version(), &mut fields) {
+            (Version::V311, Value::Object(fields)) => {
+                let id = fields.entry("id").or_insert_with(|| random_name().into());
+                Some(format!("res/{}", id.as_str().unwrap_or_default()))
+            }
+            _ => None,
+        };
+        self.ask(&format!("cmd/{verb}"), fields.to_string().into_bytes(), ANSWER, answer).await
     }
 
     /// Uploads a module.
@@ -147,7 +157,7 @@ impl Client {
         version: &str,
         file: Vec<u8>,
     ) -> Result<T, ClientError> {
-        self.ask(&format!("put/module/{name}/{version}"), file, UPLOAD).await
+        self.put(&format!("put/module/{name}/{version}"), file).await
     }
 
     /// Uploads a firmware: a signed file, or an image under the name of its board.
@@ -160,7 +170,12 @@ impl Client {
         version: &str,
         file: Vec<u8>,
     ) -> Result<T, ClientError> {
-        self.ask(&format!("put/firmware/{name}/{version}"), file, UPLOAD).await
+        self.put(&format!("put/firmware/{name}/{version}"), file).await
+    }
+
+    async fn put<T: DeserializeOwned>(&mut self, topic: &str, file: Vec<u8>) -> Result<T, ClientError> {
+        let answer = (self.mqtt.version() == Version::V311).then(|| format!("res/{topic}"));
+        self.ask(topic, file, UPLOAD, answer).await
     }
 
     /// Waits until the service says that it is connected.
@@ -187,7 +202,7 @@ impl Client {
             let topic = format!("{}/{}/{rest}", self.connection.prefix, wasmbed_wire::topic::VERSION);
             Filter::new(topic, QoS::AtLeastOnce)
         });
-        let sent = self.mqtt.subscribe_many(filters.collect::<Vec<_>>()).await;
+        let sent = self.mqtt.subscribe_many(filters.collect()).await;
         sent.map_err(|error| self.broken(error.to_string()))
     }
 
@@ -203,28 +218,34 @@ impl Client {
         }
     }
 
+    /// Asks; the answer comes on a topic of our own, or on this one below those of the fleet.
     async fn ask<T: DeserializeOwned>(
         &mut self,
         topic: &str,
         payload: Vec<u8>,
         patience: Duration,
+        answer: Option<String>,
     ) -> Result<T, ClientError> {
         self.requests += 1;
+        let own = format!("{}/{}", self.answers, self.requests);
+        let wanted = answer.map_or_else(|| own.clone(), |rest| fleet_topic(&self.connection.prefix, rest));
         let correlation = Bytes::copy_from_slice(&self.requests.to_be_bytes());
         let properties = PublishProperties {
-            response_topic: Some(format!("{}/{}", self.answers, self.requests)),
+            response_topic: Some(own),
             correlation_data: Some(correlation),
             ..PublishProperties::default()
         };
         let topic = fleet_topic(&self.connection.prefix, topic);
-        let sent =
-            self.mqtt.publish_with_properties(topic, QoS::AtLeastOnce, false, payload, properties).await;
+        let sent = self.mqtt.publish(topic, QoS::AtLeastOnce, false, payload, properties).await;
         sent.map_err(|error| self.broken(error.to_string()))?;
-        self.answer(patience).await
+        self.answer(patience, &wanted).await
     }
 
-    async fn answer<T: DeserializeOwned>(&mut self, patience: Duration) -> Result<T, ClientError> {
-        let wanted = format!("{}/{}", self.answers, self.requests);
+    async fn answer<T: DeserializeOwned>(
+        &mut self,
+        patience: Duration,
+        wanted: &str,
+    ) -> Result<T, ClientError> {
         let state = fleet_topic(&self.connection.prefix, "state");
         let deadline = Instant::now() + patience;
         loop {
@@ -238,7 +259,7 @@ impl Client {
                     return Err(ClientError::ServiceOffline);
                 }
             }
-            if message.topic == wanted {
+            if is_same(&message.topic, wanted) {
                 return read(&message.payload);
             }
         }
@@ -255,6 +276,11 @@ impl Drop for Client {
     }
 }
 
+/// RabbitMQ turns the dots of a version into levels.
+fn is_same(topic: &str, wanted: &str) -> bool {
+    topic == wanted || topic == wanted.replace('.', "/")
+}
+
 fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, ClientError> {
     let answer: Answer = serde_json::from_slice(payload).map_err(ClientError::Unreadable)?;
     match answer.error {
@@ -263,11 +289,30 @@ fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, ClientError> {
     }
 }
 
+/// What is subscribed to.
+struct Filters {
+    /// Answers to us alone.
+    v5: Vec<String>,
+    /// All answers: whose one is, its last level says.
+    v311: Vec<String>,
+    state: String,
+}
+
+impl Filters {
+    fn of(&self, version: Version) -> Vec<Filter> {
+        let answers = match version {
+            Version::V5 => &self.v5,
+            Version::V311 => &self.v311,
+        };
+        answers.iter().chain([&self.state]).map(|filter| Filter::new(filter, QoS::AtLeastOnce)).collect()
+    }
+}
+
 /// Polls one connection; a client of people does not connect again, it says what happened.
 async fn poll(
-    mut events: EventLoop,
-    mqtt: AsyncClient,
-    mut filters: Vec<Filter>,
+    mut events: Events,
+    mqtt: Mqtt,
+    filters: Filters,
     messages: mpsc::Sender<Message>,
     ready: mpsc::Sender<()>,
     failure: mpsc::Sender<String>,
@@ -276,7 +321,7 @@ async fn poll(
         let reason = match events.poll().await {
             Ok(Event::Incoming(Packet::ConnAck(_))) => {
                 // The queue is empty: this is the first thing anybody sends.
-                mqtt.try_subscribe_many(std::mem::take(&mut filters)).err().map(|error| error.to_string())
+                mqtt.try_subscribe_many(filters.of(mqtt.version())).err().map(|error| error.to_string())
             }
             Ok(Event::Incoming(Packet::SubAck(ack))) => {
                 let refused = |code: &SubscribeReasonCode| !matches!(code, SubscribeReasonCode::Success(_));
@@ -302,12 +347,10 @@ async fn poll(
     }
 }
 
-fn explain(error: &ConnectionError) -> String {
-    match error {
-        ConnectionError::ConnectionRefused(code) => {
-            format!("it refuses us ({code:?}); check --user and --password-file")
-        }
-        other => format!("{other}; check --broker, and that the broker is running"),
+fn explain(error: &Error) -> String {
+    match error.refusal() {
+        Some(code) => format!("it refuses us ({code}); check --user and --password-file"),
+        None => format!("{error}; check --broker, and that the broker is running"),
     }
 }
 

@@ -14,7 +14,7 @@ use wasmbed_wire::{HostId, limits::HEARTBEAT_MS, topic::DEFAULT_PREFIX};
 
 use crate::{
     api::Grants,
-    connection::{Address, Connection, TlsFiles},
+    connection::{Address, Connection, Dialect, Protocol, TlsFiles},
     host_api::HostConfig,
     service::ServiceConfig,
 };
@@ -50,6 +50,8 @@ pub struct Config {
 pub struct BrokerConfig {
     /// `mqtt://HOST:PORT`, or `mqtts://HOST:PORT` for TLS.
     pub url: Option<Address>,
+    /// The version of MQTT: `5`, `3.1.1`, or `auto`, which finds out.
+    pub protocol: Protocol,
     /// User name, if not that of the role.
     pub user: Option<String>,
     /// File with the password, if it is not derived from the secret.
@@ -221,7 +223,8 @@ impl Config {
         };
         let tls = address.is_tls.then(|| Tls::load(files)).transpose()?;
         let username = self.broker.user.clone().unwrap_or_else(|| role.username());
-        Ok(Connection { address, tls, username, password, prefix: self.prefix().to_owned() })
+        let dialect = Dialect::new(self.broker.protocol);
+        Ok(Connection { address, tls, username, password, prefix: self.prefix().to_owned(), dialect })
     }
 
     /// What the service runs with.

@@ -1,15 +1,15 @@
 //! How anything in this crate reaches the broker: address, identity, topic prefix.
 //!
 //! One type for service, host, bridge and command line, so that what is tuned once (packet size,
-//! keep-alive, clean start) is the same everywhere. MQTT 5.
+//! keep-alive, clean start) is the same everywhere.
 //!
 //! Not here: who may do what (`wasmbed-broker`), and what is said (`host_api`, `control`).
 
 use std::{fmt, time::Duration};
 
 use rumqttc::v5::MqttOptions;
-use wasmbed_broker_client::Tls;
-pub use wasmbed_broker_client::{Address, TlsFiles};
+pub use wasmbed_broker_client::{Address, Dialect, Protocol, TlsFiles};
+use wasmbed_broker_client::{Client, Events, Tls, connect};
 
 /// Largest packet accepted and sent, in bytes: an artifact upload with room for its properties.
 pub const MAX_PACKET_BYTES: u32 = wasmbed_wire::limits::MAX_PAYLOAD_BYTES + 64 * 1024;
@@ -30,6 +30,8 @@ pub struct Connection {
     pub password: String,
     /// First level or levels of every topic.
     pub prefix: String,
+    /// The version of MQTT that is spoken there.
+    pub dialect: Dialect,
 }
 
 impl fmt::Debug for Connection {
@@ -64,7 +66,12 @@ impl Connection {
         Ok(Connection { username: username.into(), password: String::new(), tls, ..self.clone() })
     }
 
-    /// Options of an MQTT 5 client with this client id: clean start, because every message that
+    /// A client with these options and room for `capacity` messages that are not sent yet.
+    pub fn client(&self, options: MqttOptions, capacity: usize) -> (Client, Events) {
+        connect(options, &self.dialect, capacity)
+    }
+
+    /// Options of a client with this client id: clean start, because every message that
     /// matters is a retained level or is asked for again.
     pub fn options(&self, client_id: impl Into<String>) -> MqttOptions {
         let mut options = MqttOptions::new(client_id, &self.address.host, self.address.port);

@@ -1,6 +1,7 @@
 //! The fleet service, the QEMU host role and the command line `wasmbed`.
 #![forbid(unsafe_code)]
 
+pub mod acl;
 pub mod api;
 pub mod artifacts;
 pub mod ca;
@@ -8,6 +9,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod connection;
+pub mod doctor;
 pub mod host;
 pub mod host_api;
 mod lock;

@@ -32,6 +32,12 @@ enum What {
     /// Firmware updates: goodput, time and bytes on boards, on Linux and on a hundred simulated boards, and what
     /// the updater takes.
     Ota,
+    /// What brokers carry and what it costs: ours, Mosquitto, and rumqttd without our guard.
+    Broker {
+        /// Passed on; `--rounds N`, `--each-ms MS`, `--idle N`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// The runtime on this machine and on boards, against native code and another interpreter: calls, work, limits,
     /// memory.
     Runtime,
@@ -57,9 +63,10 @@ pub(crate) fn soak(options: &Soak) -> Result<()> {
 }
 
 pub(crate) fn bench(options: &Options) -> Result<()> {
-    match options.what {
+    match &options.what {
         What::Device => device(),
-        What::Fleet { boards } => fleet(boards),
+        What::Fleet { boards } => fleet(*boards),
+        What::Broker { arguments } => broker(arguments),
         What::Ota => ota(),
         What::Runtime => runtime(),
     }
@@ -102,7 +109,25 @@ fn ota() -> Result<()> {
     run(paths::tell(&mut Command::new(paths::bin("bench-ota"))))
 }
 
-/// Built for release, like nothing else here: an interpreter that is compiled to be debugged says nothing.
+/// Built for release: others are compared with as they are shipped.
+fn broker(arguments: &[String]) -> Result<()> {
+    setup::ensure(setup::Need::ALL)?;
+    step("broker and benchmark, for release (the first time takes some minutes)");
+    let mut cargo = Command::new("cargo");
+    cargo.args([
+        "build",
+        "--release",
+        "--quiet",
+        "--package",
+        "wasmbed-broker",
+        "--package",
+        "wasmbed-throughput",
+    ]);
+    run(cargo.current_dir(paths::root()))?;
+    run(Command::new(paths::release_bin("bench-broker")).args(arguments))
+}
+
+/// Built for release, like nothing else here but the broker: an interpreter that is compiled to be debugged says nothing.
 fn runtime() -> Result<()> {
     setup::ensure(setup::Need::UP)?;
     let modules = modules::build_workloads()?;

@@ -36,6 +36,7 @@ const EMULATE: &[Tool] = &[
 const TEST: &[Tool] = &[
     tool("mosquitto", "mosquitto"),
     tool("mosquitto_pub", "mosquitto-clients"),
+    tool("rabbitmqctl", "rabbitmq-server"),
     tool("python3", "python3-venv"),
 ];
 

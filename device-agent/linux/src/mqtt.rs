@@ -1,4 +1,4 @@
-//! One MQTT 5 session: connect with a will, subscribe, carry messages until it breaks.
+//! One MQTT session: connect with a will, subscribe, carry messages until it breaks.
 //!
 //! A session never reconnects by itself: the agent decides when, and each connect has a will of its
 //! own. Dropping a session closes its connection.
@@ -16,14 +16,15 @@ use bytes::Bytes;
 use rumqttc::{
     Outgoing,
     v5::{
-        AsyncClient, Event as MqttEvent, EventLoop, MqttOptions,
+        Event as MqttEvent, MqttOptions,
         mqttbytes::{
             QoS,
-            v5::{LastWill, Packet, PubAck, PubAckReason, Publish, SubAck, SubscribeReasonCode},
+            v5::{Filter, LastWill, Packet, PubAck, PubAckReason, Publish, SubAck, SubscribeReasonCode},
         },
     },
 };
 use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
+use wasmbed_broker_client::{Client, Events, connect};
 use wasmbed_core::Token;
 use wasmbed_wire::{
     DeviceId,
@@ -57,7 +58,7 @@ pub(crate) enum Event {
 }
 
 pub(crate) struct Session {
-    client: AsyncClient,
+    client: Client,
     shared: Arc<Shared>,
     names: Names,
     events: mpsc::Receiver<Event>,
@@ -97,7 +98,8 @@ impl Session {
     pub(crate) fn open(settings: &Settings, will: &[u8], keep_alive_s: u16) -> Self {
         let names = Names { prefix: settings.prefix.clone(), device: settings.device };
         let keep_alive = Duration::from_secs(keep_alive_s.max(1).into());
-        let (client, eventloop) = AsyncClient::new(options(settings, &names, will, keep_alive), QUEUE);
+        let options = options(settings, &names, will, keep_alive);
+        let (client, eventloop) = connect(options, &settings.dialect, QUEUE);
         let shared = Arc::new(Shared::default());
         let (sender, events) = mpsc::channel(QUEUE);
         let driver = Driver {
@@ -187,7 +189,7 @@ fn options(settings: &Settings, names: &Names, will: &[u8], keep_alive: Duration
 
 /// The task that owns the connection.
 struct Driver {
-    client: AsyncClient,
+    client: Client,
     shared: Arc<Shared>,
     names: Names,
     events: mpsc::Sender<Event>,
@@ -198,7 +200,7 @@ struct Driver {
 }
 
 impl Driver {
-    async fn run(mut self, mut eventloop: EventLoop, keep_alive: Duration) {
+    async fn run(mut self, mut eventloop: Events, keep_alive: Duration) {
         let reason = loop {
             // A broker that takes no bytes blocks the ping as well, so its absence counts too.
             let event = match timeout(keep_alive * 2, eventloop.poll()).await {
@@ -241,7 +243,8 @@ impl Driver {
 
     fn subscribe(&self) -> Result<(), String> {
         let filter = self.names.full(Down::FILTER);
-        self.client.try_subscribe(filter, QoS::AtLeastOnce).map_err(|error| error.to_string())
+        let filters = vec![Filter::new(filter, QoS::AtLeastOnce)];
+        self.client.try_subscribe_many(filters).map_err(|error| error.to_string())
     }
 
     fn on_sent(&mut self, id: u16) -> Option<Event> {

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, ensure};
 use clap::Parser;
 use serde::Deserialize;
-use wasmbed_broker_client::{Address, Tls, TlsFiles};
+use wasmbed_broker_client::{Address, Dialect, Protocol, Tls, TlsFiles};
 use wasmbed_wire::{
     BoardName, DeviceId, PublicKey, limits::HEARTBEAT_MS, provision::Provision, topic::DEFAULT_PREFIX,
 };
@@ -89,6 +89,9 @@ pub(crate) struct Args {
 #[serde(deny_unknown_fields)]
 struct Config {
     broker: Option<String>,
+    /// The version of MQTT.
+    #[serde(default)]
+    protocol: Protocol,
     device: Option<DeviceId>,
     board: Option<BoardName>,
     username: Option<String>,
@@ -143,6 +146,8 @@ struct Handed {
 /// The configuration as validated.
 pub(crate) struct Settings {
     pub(crate) broker: Address,
+    /// The version of MQTT that is spoken there.
+    pub(crate) dialect: Dialect,
     /// What TLS needs; present where the address says so.
     pub(crate) tls: Option<Tls>,
     /// How it gets its certificate, if it does so itself.
@@ -240,6 +245,7 @@ impl Settings {
             enrolment,
             tls: broker.is_tls.then(|| Tls::load(files)).transpose()?,
             broker,
+            dialect: Dialect::new(config.protocol),
             device,
             board: config.board.map_or_else(|| BOARD.parse(), Ok)?,
             username: config.username.unwrap_or_else(|| device.to_string()),

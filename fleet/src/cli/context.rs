@@ -19,7 +19,7 @@ use super::Common;
 use crate::{
     client::{Client, ClientError},
     config::Config,
-    connection::{Address, Connection, TlsFiles},
+    connection::{Address, Connection, Dialect, TlsFiles},
 };
 
 /// How long a service may take to start or to come back, before a command gives up.
@@ -134,6 +134,7 @@ impl Common {
             username: config.broker.user.unwrap_or(known.user),
             password,
             prefix: config.prefix.unwrap_or(known.prefix),
+            dialect: Dialect::new(config.broker.protocol),
         })
     }
 }

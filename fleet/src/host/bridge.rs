@@ -327,7 +327,7 @@ fn open(port: &Port, keep_alive_s: u16, will: &[u8]) -> Option<Session> {
         None,
     ));
     let subscription = Subscription { base: full(port, ""), filter: Down::FILTER, policy };
-    Some(Session::open(options, subscription))
+    Some(Session::open(options, &port.connection.dialect, subscription))
 }
 
 fn policy(topic: &str) -> Policy {

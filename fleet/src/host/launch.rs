@@ -27,7 +27,7 @@ use std::{
 use tempfile::TempDir;
 use tokio::{net::UnixListener, sync::watch};
 use wasmbed_boards::{Board, Boards, Holds, ImageError, Place, Places, Run};
-use wasmbed_broker_client::{IdentityError, TlsError};
+use wasmbed_broker_client::{IdentityError, TlsError, Version};
 use wasmbed_wire::{
     BoardName, DeviceId, Seq,
     id::MAX_NAME_BYTES,
@@ -308,7 +308,7 @@ impl Launcher {
         }
     }
 
-    /// The provisioning blob; it names the broker where the board has a network to reach it by.
+    /// The provisioning blob; it names the broker where the board has a network to reach it by, and speaks its MQTT.
     fn blob(
         &self,
         board: &Board,
@@ -317,8 +317,10 @@ impl Launcher {
         dir: &Path,
     ) -> Result<Vec<u8>, PrepareError> {
         let secret = Some(secret::of(dir)?);
-        let address =
-            board.run.loopback().map(|loopback| self.connection.address.as_seen_from_guest(loopback));
+        // Boards speak MQTT 5; where that is not spoken the bridge takes their messages, as it does for others.
+        let is_understood = self.connection.dialect.version() != Some(Version::V311);
+        let loopback = board.run.loopback().filter(|_| is_understood);
+        let address = loopback.map(|loopback| self.connection.address.as_seen_from_guest(loopback));
         let shown = match address.as_ref().is_some_and(|address| address.is_tls) {
             true => Some(Shown::load(board, device, dir)?),
             false => None,

@@ -20,14 +20,15 @@ use bytes::Bytes;
 use rumqttc::{
     Outgoing,
     v5::{
-        AsyncClient, Event as MqttEvent, EventLoop, MqttOptions,
+        Event as MqttEvent, MqttOptions,
         mqttbytes::{
             QoS,
-            v5::{Packet, PubAck, PubAckReason, SubAck, SubscribeReasonCode},
+            v5::{Filter, Packet, PubAck, PubAckReason, SubAck, SubscribeReasonCode},
         },
     },
 };
 use tokio::task::JoinHandle;
+use wasmbed_broker_client::{Client, Dialect, Events, connect};
 use wasmbed_wire::topic::Delivery;
 
 use inbox::Inbox;
@@ -89,7 +90,7 @@ pub(super) struct Full;
 
 /// One connection.
 pub(super) struct Session {
-    client: AsyncClient,
+    client: Client,
     tokens: Arc<Mutex<VecDeque<u16>>>,
     inbox: Arc<Inbox>,
     task: JoinHandle<()>,
@@ -103,12 +104,12 @@ impl Drop for Session {
 
 impl Session {
     /// Starts to connect.
-    pub(super) fn open(mut options: MqttOptions, subscription: Subscription) -> Self {
+    pub(super) fn open(mut options: MqttOptions, dialect: &Dialect, subscription: Subscription) -> Self {
         let mut network = options.network_options();
         // Messages are small and wait for each other: gathering them only adds delay.
         network.set_tcp_nodelay(true);
         options.set_network_options(network).set_outgoing_inflight_upper_limit(IN_FLIGHT);
-        let (client, eventloop) = AsyncClient::new(options, WAITING);
+        let (client, eventloop) = connect(options, dialect, WAITING);
         let inbox = Arc::new(Inbox::default());
         let tokens = Arc::new(Mutex::new(VecDeque::new()));
         let driver = Driver {
@@ -148,7 +149,7 @@ impl Session {
 
 /// The task that owns the connection.
 struct Driver {
-    client: AsyncClient,
+    client: Client,
     inbox: Arc<Inbox>,
     /// Of publishes accepted and not yet numbered, in their order.
     tokens: Arc<Mutex<VecDeque<u16>>>,
@@ -160,7 +161,7 @@ struct Driver {
 }
 
 impl Driver {
-    async fn run(mut self, mut eventloop: EventLoop) {
+    async fn run(mut self, mut eventloop: Events) {
         let reason = loop {
             match eventloop.poll().await {
                 Ok(event) => {
@@ -194,7 +195,8 @@ impl Driver {
 
     fn subscribe(&self) -> Result<(), String> {
         let filter = format!("{}{}", self.subscription.base, self.subscription.filter);
-        self.client.try_subscribe(filter, QoS::AtLeastOnce).map_err(|error| error.to_string())
+        let filters = vec![Filter::new(filter, QoS::AtLeastOnce)];
+        self.client.try_subscribe_many(filters).map_err(|error| error.to_string())
     }
 
     fn on_subscribed(&self, ack: &SubAck) -> Result<(), String> {

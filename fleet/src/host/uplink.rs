@@ -89,7 +89,7 @@ impl Uplink {
         let will = json(&State { status: Status::Offline, boot, started_ms: self.started_ms });
         options.set_last_will(LastWill::new(self.topic(Up::State), will, QoS::AtLeastOnce, true, None));
         let base = host_api::topic(&self.connection.prefix, &self.id, "");
-        Session::open(options, Subscription { base, filter: "dn/#", policy })
+        Session::open(options, &self.connection.dialect, Subscription { base, filter: "dn/#", policy })
     }
 
     fn topic(&self, up: Up) -> String {

@@ -9,8 +9,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use rumqttc::v5::{AsyncClient, mqttbytes::QoS};
+use rumqttc::v5::mqttbytes::{QoS, v5::PublishProperties};
 use tokio::sync::mpsc;
+use wasmbed_broker_client::Client;
 use wasmbed_wire::{
     ArtifactId, DeviceId,
     message::{Block, Get},
@@ -39,13 +40,13 @@ pub(super) struct BlockRequest {
 pub(super) struct BlockServer {
     payloads: Arc<Mutex<Payloads>>,
     claimed: Claimed,
-    client: AsyncClient,
+    client: Client,
     prefix: String,
     cache: Cache,
 }
 
 impl BlockServer {
-    pub(super) fn new(payloads: Payloads, claimed: Claimed, client: AsyncClient, prefix: String) -> Self {
+    pub(super) fn new(payloads: Payloads, claimed: Claimed, client: Client, prefix: String) -> Self {
         let payloads = Arc::new(Mutex::new(payloads));
         BlockServer { payloads, claimed, client, prefix, cache: Cache::default() }
     }
@@ -79,7 +80,8 @@ impl BlockServer {
                 return;
             }
             // Fails when the service is stopping only.
-            if self.client.publish(&topic, QoS::AtMostOnce, false, payload).await.is_err() {
+            let properties = PublishProperties::default();
+            if self.client.publish(&topic, QoS::AtMostOnce, false, payload, properties).await.is_err() {
                 return;
             }
         }

@@ -189,6 +189,11 @@ impl Fleet {
     }
 
     fn on_heartbeat(&mut self, id: &DeviceId, heartbeat: &Heartbeat<'_>) {
+        // A broker need not have kept what it said when it connected.
+        let is_news = |record: &Record| record.status.is_none() && heartbeat.boot >= record.row.memory.boot;
+        if self.records.get(id).is_some_and(is_news) {
+            self.on_state(id, State { status: Status::Online, boot: heartbeat.boot });
+        }
         if let Some(record) = self.records.get_mut(id) {
             record.heartbeat = Some(api::Heartbeat {
                 boot: heartbeat.boot,

@@ -13,7 +13,7 @@ impl Fleet {
     pub(super) fn on_host(&mut self, now: Time, id: HostId, up: Up, payload: &[u8], retained: bool) {
         match up {
             Up::State => parsed(payload, |state| self.on_host_state(now, id, state, retained)),
-            Up::Reported => parsed(payload, |reported| self.on_host_reported(now, id, reported)),
+            Up::Reported => parsed(payload, |reported| self.on_host_reported(now, id, reported, retained)),
             Up::Event => parsed(payload, |event| self.on_host_event(now, id, event)),
             Up::Result(number) => parsed(payload, |answer| self.on_result(now, id, number, answer)),
             Up::Console(device) => {
@@ -67,8 +67,14 @@ impl Fleet {
         self.on_tick(now);
     }
 
-    fn on_host_reported(&mut self, now: Time, id: HostId, reported: Reported) {
-        self.host_view(&id).reported = Some(reported.revision);
+    fn on_host_reported(&mut self, now: Time, id: HostId, reported: Reported, retained: bool) {
+        let host = self.host_view(&id);
+        host.reported = Some(reported.revision);
+        // A broker need not have kept what it said when it connected.
+        if host.presence == Presence::Unknown && !retained {
+            host.presence = Presence::Online;
+            host.since = now;
+        }
         for device in reported.devices {
             if self.is_on(&device.id, &id) {
                 if let Some(request) = &device.request {

@@ -5,15 +5,16 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use anyhow::bail;
 use bytes::Bytes;
 use rumqttc::v5::{
-    AsyncClient, ConnectionError, Event, EventLoop,
+    Event,
     mqttbytes::{
         QoS,
-        v5::{Filter, LastWill, Packet, Publish as Received, SubscribeReasonCode},
+        v5::{Filter, LastWill, Packet, Publish as Received, PublishProperties, SubscribeReasonCode},
     },
 };
 use tokio::{runtime::Handle, sync::mpsc, time::timeout};
 use wasmbed_boards::Boards;
 use wasmbed_broker::credentials::Secret;
+use wasmbed_broker_client::{Client, Error, Events};
 use wasmbed_plan::Policy;
 use wasmbed_wire::{
     ModuleName,
@@ -149,12 +150,12 @@ pub async fn run(config: ServiceConfig, mut shutdown: Shutdown) -> anyhow::Resul
     ended
 }
 
-fn connect(connection: &Connection, clock: Clock) -> (AsyncClient, EventLoop) {
+fn connect(connection: &Connection, clock: Clock) -> (Client, Events) {
     let mut options = connection.options(CLIENT_ID);
     let topic = fleet_topic(&connection.prefix, "state");
     let will = Publish::json(topic, &state(clock, false), true);
     options.set_last_will(LastWill::new(will.topic, will.payload, QoS::AtLeastOnce, true, None));
-    AsyncClient::new(options, MAX_REQUESTS)
+    connection.client(options, MAX_REQUESTS)
 }
 
 fn state(clock: Clock, online: bool) -> ServiceState {
@@ -172,11 +173,11 @@ async fn rebuild(outdated: Vec<(ModuleName, String, Bytes)>, upload: mpsc::Sende
     }
 }
 
-async fn publish_all(client: AsyncClient, mut outgoing: mpsc::UnboundedReceiver<Publish>) {
+async fn publish_all(client: Client, mut outgoing: mpsc::UnboundedReceiver<Publish>) {
     while let Some(message) = outgoing.recv().await {
         let (qos, properties) = (message.qos(), message.properties());
         let Publish { topic, payload, delivery, .. } = message;
-        let sent = client.publish_with_properties(&topic, qos, delivery.retain, payload, properties).await;
+        let sent = client.publish(&topic, qos, delivery.retain, payload, properties).await;
         if sent.is_err() {
             tracing::warn!(topic, "cannot publish");
         }
@@ -185,8 +186,8 @@ async fn publish_all(client: AsyncClient, mut outgoing: mpsc::UnboundedReceiver<
 
 /// Polls the connection and hands out what comes in. It never waits for anything that waits for it.
 struct LinkTask {
-    client: AsyncClient,
-    events: EventLoop,
+    client: Client,
+    events: Events,
     prefix: String,
     input: mpsc::Sender<Input>,
     block: mpsc::Sender<BlockRequest>,
@@ -249,7 +250,7 @@ impl LinkTask {
         tokio::spawn(async move { client.subscribe_many(filters).await });
     }
 
-    async fn on_error(&mut self, error: &ConnectionError, pause: Duration) -> anyhow::Result<()> {
+    async fn on_error(&mut self, error: &Error, pause: Duration) -> anyhow::Result<()> {
         let again = pause.as_millis();
         if std::mem::take(&mut self.connected) {
             tracing::warn!(%error, "the broker is gone; connecting again in {again} ms");
@@ -330,7 +331,8 @@ impl LinkTask {
         let message = Publish::json(fleet_topic(&self.prefix, "state"), &state(clock, false), true);
         let goodbye = async move {
             let payload: Bytes = message.payload;
-            let _ = client.publish(message.topic, QoS::AtLeastOnce, true, payload).await;
+            let properties = PublishProperties::default();
+            let _ = client.publish(message.topic, QoS::AtLeastOnce, true, payload, properties).await;
             let _ = client.disconnect().await;
         };
         let goodbye = tokio::spawn(goodbye);

@@ -64,19 +64,21 @@ pub(super) fn busy() -> Problem {
 }
 
 fn build(signer: &Signer, boards: &Boards, what: &str, file: Bytes) -> Result<Built, Problem> {
-    let mut levels = what.split('/');
-    let (Some(kind @ ("module" | "firmware")), Some(name), Some(version), None) =
-        (levels.next(), levels.next(), levels.next(), levels.next())
+    let mut levels = what.splitn(3, '/');
+    let (Some(kind @ ("module" | "firmware")), Some(name), Some(version)) =
+        (levels.next(), levels.next(), levels.next())
     else {
         return Err(Problem::new(Code::BadRequest, format!("nothing can be put as {what:?}"))
             .hint("publish the file to _fleet/put/module/NAME/VERSION or _fleet/put/firmware/NAME/VERSION"));
     };
+    // RabbitMQ makes a level of each part of a version.
+    let version = version.replace('/', ".");
     let name = name.parse().map_err(|error| {
         Problem::new(Code::BadRequest, format!("{name:?} cannot be the name of a {kind}: {error}"))
     })?;
     if kind == "module" {
-        artifacts::build(signer, boards, name, version, file).map(Built::Module)
+        artifacts::build(signer, boards, name, &version, file).map(Built::Module)
     } else {
-        artifacts::admit_firmware(signer, boards, name, version, &file).map(Built::Firmware)
+        artifacts::admit_firmware(signer, boards, name, &version, &file).map(Built::Firmware)
     }
 }

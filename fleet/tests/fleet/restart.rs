@@ -33,6 +33,16 @@ fn a_power_cycle_survives_a_death_and_is_not_asked_for_again() {
 }
 
 #[test]
+fn a_device_is_online_by_its_heartbeats_where_the_broker_keeps_nothing() {
+    let mut world = World::with_devices();
+    world.die_and_start();
+    assert_eq!(world.ask("device-show", json!({ "device": "pump" }))["status"], json!(null));
+    world.heartbeat("pump");
+    assert_eq!(world.ask("device-show", json!({ "device": "pump" }))["status"], "online");
+    assert_eq!(world.stage("pump"), "healthy");
+}
+
+#[test]
 fn events_keep_their_numbers_and_are_not_told_again() {
     let mut world = World::with_devices();
     world.push("thermo", "1.0.0", "");

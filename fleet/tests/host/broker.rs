@@ -18,7 +18,7 @@ use rumqttc::v5::{
 };
 use tempfile::TempDir;
 use tokio::{sync::mpsc, time::timeout};
-use wasmbed_fleet::connection::{Address, Connection};
+use wasmbed_fleet::connection::{Address, Connection, Dialect};
 
 pub(crate) const PREFIX: &str = "test/fleet";
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
@@ -157,6 +157,7 @@ pub(crate) fn connection(port: u16, username: &str, password: &str) -> Connectio
         username: username.into(),
         password: password.into(),
         prefix: PREFIX.into(),
+        dialect: Dialect::default(),
     }
 }
 

@@ -37,11 +37,10 @@ pub struct Fleet {
     // In the order in which they are to end: devices before what they report to.
     host: Option<Process>,
     service: Option<Process>,
-    broker: Option<Process>,
+    broker: Option<broker::Running>,
     kind: BrokerKind,
     port: u16,
     devices: Vec<(String, String)>,
-    users: Vec<(String, String)>,
     heartbeat_ms: u32,
     dir: TempDir,
 }
@@ -108,15 +107,6 @@ impl Fleet {
         alter: impl Fn(&str) -> String,
     ) -> Result<Self> {
         let owned = |(id, board): &(&str, &str)| ((*id).to_owned(), (*board).to_owned());
-        let mut users: Vec<(String, String)> =
-            devices.iter().map(|(id, _)| ((*id).to_owned(), format!("device/{id}"))).collect();
-        for (user, role) in [
-            (format!("_host.{HOST}"), format!("host/{HOST}")),
-            ("_service".into(), "service/default".into()),
-            ("_operator".into(), "operator/default".into()),
-        ] {
-            users.push((user, role));
-        }
         let dir = TempDir::with_prefix("wasmbed-e2e-")?;
         let mut fleet = Fleet {
             host: None,
@@ -125,12 +115,12 @@ impl Fleet {
             kind,
             port: broker::free_port()?,
             devices: devices.iter().map(owned).collect(),
-            users,
             heartbeat_ms,
             dir,
         };
         fleet.alter_boards(alter)?;
-        broker::write_secret(&fleet.dir.path().join("broker.secret"))?;
+        let users = broker::users(devices.iter().map(|(id, _)| *id), HOST);
+        broker::write(kind, fleet.dir.path(), fleet.port, &users)?;
         if kind.is_tls() {
             fleet.certify()?;
         }
@@ -183,7 +173,7 @@ impl Fleet {
 
     /// Starts the broker, again on the same port.
     pub fn start_broker(&mut self) -> Result<()> {
-        self.broker = Some(broker::start(self.kind, self.dir.path(), self.port, &self.users)?);
+        self.broker = Some(broker::start(self.kind, self.dir.path(), self.port)?);
         Ok(())
     }
 

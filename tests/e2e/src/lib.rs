@@ -10,7 +10,7 @@ mod fleet;
 mod process;
 mod subscription;
 
-pub use broker::{Kind as BrokerKind, password};
+pub use broker::{Broker, Kind as BrokerKind, password};
 pub use firmware::FACTORY_VERSION;
 pub use fleet::{Fleet, Limit};
 pub use process::{Process, signal, wait_for};

@@ -2,6 +2,7 @@
 
 mod certificates;
 mod control;
+mod doctor;
 mod examples;
 mod faults;
 mod firmware;
@@ -10,6 +11,7 @@ mod modules;
 mod mosquitto;
 mod orders;
 mod power_cuts;
+mod rabbitmq;
 mod supervision;
 mod survey;
 mod up;
