@@ -15,6 +15,7 @@ mod device;
 mod faults;
 mod launch;
 mod manager;
+mod metrics;
 mod nor;
 mod ongoing;
 mod orders;
@@ -40,6 +41,7 @@ use anyhow::{Context, bail};
 use nix::fcntl::{Flock, FlockArg};
 use tokio::sync::mpsc;
 use wasmbed_boards::Boards;
+use wasmbed_metrics::{Server, maybe_serve};
 
 use crate::{
     host_api::{HostConfig, Info},
@@ -47,6 +49,7 @@ use crate::{
 };
 use launch::Launcher;
 use manager::Manager;
+use metrics::Metrics;
 use uplink::Uplink;
 
 /// Runs the host until the shutdown. When it returns, every process it started is gone; when its own
@@ -63,6 +66,10 @@ pub async fn run(config: HostConfig, shutdown: Shutdown) -> anyhow::Result<()> {
     let data_dir = fs::canonicalize(&config.data_dir)
         .with_context(|| format!("cannot find the host's data folder {}", config.data_dir.display()))?;
     let _lock = lock(&data_dir)?;
+    let metrics = match config.metrics_listen {
+        Some(listen) => Some(Server::bind(listen).await?),
+        None => None,
+    };
     let boards = boards(&data_dir)?;
     let agent = std::path::absolute(&config.agent).unwrap_or_else(|_| config.agent.clone());
     let launcher = Launcher::new(boards, config.connection.clone(), &data_dir, config.firmware_dir, agent)
@@ -70,6 +77,7 @@ pub async fn run(config: HostConfig, shutdown: Shutdown) -> anyhow::Result<()> {
     let launcher = Arc::new(launcher);
     let started_ms = reporter::unix_ms();
     let (reporter, lines) = reporter::reporter();
+    let metrics = maybe_serve(metrics, Arc::new(Metrics(reporter.clone())));
     let (desired, desired_reader) = mpsc::channel(1);
     let (orders, given) = mpsc::channel(1);
     let described = Arc::clone(&launcher);
@@ -87,6 +95,7 @@ pub async fn run(config: HostConfig, shutdown: Shutdown) -> anyhow::Result<()> {
     // The connection ends after the processes: until then it tells how they end.
     let superseded = tokio::select! {
         () = uplink.run() => None,
+        never = metrics => match never {},
         superseded = manager.run(desired_reader, given, shutdown) => superseded,
     };
     match superseded {
