@@ -113,6 +113,12 @@ enum Command {
     Undeploy(deploy::Undeploy),
     /// Show what happened
     Events(events::Events),
+    /// Ask a role that runs, at its `metrics_listen`, whether it does its work; for containers' health checks
+    Health {
+        /// Where it answers
+        #[arg(value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9100")]
+        address: String,
+    },
 }
 
 /// Runs one command.
@@ -133,6 +139,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Deploy(deploy) => deploy.run(&common).await,
         Command::Undeploy(undeploy) => undeploy.run(&common).await,
         Command::Events(events) => events.run(&common).await,
+        Command::Health { address } => wasmbed_metrics::healthy(&address).await.map_err(Into::into),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
