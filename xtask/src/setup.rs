@@ -25,8 +25,12 @@ pub(crate) struct Need {
     tools: &'static [&'static [Tool]],
 }
 
-const BUILD: &[Tool] =
-    &[tool("cc", "gcc"), tool("clang", "clang"), tool("xtensa-lx106-elf-as", "binutils-xtensa-lx106")];
+const BUILD: &[Tool] = &[
+    tool("cc", "gcc"),
+    tool("strip", "binutils"),
+    tool("clang", "clang"),
+    tool("xtensa-lx106-elf-as", "binutils-xtensa-lx106"),
+];
 const EMULATE: &[Tool] = &[
     tool("qemu-system-arm", "qemu-system-arm"),
     tool("qemu-system-riscv32", "qemu-system-misc"),
