@@ -25,9 +25,11 @@ FROM ${DEBIAN_IMAGE} AS base
 # The folders that volumes are mounted on; an empty volume takes over whose they are.
 RUN groupadd --gid 10001 wasmbed \
     && useradd --uid 10001 --gid wasmbed --no-create-home --home-dir /var/lib/wasmbed wasmbed \
-    && install -d -m 700 -o wasmbed -g wasmbed /var/lib/wasmbed /var/lib/firmware /etc/wasmbed
-COPY docker/*.sh /usr/local/lib/wasmbed/
-ENV WASMBED_DATA_DIR=/var/lib/wasmbed
+    && cd /var/lib && install -d -m 700 -o wasmbed -g wasmbed \
+        /etc/wasmbed agent authority authority-key firmware wasmbed \
+        identities identities/agent identities/broker identities/hosts identities/operator identities/service
+COPY docker/ /usr/local/lib/wasmbed/
+ENV NO_COLOR=1 WASMBED_DATA_DIR=/var/lib/wasmbed
 WORKDIR /var/lib/wasmbed
 USER wasmbed
 
@@ -37,8 +39,10 @@ HEALTHCHECK --interval=10s --timeout=6s --start-period=60s --retries=3 CMD ["was
 
 FROM base AS host
 USER root
+# The emulators of boards we have, of those the packages bring.
 RUN apt-get update -qq \
     && apt-get install -y -qq --no-install-recommends qemu-system-arm qemu-system-misc qemu-system-x86 \
+    && find /usr/bin -name 'qemu-system-*' ! -name '*-arm' ! -name '*-riscv32' ! -name '*-xtensa' ! -name '*-x86_64' -delete \
     && rm -rf /var/lib/apt/lists/*
 USER wasmbed
 COPY --from=built /out/bin /usr/local/bin
@@ -52,6 +56,7 @@ RUN apt-get update -qq \
     && apt-get install -y -qq --no-install-recommends mosquitto \
     && rm -rf /var/lib/apt/lists/*
 USER wasmbed
+HEALTHCHECK --interval=10s --timeout=6s --start-period=60s --retries=3 CMD ["pidof", "mosquitto"]
 
 FROM base AS prometheus
 USER root
@@ -59,3 +64,5 @@ RUN apt-get update -qq \
     && apt-get install -y -qq --no-install-recommends prometheus \
     && rm -rf /var/lib/apt/lists/*
 USER wasmbed
+HEALTHCHECK --interval=10s --timeout=6s --start-period=60s --retries=3 \
+    CMD ["promtool", "query", "instant", "http://127.0.0.1:9090", "vector(1)"]

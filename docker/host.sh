@@ -1,12 +1,17 @@
 #!/bin/sh
-# Starts the host role. Its id is the end of its container's name, so that a container that is made anew is the same
-# host: Docker's own DNS knows the name by the address. The devices of each host have a folder of their own.
+# Starts the host role. Its id is the end of its container's name, as Docker's own DNS tells it, so that a container
+# that is made anew is the same host: it finds its certificate, and the folder with what its devices keep.
 set -eu
-name=$(getent hosts "$(hostname -i)" | awk '{ print $2 }')
+name=$(getent -s dns hosts "$(hostname -i)" | awk '{ print $2 }')
 number=$(printf %s "${name%%.*}" | sed 's/.*[^0-9]//')
-if [ -z "$number" ]; then
-    echo "the container's name ${name:-} does not end with a number; docker compose gives it one" >&2
+identity=/etc/wasmbed/host-$number
+if [ ! -e "$identity/identity.pem" ]; then
+    echo "there is no certificate for host-$number (container $name): set WASMBED_HOSTS to $number or more, and let" \
+        "docker compose start the identities again" >&2
     exit 1
 fi
-id="host-$number"
-exec wasmbed --data-dir "/var/lib/wasmbed/$id" host --id "$id" --images /var/lib/firmware "$@"
+export WASMBED__BROKER__CA_FILE="$identity/ca.pem"
+export WASMBED__BROKER__CERT_FILE="$identity/identity.pem"
+export WASMBED__BROKER__KEY_FILE="$identity/identity.key"
+export WASMBED_DATA_DIR="/var/lib/wasmbed/host-$number"
+exec wasmbed host --id "host-$number" --images /var/lib/firmware

@@ -4,6 +4,7 @@
 //! and then does its job. CI calls nothing else.
 
 mod bench;
+mod compose;
 mod dist;
 mod firmware;
 mod modules;
