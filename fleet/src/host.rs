@@ -15,6 +15,7 @@ mod device;
 mod faults;
 mod launch;
 mod manager;
+mod memory;
 mod metrics;
 mod nor;
 mod ongoing;
@@ -114,18 +115,8 @@ fn info(boot: u64, launcher: &Launcher) -> Info {
         boot,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         boards: launcher.startable(),
-        free_memory_bytes: free_memory_bytes(),
+        free_memory_bytes: memory::free_bytes(),
     }
-}
-
-/// What the kernel says is available; 0 if it does not say.
-fn free_memory_bytes() -> u64 {
-    let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kib = meminfo
-        .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:"))
-        .and_then(|rest| rest.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
-    kib.unwrap_or(0).saturating_mul(1024)
 }
 
 fn boards(data_dir: &Path) -> anyhow::Result<Boards> {

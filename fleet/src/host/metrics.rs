@@ -5,7 +5,7 @@
 use wasmbed_metrics::{Page, Source};
 use wasmbed_wire::message::LinkCounters;
 
-use super::{free_memory_bytes, reporter::Reporter};
+use super::{memory, reporter::Reporter};
 use crate::host_api::{ProcessStatus, ReportedDevice};
 
 /// The host as Prometheus and health checks see it.
@@ -24,8 +24,8 @@ impl Source for Metrics {
         let told = told.borrow();
         page.gauge("wasmbed_host_broker_connected", "Whether the host is connected to the broker.")
             .set(told.is_connected());
-        page.gauge("wasmbed_host_free_memory_bytes", "Memory left for more devices, as the kernel says.")
-            .set(free_memory_bytes());
+        page.gauge("wasmbed_host_free_memory_bytes", "Memory left for more devices.")
+            .set(memory::free_bytes());
         let mut events = page.counter("wasmbed_host_events_total", "What happened to devices' processes.");
         for (kind, count) in told.events() {
             events.sample(&[("kind", kind)], count);
