@@ -9,10 +9,12 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use wasmbed_metrics::{Listen, Server, maybe_serve};
 
 use crate::connection;
 use crate::counters::{Counters, Snapshot};
 use crate::hub::Hub;
+use crate::metrics::Metrics;
 use crate::router::{Router, RouterStopped};
 use crate::settings::Settings;
 
@@ -33,6 +35,9 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// The address for metrics is taken or not ours.
+    #[error("the broker cannot tell how it is")]
+    Metrics(#[from] Listen),
     /// Nothing is delivered any more.
     #[error("the broker cannot go on")]
     Router(#[from] RouterStopped),
@@ -43,6 +48,7 @@ pub enum Error {
 pub struct Broker {
     plain: Option<TcpListener>,
     secure: Option<TcpListener>,
+    metrics: Option<Server>,
     hub: Arc<Hub>,
     ending: watch::Sender<bool>,
 }
@@ -63,8 +69,13 @@ impl Broker {
     ///
     /// That thread goes on until the process ends, also after [`Broker::run`].
     pub async fn bind(settings: Settings) -> Result<Self, Error> {
-        let Settings { listen, listen_tls, tls, password_roles, secret, prefix, limits } = settings;
+        let Settings { listen, listen_tls, metrics_listen, tls, password_roles, secret, prefix, limits } =
+            settings;
         let (plain, secure) = (bind(listen).await?, bind(listen_tls).await?);
+        let metrics = match metrics_listen {
+            Some(listen) => Some(Server::bind(listen).await?),
+            None => None,
+        };
         let counters = Arc::new(Counters::default());
         let (ending, is_ending) = watch::channel(false);
         let hub = Hub {
@@ -81,7 +92,7 @@ impl Broker {
             ending: is_ending,
             limits,
         };
-        Ok(Broker { plain, secure, hub: Arc::new(hub), ending })
+        Ok(Broker { plain, secure, metrics, hub: Arc::new(hub), ending })
     }
 
     /// Where it listens without TLS, if it does; with the port the system chose if none was configured.
@@ -94,6 +105,11 @@ impl Broker {
         self.secure.as_ref().and_then(|listener| listener.local_addr().ok())
     }
 
+    /// Where it answers `/metrics` and `/healthz`, if it does.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().map(Server::local_addr)
+    }
+
     /// A handle on the counters that outlives `self`.
     pub fn meter(&self) -> Meter {
         Meter(self.hub.counters.clone())
@@ -102,11 +118,13 @@ impl Broker {
     /// Serves clients until `shutdown` is done or the router stops; the latter is an error and the process should end.
     ///
     /// Clients of MQTT 5 are told why they are disconnected; wills are not published.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
         let mut connections = JoinSet::new();
+        let metrics = maybe_serve(self.metrics.take(), Arc::new(Metrics(self.hub.clone())));
         let ended = tokio::select! {
             never = self.accept(&mut connections) => match never {},
             never = self.follow_files() => match never {},
+            never = metrics => match never {},
             () = shutdown => Ok(()),
             stopped = self.hub.router.clone().watch() => Err(Error::Router(stopped)),
         };

@@ -53,6 +53,7 @@ mod counters;
 pub mod credentials;
 mod hub;
 mod message;
+mod metrics;
 mod outbox;
 mod packet;
 mod patterns;

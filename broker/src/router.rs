@@ -15,6 +15,7 @@
 mod link;
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -81,6 +82,8 @@ pub(crate) struct Router {
     filters: Mutex<HashSet<String>>,
     folding: Folding,
     started: Instant,
+    /// When the last probe came back.
+    answered_ms: AtomicU64,
     counters: Arc<Counters>,
 }
 
@@ -108,6 +111,7 @@ impl Router {
             filters: Mutex::default(),
             folding: Folding::new(prefix),
             started: Instant::now(),
+            answered_ms: AtomicU64::new(0),
             counters,
         }))
     }
@@ -196,11 +200,17 @@ impl Router {
                 link.next().await
             };
             tokio::time::timeout(PATIENCE, round_trip).await.map_err(|_| RouterStopped)??;
+            self.answered_ms.store(self.now_ms(), Ordering::Relaxed);
             // A dead router ends the link at once; a stuck one is found by the next probe.
             if let Ok(early) = tokio::time::timeout(PROBE_PERIOD, link.next()).await {
                 early?;
             }
         }
+    }
+
+    /// How long the router has not answered a probe.
+    pub(crate) fn silence(&self) -> Duration {
+        Duration::from_millis(self.now_ms().saturating_sub(self.answered_ms.load(Ordering::Relaxed)))
     }
 
     async fn wait_for_room(&self) -> Result<(), RouterStopped> {

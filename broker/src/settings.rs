@@ -19,6 +19,8 @@ pub struct Config {
     pub listen: String,
     /// Address and port for MQTT over TLS; needs [`Config::tls`].
     pub listen_tls: Option<String>,
+    /// Address and port for `/metrics` and `/healthz`; absent, there are none.
+    pub metrics_listen: Option<String>,
     /// Certificate, key and authorities.
     pub tls: Option<TlsConfig>,
     /// The roles that may log in with a password instead of a certificate; all of them unless said otherwise.
@@ -66,6 +68,7 @@ impl Default for Config {
         Config {
             listen: "127.0.0.1:1883".to_owned(),
             listen_tls: None,
+            metrics_listen: None,
             tls: None,
             password_roles: RoleKind::ALL.to_vec(),
             secret_file: PathBuf::from("broker.secret"),
@@ -145,6 +148,10 @@ impl Config {
             Some(text) => Some(address("listen_tls", text, "an address such as 0.0.0.0:8883")?),
             None => None,
         };
+        let metrics_listen = match &self.metrics_listen {
+            Some(text) => Some(address("metrics_listen", text, "an address such as 127.0.0.1:9100")?),
+            None => None,
+        };
         let tls = match (&listen_tls, &self.tls) {
             (Some(_), Some(tls)) => Some(Tls::load(tls.clone())?),
             (Some(_), None) => return Err(wrong("tls", "missing", "given where listen_tls is")),
@@ -175,7 +182,8 @@ impl Config {
         between("max_kept_sessions", self.max_kept_sessions, 0, 100_000)?;
         let password_roles = self.password_roles.clone();
         let prefix = self.prefix.clone();
-        Ok(Settings { listen, listen_tls, tls, password_roles, secret, prefix, limits: self.limits() })
+        let limits = self.limits();
+        Ok(Settings { listen, listen_tls, metrics_listen, tls, password_roles, secret, prefix, limits })
     }
 
     fn limits(&self) -> Limits {
@@ -205,6 +213,7 @@ impl Config {
 pub struct Settings {
     pub(crate) listen: Option<SocketAddr>,
     pub(crate) listen_tls: Option<SocketAddr>,
+    pub(crate) metrics_listen: Option<SocketAddr>,
     pub(crate) tls: Option<Tls>,
     pub(crate) password_roles: Vec<RoleKind>,
     pub(crate) secret: Secret,
@@ -285,6 +294,7 @@ mod tests {
         let secret = Secret::new([0; 32]);
         let wrong = [
             Config { listen: "here".to_owned(), ..Config::default() },
+            Config { metrics_listen: Some("9100".to_owned()), ..Config::default() },
             Config { prefix: "a/+".to_owned(), ..Config::default() },
             Config { prefix: "$share".to_owned(), ..Config::default() },
             Config { max_connections: 0, ..Config::default() },

@@ -23,19 +23,28 @@ fn broker(arguments: &[&str]) -> Command {
 
 /// Reads the log until the broker listens; the address it listens on.
 async fn address(child: &mut Child) -> String {
+    let [address] = addresses(child, ["listening address="]).await;
+    address
+}
+
+/// Reads the log until the broker has said all of these; what follows each.
+async fn addresses<const N: usize>(child: &mut Child, said: [&str; N]) -> [String; N] {
     let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
-    let address = within(async {
-        loop {
+    let mut addresses = [const { String::new() }; N];
+    within(async {
+        while addresses.iter().any(String::is_empty) {
             let line = lines.next_line().await.expect("readable").expect("it listens before it ends");
-            if let Some((_, address)) = line.split_once("listening address=") {
-                return address.to_owned();
+            for (address, said) in addresses.iter_mut().zip(said) {
+                if let Some((_, found)) = line.split_once(said) {
+                    *address = found.to_owned();
+                }
             }
         }
     })
     .await;
     // Keep reading, so that the broker can go on logging.
     tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-    address
+    addresses
 }
 
 async fn failure(arguments: &[&str]) -> String {
@@ -109,4 +118,36 @@ async fn the_environment_configures_too_and_its_unknown_keys_are_refused() {
     assert!(!unknown.status.success());
     let log = String::from_utf8_lossy(&unknown.stderr).into_owned();
     assert!(log.contains("colour"), "{log}");
+}
+
+#[tokio::test]
+async fn it_tells_how_it_is_where_it_is_asked_to() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let secret = folder.path().join("secret");
+    let mut child = broker(&["--listen", "127.0.0.1:0"])
+        .env("WASMBED_BROKER__METRICS_LISTEN", "127.0.0.1:0")
+        .env("WASMBED_BROKER__SECRET_FILE", &secret)
+        .spawn()
+        .expect("started");
+    let [mqtt, metrics] = addresses(&mut child, ["listening address=", "metrics listen address="]).await;
+    wasmbed_metrics::healthy(&metrics).await.expect("healthy");
+    for is_right in [true, false] {
+        let mut raw = Raw { stream: TcpStream::connect(&mqtt).await.expect("connected"), is_v5: false };
+        let password = match is_right {
+            true => Secret::load_or_create(&secret).expect("made by the broker").password(&Role::Operator),
+            false => "guessed".to_owned(),
+        };
+        raw.send(&Connect { password, ..Connect::new(Role::Operator, "me") }.bytes()).await;
+        raw.packet().await;
+    }
+    let (status, page) = wasmbed_metrics::get(&metrics, "/metrics").await.expect("an answer");
+    assert_eq!(status.as_u16(), 200);
+    for expected in [
+        "wasmbed_broker_connections_accepted_total 1\n",
+        "wasmbed_broker_connections_refused_total{reason=\"credentials\"} 1\n",
+        "process_resident_memory_bytes ",
+    ] {
+        assert!(page.contains(expected), "{expected}: {page}");
+    }
+    child.kill().await.expect("killed");
 }

@@ -120,6 +120,12 @@ enum Command {
     Events(events::Events),
     /// Examine a broker: what it does, and what that means for a fleet on it
     Doctor(doctor::Doctor),
+    /// Ask a role that runs, at its `metrics_listen`, whether it does its work; for containers' health checks
+    Health {
+        /// Where it answers
+        #[arg(value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9100")]
+        address: String,
+    },
 }
 
 /// Runs one command.
@@ -142,6 +148,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Undeploy(undeploy) => undeploy.run(&common).await,
         Command::Events(events) => events.run(&common).await,
         Command::Doctor(doctor) => return report(doctor.run(&common).await),
+        Command::Health { address } => wasmbed_metrics::healthy(&address).await.map_err(Into::into),
     };
     report(done.map(|()| ExitCode::SUCCESS))
 }

@@ -3,7 +3,10 @@
 //! Environment variables are `WASMBED__` and the path of a key, `__` between levels:
 //! `WASMBED__BROKER__URL`. Unknown keys are refused, so that a misspelt one is not ignored.
 
-use std::path::{Path, PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, bail};
 use serde::Deserialize;
@@ -93,6 +96,8 @@ pub struct ServiceSection {
     pub grants: Grants,
     /// How large the data base may become, in bytes; as large as the disk allows if absent.
     pub max_store_bytes: Option<u64>,
+    /// Address and port for `/metrics` and `/healthz`; absent, there are none.
+    pub metrics_listen: Option<SocketAddr>,
 }
 
 /// The host role.
@@ -105,6 +110,8 @@ pub struct HostSection {
     pub images: Option<PathBuf>,
     /// The program `wasmbed-agent`; the one beside this program if absent.
     pub agent: Option<PathBuf>,
+    /// Address and port for `/metrics` and `/healthz`; absent, there are none.
+    pub metrics_listen: Option<SocketAddr>,
 }
 
 impl Config {
@@ -243,6 +250,7 @@ impl Config {
             auto_register: self.service.auto_register,
             grants: self.service.grants.clone(),
             max_store_bytes: self.service.max_store_bytes,
+            metrics_listen: self.service.metrics_listen,
         })
     }
 
@@ -263,7 +271,8 @@ impl Config {
                 .context("cannot find this program's folder")?
                 .with_file_name("wasmbed-agent"),
         };
-        Ok(HostConfig { id, connection, data_dir, firmware_dir, agent })
+        let metrics_listen = self.host.metrics_listen;
+        Ok(HostConfig { id, connection, data_dir, firmware_dir, agent, metrics_listen })
     }
 }
 
@@ -318,6 +327,7 @@ mod tests {
             ("prefix = \"a//b\"", "a//b"),
             ("[service]\nheartbeat_ms = 1", "heartbeat_ms"),
             ("[service]\ngrants = [\"gpoi\"]", "gpoi"),
+            ("[host]\nmetrics_listen = \"9100\"", "metrics_listen"),
         ] {
             let error = format!("{:#}", load(text).expect_err(text));
             assert!(error.contains(named), "{error}");

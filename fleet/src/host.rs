@@ -15,6 +15,8 @@ mod device;
 mod faults;
 mod launch;
 mod manager;
+mod memory;
+mod metrics;
 mod nor;
 mod ongoing;
 mod orders;
@@ -40,6 +42,7 @@ use anyhow::{Context, bail};
 use nix::fcntl::{Flock, FlockArg};
 use tokio::sync::mpsc;
 use wasmbed_boards::Boards;
+use wasmbed_metrics::{Server, maybe_serve};
 
 use crate::{
     host_api::{HostConfig, Info},
@@ -47,6 +50,7 @@ use crate::{
 };
 use launch::Launcher;
 use manager::Manager;
+use metrics::Metrics;
 use uplink::Uplink;
 
 /// Runs the host until the shutdown. When it returns, every process it started is gone; when its own
@@ -63,6 +67,10 @@ pub async fn run(config: HostConfig, shutdown: Shutdown) -> anyhow::Result<()> {
     let data_dir = fs::canonicalize(&config.data_dir)
         .with_context(|| format!("cannot find the host's data folder {}", config.data_dir.display()))?;
     let _lock = lock(&data_dir)?;
+    let metrics = match config.metrics_listen {
+        Some(listen) => Some(Server::bind(listen).await?),
+        None => None,
+    };
     let boards = boards(&data_dir)?;
     let agent = std::path::absolute(&config.agent).unwrap_or_else(|_| config.agent.clone());
     let launcher = Launcher::new(boards, config.connection.clone(), &data_dir, config.firmware_dir, agent)
@@ -70,6 +78,7 @@ pub async fn run(config: HostConfig, shutdown: Shutdown) -> anyhow::Result<()> {
     let launcher = Arc::new(launcher);
     let started_ms = reporter::unix_ms();
     let (reporter, lines) = reporter::reporter();
+    let metrics = maybe_serve(metrics, Arc::new(Metrics(reporter.clone())));
     let (desired, desired_reader) = mpsc::channel(1);
     let (orders, given) = mpsc::channel(1);
     let described = Arc::clone(&launcher);
@@ -87,6 +96,7 @@ pub async fn run(config: HostConfig, shutdown: Shutdown) -> anyhow::Result<()> {
     // The connection ends after the processes: until then it tells how they end.
     let superseded = tokio::select! {
         () = uplink.run() => None,
+        never = metrics => match never {},
         superseded = manager.run(desired_reader, given, shutdown) => superseded,
     };
     match superseded {
@@ -105,18 +115,8 @@ fn info(boot: u64, launcher: &Launcher) -> Info {
         boot,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         boards: launcher.startable(),
-        free_memory_bytes: free_memory_bytes(),
+        free_memory_bytes: memory::free_bytes(),
     }
-}
-
-/// What the kernel says is available; 0 if it does not say.
-fn free_memory_bytes() -> u64 {
-    let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kib = meminfo
-        .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:"))
-        .and_then(|rest| rest.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
-    kib.unwrap_or(0).saturating_mul(1024)
 }
 
 fn boards(data_dir: &Path) -> anyhow::Result<Boards> {

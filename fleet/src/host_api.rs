@@ -9,7 +9,7 @@
 //!
 //! Not here: how a host starts a board (`host`), and when a device is cycled (`wasmbed-plan`).
 
-use std::{fmt, path::PathBuf};
+use std::{fmt, net::SocketAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 use wasmbed_wire::{
@@ -441,6 +441,8 @@ pub struct HostConfig {
     pub firmware_dir: PathBuf,
     /// The program `wasmbed-agent`, for boards that are Linux processes.
     pub agent: PathBuf,
+    /// Where to answer `/metrics` and `/healthz`; nowhere if absent.
+    pub metrics_listen: Option<SocketAddr>,
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ mod firmware;
 mod fleet;
 mod hosts;
 mod keys;
+mod metrics;
 mod patches;
 mod publish;
 mod relay;

@@ -116,6 +116,15 @@ impl Store {
         })
     }
 
+    /// What the file holds, in bytes.
+    pub fn size_bytes(&self) -> Result<u64, StoreError> {
+        self.read(|db| {
+            let page: u64 = db.pragma_query_value(None, "page_size", |row| row.get(0))?;
+            let pages: u64 = db.pragma_query_value(None, "page_count", |row| row.get(0))?;
+            Ok(page.saturating_mul(pages))
+        })
+    }
+
     /// Runs `work` in one transaction: all of it is durable afterwards, or none of it happened.
     pub fn write<T>(
         &mut self,

@@ -31,7 +31,7 @@ async fn a_device_is_told_gets_its_blocks_and_is_seen_running() {
     let _: Device =
         people.request("device-add", &json!({ "device": "hub", "board": "linux" })).await.unwrap();
     let pushed: Module = people.put_module("thermo", "1.0.0", module(1)).await.unwrap();
-    let mut hub = world.device("hub").await;
+    let hub = world.device("hub").await;
     hub.online(1).await;
     people.request::<Value>("deploy", &json!({ "module": "thermo", "to": "hub" })).await.unwrap();
 
@@ -81,7 +81,7 @@ async fn a_service_that_starts_again_tells_everybody_again() {
         people.request("device-add", &json!({ "device": "hub", "board": "linux" })).await.unwrap();
     drop(people);
     world.restart_service().await;
-    let mut hub = world.device("hub").await;
+    let hub = world.device("hub").await;
     let payload = hub.next_where("dn/desired", |_| true).await;
     assert_eq!(minicbor::decode::<Desired<'_>>(&payload).unwrap().revision, 1);
     world.stop().await;
@@ -125,7 +125,7 @@ async fn any_client_can_ask_and_is_answered_where_it_said_or_by_its_id() {
         .request("device-add", &json!({ "device": "hub", "board": "linux" }))
         .await
         .unwrap();
-    let mut hub = world.device("hub").await;
+    let hub = world.device("hub").await;
     hub.next_where("dn/desired", |_| true).await;
     let elsewhere = world.topic("hub/dn/desired");
     person.ask("cmd/device-list", br#"{"id":"q-2"}"#.to_vec(), &elsewhere, b"78").await;
@@ -147,5 +147,35 @@ async fn a_retained_request_is_not_carried_out_at_the_next_start() {
     world.restart_service().await;
     let devices: Vec<Device> = world.client().await.request("device-list", &json!({})).await.unwrap();
     assert_eq!(devices, []);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_service_tells_how_it_and_its_fleet_are() {
+    let world = World::start().await;
+    let mut people = world.client().await;
+    let _: Device =
+        people.request("device-add", &json!({ "device": "hub", "board": "linux" })).await.unwrap();
+    people.request::<Value>("device-show", &json!({ "device": "nobody" })).await.unwrap_err();
+    world.health(Result::is_ok).await;
+    let page = world.metrics().await;
+    for expected in [
+        "wasmbed_service_broker_connected 1\n",
+        "wasmbed_service_devices{board=\"linux\",status=\"unknown\"} 1\n",
+        "wasmbed_service_device_online{device=\"hub\",board=\"linux\"} 0\n",
+        "wasmbed_service_requests_total{outcome=\"done\"} 1\n",
+        "wasmbed_service_requests_total{outcome=\"refused\"} 1\n",
+        "wasmbed_service_store_failures_total 0\n",
+    ] {
+        assert!(page.contains(expected), "{expected}: {page}");
+    }
+    let hub = world.device("hub").await;
+    hub.online(1).await;
+    let online = "wasmbed_service_device_online{device=\"hub\",board=\"linux\"} 1\n";
+    let seen = async { while !world.metrics().await.contains(online) {} };
+    tokio::time::timeout(Duration::from_secs(20), seen).await.expect("it is seen online");
+    world.stop_broker();
+    world.health(|health| health.as_ref().is_err_and(|why| why.to_string().contains("broker"))).await;
+    assert!(world.metrics().await.contains("wasmbed_service_broker_connected 0\n"));
     world.stop().await;
 }

@@ -4,6 +4,8 @@
 //! and then does its job. CI calls nothing else.
 
 mod bench;
+mod compose;
+mod dist;
 mod firmware;
 mod modules;
 mod paths;
@@ -37,6 +39,8 @@ enum Command {
     Fw(firmware::Options),
     /// Build the example modules.
     Modules,
+    /// Build everything and put it into one folder, for container images
+    Dist(dist::Options),
     /// Measure; prints a figure per line.
     Bench(bench::Options),
     /// Do everything that can be done to emulated devices, for minutes, and see that all of them come back.
@@ -55,6 +59,7 @@ fn main() -> ExitCode {
         Command::Test(options) => test::test(&options),
         Command::Fw(options) => setup::ensure(setup::Need::BUILD).and_then(|()| firmware::fw(&options)),
         Command::Modules => setup::ensure(setup::Need::BUILD).and_then(|()| modules::build().map(drop)),
+        Command::Dist(options) => setup::ensure(setup::Need::BUILD).and_then(|()| dist::dist(&options)),
         Command::Bench(options) => bench::bench(&options),
         Command::Soak(options) => bench::soak(&options),
         Command::Setup => setup::ensure(setup::Need::ALL),

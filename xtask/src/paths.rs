@@ -22,7 +22,12 @@ pub(crate) fn target() -> PathBuf {
 
 /// The programs of the host workspace.
 pub(crate) fn bin(name: &str) -> PathBuf {
-    target().join("debug").join(name)
+    target().join(if is_release() { "release" } else { "debug" }).join(name)
+}
+
+/// Whether programs are built to be fast rather than soon: `WASMBED_RELEASE=1`, as container images have it.
+pub(crate) fn is_release() -> bool {
+    env::var_os("WASMBED_RELEASE").is_some_and(|value| value == "1")
 }
 
 /// Those of them that are built for release, because their speed matters.

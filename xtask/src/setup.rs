@@ -25,8 +25,12 @@ pub(crate) struct Need {
     tools: &'static [&'static [Tool]],
 }
 
-const BUILD: &[Tool] =
-    &[tool("cc", "gcc"), tool("clang", "clang"), tool("xtensa-lx106-elf-as", "binutils-xtensa-lx106")];
+const BUILD: &[Tool] = &[
+    tool("cc", "gcc"),
+    tool("strip", "binutils"),
+    tool("clang", "clang"),
+    tool("xtensa-lx106-elf-as", "binutils-xtensa-lx106"),
+];
 const EMULATE: &[Tool] = &[
     tool("qemu-system-arm", "qemu-system-arm"),
     tool("qemu-system-riscv32", "qemu-system-misc"),
@@ -40,11 +44,21 @@ const TEST: &[Tool] = &[
     tool("python3", "python3-venv"),
 ];
 
+const DOCKER: &[Tool] = &[tool("docker", "docker.io")];
+const COMPOSE: &[Tool] = &[tool("docker-compose", "docker-compose")];
+const DEBOOTSTRAP: &[Tool] = &[tool("debootstrap", "debootstrap")];
+
 impl Need {
     /// To build firmware and modules.
     pub(crate) const BUILD: Need = Need { tools: &[BUILD] };
     /// To run a fleet.
     pub(crate) const UP: Need = Need { tools: &[BUILD, EMULATE] };
+    /// To build programs and firmware, and run them in containers.
+    pub(crate) const DOCKER: Need = Need { tools: &[BUILD, DOCKER] };
+    /// Compose, where it is not a part of Docker.
+    pub(crate) const COMPOSE: Need = Need { tools: &[COMPOSE] };
+    /// To make a base image where there is no registry.
+    pub(crate) const DEBOOTSTRAP: Need = Need { tools: &[DEBOOTSTRAP] };
     /// To run the tests.
     pub(crate) const ALL: Need = Need { tools: &[BUILD, EMULATE, TEST] };
 }

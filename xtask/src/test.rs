@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::{
-    firmware, modules, paths, python,
+    compose, firmware, modules, paths, python,
     run::{exists, host_target, run, step},
     setup,
 };
@@ -19,11 +19,18 @@ pub(crate) struct Options {
     /// Only unit and simulation tests: no formatting, lints, licences, firmware or emulation.
     #[arg(long)]
     quick: bool,
+    /// Only the fleet of docker-compose.yml: some minutes, a few gigabytes, and a Docker daemon, which root need not have
+    /// running.
+    #[arg(long, conflicts_with_all = ["quick", "filter"])]
+    compose: bool,
     /// Only tests whose name contains this.
     filter: Option<String>,
 }
 
 pub(crate) fn test(options: &Options) -> Result<()> {
+    if options.compose {
+        return compose::test();
+    }
     setup::ensure(setup::Need::ALL)?;
     let mut counts = Counts::default();
     if !options.quick {

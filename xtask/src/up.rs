@@ -32,5 +32,7 @@ pub(crate) fn up(options: &Options) -> Result<()> {
 /// Builds `wasmbed`, `wasmbed-broker` and `wasmbed-agent`.
 pub(crate) fn build_programs() -> Result<()> {
     step("building the fleet programs (the first time takes some minutes)");
-    run(Command::new("cargo").args(["build", "--workspace", "--bins"]).current_dir(paths::root()))
+    let mut cargo = Command::new("cargo");
+    cargo.args(["build", "--workspace", "--bins"]).args(paths::is_release().then_some("--release"));
+    run(cargo.current_dir(paths::root()))
 }

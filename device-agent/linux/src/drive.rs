@@ -17,6 +17,7 @@ use tokio::{
 };
 use wasmbed_abi::MAX_MESSAGE_BYTES;
 use wasmbed_core::{Agent, Assignment, Config, Effect, Instant, ModuleEvent, Slot};
+use wasmbed_metrics::Server;
 use wasmbed_runtime::Runtime;
 use wasmbed_sandbox::Network;
 use wasmbed_wire::{
@@ -30,6 +31,7 @@ use crate::{
     enrol::Renewal,
     folders::Folders,
     launch::Watchdog,
+    metrics::{Counts, Metrics},
     mqtt::{Event, Session},
     px4::Px4,
     secrets::Secrets,
@@ -85,9 +87,16 @@ pub(crate) async fn run(
         start,
     };
     let renewal = Renewal::new(&settings);
+    let counts = Arc::new(Counts::default());
+    if let Some(listen) = settings.metrics_listen {
+        let metrics = Metrics { online: Arc::clone(&surroundings.online), counts: Arc::clone(&counts) };
+        // It ends with the runtime.
+        tokio::spawn(Server::bind(listen).await?.serve(Arc::new(metrics)));
+    }
     let machine = Machine {
         settings,
         surroundings,
+        counts,
         renewal,
         session: None,
         workers: BTreeMap::new(),
@@ -192,6 +201,7 @@ impl Driver {
             Event::Up => {
                 tracing::info!("online");
                 self.machine.set_online(true);
+                self.machine.counts.connected();
                 self.agent.on_connected(now);
                 self.machine.renew_certificate();
             }
@@ -248,6 +258,7 @@ impl Inputs {
 struct Machine {
     settings: Settings,
     surroundings: Surroundings,
+    counts: Arc<Counts>,
     session: Option<Session>,
     renewal: Renewal,
     /// The threads of modules; `None` once the thread was told to end.
@@ -299,6 +310,7 @@ impl Machine {
         let payload = SlotStore::payload(&modules_dir(&self.settings.data_dir), slot);
         match Worker::start(&self.surroundings, slot, assignment, settings, payload) {
             Ok(worker) => {
+                self.counts.started();
                 self.workers.insert(slot, Some(worker));
             }
             Err(error) => {
@@ -310,10 +322,10 @@ impl Machine {
 
     /// What it means that the thread of this slot is over.
     fn over(&mut self, slot: Slot, ended: Option<Ended>) -> ModuleEvent {
-        match (self.workers.remove(&slot), ended) {
-            (Some(Some(_)), Some(ended)) => stopped(ended),
-            _ => ModuleEvent::Halted,
-        }
+        let worker = self.workers.remove(&slot);
+        let ended = ended.filter(|_| matches!(worker, Some(Some(_))));
+        self.counts.ended(ended.as_ref().map(|ended| ended.reason));
+        ended.map_or(ModuleEvent::Halted, stopped)
     }
 
     /// Gives a module a message.

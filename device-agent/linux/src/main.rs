@@ -20,6 +20,7 @@ mod files;
 mod flash;
 mod folders;
 mod launch;
+mod metrics;
 mod mqtt;
 mod px4;
 mod secrets;

@@ -4,6 +4,7 @@ use std::{
     ffi::OsString,
     fs,
     io::{self, Write},
+    net::SocketAddr,
     num::{NonZeroU8, NonZeroU32},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
@@ -121,6 +122,7 @@ struct Config {
     #[serde(default)]
     no_boot: bool,
     restart_exit_code: Option<NonZeroU8>,
+    metrics_listen: Option<SocketAddr>,
     /// For tests: nobody else has to know it.
     watchdog_s: Option<NonZeroU32>,
 }
@@ -171,6 +173,8 @@ pub(crate) struct Settings {
     pub(crate) no_boot: bool,
     /// What to end with to have the machine restarted; `None` if only this program restarts.
     pub(crate) restart_exit_code: Option<NonZeroU8>,
+    /// Where to answer `/metrics` and `/healthz`.
+    pub(crate) metrics_listen: Option<SocketAddr>,
     pub(crate) watchdog_s: NonZeroU32,
 }
 
@@ -261,6 +265,7 @@ impl Settings {
             simulate: config.simulate,
             no_boot: config.no_boot,
             restart_exit_code: config.restart_exit_code,
+            metrics_listen: config.metrics_listen,
             watchdog_s: config.watchdog_s.unwrap_or(WATCHDOG_S),
         })
     }

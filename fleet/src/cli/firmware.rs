@@ -1,5 +1,6 @@
 //! `wasmbed firmware …`.
 
+pub(super) mod factory;
 mod new;
 mod push;
 mod update;
@@ -26,6 +27,8 @@ pub(super) enum Firmware {
     Push(push::Push),
     /// Sign an ELF file or flat image, without any fleet: the key may be on a machine of its own
     Sign(push::Sign),
+    /// Sign the images that `cargo xtask fw` built, for hosts to flash devices with before their first start
+    Factory(factory::Factory),
     /// List firmware and its versions
     List,
     /// Show everything about one version
@@ -81,6 +84,7 @@ impl Firmware {
             Firmware::New(new) => new.run(common),
             Firmware::Push(push) => push.run(common).await,
             Firmware::Sign(sign) => sign.run(common),
+            Firmware::Factory(factory) => factory.run(common).await,
             Firmware::List => list(common).await,
             Firmware::Show(named) => show(common, named).await,
             Firmware::Verify(named) => verify(common, named).await,

@@ -1,7 +1,5 @@
 //! `wasmbed up`: a whole fleet in one process tree.
 
-mod images;
-
 use std::{
     fs::File,
     path::{Path, PathBuf},
@@ -21,6 +19,7 @@ use wasmbed_wire::{BoardName, DeviceId, HostId};
 
 use super::{
     Common, Context,
+    firmware::factory,
     live::{self, Live, REFRESH},
     output,
     roles::{filter, on_signal},
@@ -265,7 +264,7 @@ async fn prepare(common: &Common, config: &Config, operator: &Connection) -> Res
         let mut client = reach(operator).await?;
         // The service has made its key by now.
         let signer = Signer::load(&config.data_dir().join(KEY_FILE))?;
-        images::prepare(&mut client, &signer, &common.boards()?, images, &signed).await?;
+        factory::prepare(&mut client, &signer, &common.boards()?, images, &signed).await?;
         config.host.images = Some(signed);
     }
     Ok(config)

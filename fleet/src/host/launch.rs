@@ -207,7 +207,7 @@ impl Launcher {
         if let Run::Qemu { program, package, .. } = &board.run {
             emulator::check(program, package)?;
         }
-        let (needed, free) = (board.run.memory_bytes(), super::free_memory_bytes());
+        let (needed, free) = (board.run.memory_bytes(), super::memory::free_bytes());
         if (1..needed).contains(&free) {
             return Err(PrepareError::NoMemory { board: board.name, needed: needed >> 20, free: free >> 20 });
         }

@@ -47,12 +47,30 @@ pub(super) struct Told {
     facts: VecDeque<Fact>,
     /// Number of the first of `facts`.
     first: u64,
+    is_connected: bool,
+    /// Events since the start, by kind.
+    events: BTreeMap<&'static str, u64>,
 }
 
 impl Told {
     /// The level to report now.
     pub(super) fn reported(&self) -> Reported {
         Reported { revision: self.revision, devices: self.devices.values().cloned().collect() }
+    }
+
+    /// The devices of the accepted revision.
+    pub(super) fn devices(&self) -> impl Iterator<Item = &ReportedDevice> {
+        self.devices.values()
+    }
+
+    /// Events since the start, by kind.
+    pub(super) fn events(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.events.iter().map(|(kind, count)| (*kind, *count))
+    }
+
+    /// Whether the host is connected to the broker.
+    pub(super) fn is_connected(&self) -> bool {
+        self.is_connected
     }
 
     /// The oldest fact the broker does not have, and its number.
@@ -85,6 +103,14 @@ impl Reporter {
     /// Sees every change of what was reported.
     pub(super) fn subscribe(&self) -> watch::Receiver<Told> {
         self.told.subscribe()
+    }
+
+    /// Whether there is a connection to the broker; it wakes nobody.
+    pub(super) fn connected(&self, is_connected: bool) {
+        self.told.send_if_modified(|told| {
+            told.is_connected = is_connected;
+            false
+        });
     }
 
     /// This revision is accepted, and these are its devices, all of them.
@@ -136,7 +162,10 @@ impl Reporter {
         let reason = reason.into();
         tracing::info!(%device, kind = kind.name(), reason, "device process");
         let event = Event { device, kind, reason, at_ms: unix_ms() };
-        self.told.send_modify(|told| told.push(Fact::Event(event)));
+        self.told.send_modify(|told| {
+            *told.events.entry(kind.name()).or_default() += 1;
+            told.push(Fact::Event(event));
+        });
     }
 
     /// This became of an order.

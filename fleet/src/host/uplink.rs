@@ -69,7 +69,10 @@ impl Uplink {
                 _ => {
                     tracing::info!(host = %self.id, broker = %self.connection.address, "host connected");
                     (pause, complained) = (RETRY_FIRST, false);
-                    Online::new(&mut self, session, boot).run().await
+                    self.reporter.connected(true);
+                    let reason = Online::new(&mut self, session, boot).run().await;
+                    self.reporter.connected(false);
+                    reason
                 }
             };
             if complained {

@@ -144,6 +144,7 @@ impl Fleet {
             self.note_for_rollouts(now, &id, before);
         }
         for event in &stored.events {
+            self.tally.event(event.severity);
             self.publish(Publish::json(fleet_topic(&self.options.prefix, "events"), event, false));
         }
         for (device, verb, number) in stored.commands {

@@ -15,8 +15,8 @@ use wasmbed_wire::{
 };
 
 use super::{
-    FLEET_LEVEL, Publish, certificates::Certificates, change::Change, fleet_topic, patches::Desk,
-    relay::Relays, rollouts::Live, traps::LastTrap,
+    FLEET_LEVEL, Publish, certificates::Certificates, change::Change, fleet_topic, metrics::Tally,
+    patches::Desk, relay::Relays, rollouts::Live, traps::LastTrap,
 };
 use crate::{
     api::{self, Grants},
@@ -83,6 +83,7 @@ pub struct Fleet {
     pub(super) deployments: Owner,
     /// Rollouts that are not over, by number.
     pub(super) rollouts: BTreeMap<u64, Live>,
+    pub(super) tally: Tally,
     claimed: Claimed,
     outbox: VecDeque<Publish>,
     next_deadline: Option<Time>,
@@ -163,6 +164,7 @@ impl Fleet {
             relays: Relays::default(),
             deployments: Owner::default(),
             rollouts: BTreeMap::new(),
+            tally: Tally::default(),
             claimed: Claimed::default(),
             outbox: VecDeque::new(),
             next_deadline: None,
@@ -222,6 +224,7 @@ impl Fleet {
     /// The broker is connected and subscribed.
     pub fn on_connected(&mut self, now: Time) {
         self.sessions += 1;
+        self.tally.connects += 1;
         self.view.link = Some(Link { session: self.sessions, since: now });
         let state = api::ServiceState {
             online: true,
@@ -244,6 +247,7 @@ impl Fleet {
     /// sign of life.
     pub fn on_message(&mut self, now: Time, topic: &str, payload: &[u8], retained: bool) {
         let Some((owner, rest)) = topic::split(&self.options.prefix, topic) else { return };
+        self.tally.messages += 1;
         match owner {
             FLEET_LEVEL => {}
             HOST_LEVEL => {
@@ -310,6 +314,7 @@ impl Fleet {
     pub(super) fn commit_or_log(&mut self, now: Time, change: Change) {
         if let Err(error) = self.commit(now, change) {
             tracing::error!(error = &error as &dyn std::error::Error, "cannot store a change");
+            self.tally.store_failures += 1;
             self.come_back(now.after_ms(RETRY_MS));
         }
     }
@@ -373,6 +378,7 @@ impl Fleet {
         let down = Down::Command(id);
         let topic = self.device_topic(&device, &down);
         let Ok(payload) = minicbor::to_vec(Command { verb }) else { return };
+        self.tally.commands += 1;
         let message = Publish::cbor(topic, payload, down.delivery());
         self.publish(Publish { expiry_s: Some(COMMAND_EXPIRY_S), ..message });
     }

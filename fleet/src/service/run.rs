@@ -1,6 +1,6 @@
 //! The service's MQTT connection and the tasks around the fleet.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::bail;
 use bytes::Bytes;
@@ -15,6 +15,7 @@ use tokio::{runtime::Handle, sync::mpsc, time::timeout};
 use wasmbed_boards::Boards;
 use wasmbed_broker::credentials::Secret;
 use wasmbed_broker_client::{Client, Error, Events};
+use wasmbed_metrics::{Server, maybe_serve};
 use wasmbed_plan::Policy;
 use wasmbed_wire::{
     ModuleName,
@@ -24,7 +25,9 @@ use wasmbed_wire::{
 use super::{
     FLEET_LEVEL, Fleet, Options, Publish,
     blocks::{self, BlockRequest, BlockServer},
-    fleet_topic, patches,
+    fleet_topic,
+    metrics::Metrics,
+    patches,
     uploads::{self, Upload},
     worker::{self, Clock, Input, Outputs, Reply},
 };
@@ -75,6 +78,8 @@ pub struct ServiceConfig {
     pub grants: Grants,
     /// How large `fleet.db` may become, in bytes; as large as the disk allows if absent.
     pub max_store_bytes: Option<u64>,
+    /// Where to answer `/metrics` and `/healthz`; nowhere if absent.
+    pub metrics_listen: Option<SocketAddr>,
 }
 
 /// Runs the service until the shutdown.
@@ -84,6 +89,10 @@ pub struct ServiceConfig {
 /// tries again for ever.
 pub async fn run(config: ServiceConfig, mut shutdown: Shutdown) -> anyhow::Result<()> {
     let _lock = lock(&config.data_dir, "serve")?;
+    let metrics = match config.metrics_listen {
+        Some(listen) => Some(Server::bind(listen).await?),
+        None => None,
+    };
     let prefix = config.connection.prefix.clone();
     let signer = Arc::new(Signer::load_or_create(&config.data_dir.join(KEY_FILE))?);
     let boards = match &config.boards_dir {
@@ -114,6 +123,7 @@ pub async fn run(config: ServiceConfig, mut shutdown: Shutdown) -> anyhow::Resul
     let (input, inputs) = mpsc::channel(MAX_INPUTS);
     let (out, outgoing) = mpsc::unbounded_channel();
     let (block, block_requests) = mpsc::channel(blocks::MAX_WAITING);
+    let metrics = maybe_serve(metrics, Arc::new(Metrics(input.downgrade())));
     let (upload, upload_requests) = mpsc::channel(uploads::MAX_WAITING);
     let (patch, patch_orders) = mpsc::unbounded_channel();
     let server = BlockServer::new(payloads, fleet.claimed(), client.clone(), prefix.clone());
@@ -134,6 +144,7 @@ pub async fn run(config: ServiceConfig, mut shutdown: Shutdown) -> anyhow::Resul
     let ended = tokio::select! {
         () = shutdown.wait() => Ok(()),
         ended = link.run() => ended,
+        never = metrics => match never {},
     };
     link.say_goodbye(clock).await;
     drop(link);

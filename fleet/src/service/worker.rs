@@ -7,11 +7,15 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::{runtime::Handle, sync::mpsc, time::timeout};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
 use wasmbed_plan::Time;
 use wasmbed_wire::CommandId;
 
-use super::{Built, Fleet, PatchOrder, Publish, Reaction, fleet_topic, patches::Pair};
+use super::{Built, Fleet, PatchOrder, Publish, Reaction, fleet_topic, metrics::Look, patches::Pair};
 use crate::{
     api::{Answer, Problem},
     store::NewPatch,
@@ -39,6 +43,8 @@ pub(super) enum Input {
     Built { built: Box<Result<Built, Problem>>, reply: Reply },
     /// A patch was made, or is not worth making.
     Patched { order: PatchOrder, made: Option<Box<NewPatch>> },
+    /// Somebody wants to know how the fleet is.
+    Look(oneshot::Sender<Look>),
 }
 
 /// Where an answer goes.
@@ -181,6 +187,8 @@ impl Worker {
                 fleet.answer(reply, &answer);
             }
             Input::Patched { order, made } => fleet.on_patch(now, &order, made.map(|made| *made)),
+            // Whoever asked may have gone.
+            Input::Look(asked) => drop(asked.send(fleet.look())),
         }
     }
 
@@ -207,6 +215,7 @@ impl Worker {
 
 impl Fleet {
     fn answer(&mut self, reply: Reply, answer: &Answer) {
+        self.tally.answered(answer.ok);
         if let Some(message) = reply.message(&self.options.prefix, answer) {
             self.publish(message);
         }

@@ -1,6 +1,6 @@
 //! Processes are started, watched, started again and ended as desired.
 
-use std::{env, os::unix::fs::PermissionsExt, process::Command, time::Duration};
+use std::{env, net::TcpListener, os::unix::fs::PermissionsExt, process::Command, time::Duration};
 
 use nix::sys::signal::Signal;
 use tokio::time::{Instant, sleep, timeout};
@@ -266,4 +266,34 @@ async fn killing_the_host_leaves_no_process() {
     host.kill().expect("a running host");
     host.wait().expect("a child");
     gone(pid).await;
+}
+
+#[tokio::test]
+async fn the_host_tells_how_it_and_its_devices_are() {
+    let mut world = quiet().await;
+    world.stop_host().await;
+    // Free a moment ago.
+    let metrics = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    world.metrics = Some(metrics);
+    world.start_host();
+    world.desire(&[device("pump-1", "quiet")]).await;
+    let first = world.running(0).await;
+    signal(first.pid, Signal::SIGKILL);
+    world.event(EventKind::Restarted).await;
+    world.running(0).await;
+    let address = metrics.to_string();
+    wasmbed_metrics::healthy(&address).await.expect("healthy");
+    let (_, page) = wasmbed_metrics::get(&address, "/metrics").await.expect("an answer");
+    for expected in [
+        "wasmbed_host_broker_connected 1\n",
+        "wasmbed_host_device_restarts_total{device=\"pump-1\"} 1\n",
+        "wasmbed_host_events_total{kind=\"exited\"} 1\n",
+    ] {
+        assert!(page.contains(expected), "{expected}: {page}");
+    }
+    world.broker.stop();
+    timeout(LIMIT, async { while wasmbed_metrics::healthy(&address).await.is_ok() {} })
+        .await
+        .expect("it notices that the broker is gone");
+    world.stop_host().await;
 }

@@ -1,6 +1,6 @@
 //! A host, its broker, and boards made for the test.
 
-use std::{fs, path::PathBuf};
+use std::{fs, net::SocketAddr, path::PathBuf};
 
 use nix::{
     sys::signal::{Signal, kill},
@@ -26,6 +26,8 @@ pub(crate) struct World {
     pub(crate) data: TempDir,
     host: Option<(JoinHandle<anyhow::Result<()>>, Trigger)>,
     revision: u64,
+    /// Where the host tells how it is.
+    pub(crate) metrics: Option<SocketAddr>,
     /// When the process started that is to run the devices.
     pub(crate) holder_ms: u64,
 }
@@ -71,13 +73,14 @@ impl World {
             fs::create_dir_all(&dir).expect("a folder");
             fs::write(dir.join("board.toml"), text).expect("a file");
         }
-        let mut world = World { broker, service, data, host: None, revision: 0, holder_ms: 0 };
+        let mut world = World { broker, service, data, host: None, revision: 0, metrics: None, holder_ms: 0 };
         world.start_host();
         world
     }
 
     pub(crate) fn config(&self) -> HostConfig {
-        config(self.broker.connection("_host.h1", "h"), self.data.path().to_owned())
+        let config = config(self.broker.connection("_host.h1", "h"), self.data.path().to_owned());
+        HostConfig { metrics_listen: self.metrics, ..config }
     }
 
     pub(crate) fn start_host(&mut self) {
@@ -150,6 +153,7 @@ pub(crate) fn config(connection: Connection, data_dir: PathBuf) -> HostConfig {
         connection,
         firmware_dir: data_dir.join("firmware"),
         agent: "wasmbed-agent".into(),
+        metrics_listen: None,
         data_dir,
     }
 }

@@ -1,6 +1,10 @@
 //! A broker, a service and MQTT clients that play everybody else.
 
-use std::{path::Path, time::Duration};
+use std::{
+    net::{SocketAddr, TcpListener},
+    path::Path,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use rumqttc::v5::{
@@ -27,6 +31,7 @@ use wasmbed_fleet::{
     service::{self, ServiceConfig},
     shutdown::{self, Trigger},
 };
+use wasmbed_metrics::AskError;
 use wasmbed_plan::Policy;
 use wasmbed_wire::message::{State, Status};
 
@@ -39,6 +44,8 @@ pub(crate) struct World {
     secret: Secret,
     broker: JoinHandle<Result<(), wasmbed_broker::Error>>,
     service: Option<(Trigger, JoinHandle<anyhow::Result<()>>)>,
+    /// Where the service tells how it is.
+    metrics: SocketAddr,
     dir: TempDir,
 }
 
@@ -58,7 +65,10 @@ impl World {
             is_tls: false,
         };
         let broker = tokio::spawn(broker.run(std::future::pending()));
-        let mut world = World { address, secret, broker, service: None, dir: tempfile::tempdir().unwrap() };
+        // Free a moment ago.
+        let metrics = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let mut world = World { address, secret, broker, service: None, metrics, dir };
         world.start_service();
         world
     }
@@ -75,6 +85,7 @@ impl World {
             auto_register: false,
             grants: Grants::default(),
             max_store_bytes: None,
+            metrics_listen: Some(self.metrics),
         };
         let (trigger, stop) = shutdown::channel();
         self.service = Some((trigger, tokio::spawn(service::run(config, stop))));
@@ -107,6 +118,26 @@ impl World {
 
     pub(crate) fn password(&self, role: &Role) -> String {
         self.secret.password(role)
+    }
+
+    /// What the service measures.
+    pub(crate) async fn metrics(&self) -> String {
+        wasmbed_metrics::get(&self.metrics.to_string(), "/metrics").await.unwrap().1
+    }
+
+    /// Waits until the service says that it does its work, or why not.
+    pub(crate) async fn health(&self, is_wanted: impl Fn(&Result<(), AskError>) -> bool) {
+        let reached = async {
+            while !is_wanted(&wasmbed_metrics::healthy(&self.metrics.to_string()).await) {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(LIMIT, reached).await.unwrap();
+    }
+
+    /// Takes the broker away.
+    pub(crate) fn stop_broker(&self) {
+        self.broker.abort();
     }
 
     /// Where the service keeps its data.

@@ -1,11 +1,13 @@
 //! What modules are told: messages, and changes of pins; and what is told of them.
 
+use std::time::{Duration, Instant};
+
 use wasmbed_wire::{
     message::{Heartbeat, ModuleState, Reason, Trap},
     topic::{Down, Up},
 };
 
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, free_port};
 
 /// Hears the channel `in`, says the same on `out`, drives pin 4 by its first letter, and traps when told `!`.
 const ECHO: &str = r#"(module
@@ -104,4 +106,34 @@ fn a_message_that_ends_a_module_is_told_with_where_it_was_and_others_go_on() {
     let used: Vec<_> = heartbeat.modules.iter().map(|used| (used.name.to_string(), used.stops)).collect();
     assert_eq!(used, [("left".to_owned(), 1), ("right".to_owned(), 0)]);
     assert!(heartbeat.modules.iter().all(|used| used.memory_bytes == 65_536));
+}
+
+#[test]
+fn the_agent_tells_how_it_is() {
+    let mut fleet = Fleet::start();
+    let metrics = format!("127.0.0.1:{}", free_port());
+    let _agent = fleet.agent_with(&format!("simulate = true\nmetrics_listen = '{metrics}'"));
+    let echo = fleet.publish_artifact("echo", ECHO);
+    fleet.desire(1, &[("echo", echo)]);
+    fleet.wait_for_report(|report| report.state("echo") == Some(ModuleState::Running));
+    tell(&fleet, "echo", "!");
+    fleet.wait_for(|topic, _| topic == Up::Trap);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        wasmbed_metrics::healthy(&metrics).await.unwrap();
+        let (_, page) = wasmbed_metrics::get(&metrics, "/metrics").await.unwrap();
+        for expected in [
+            "wasmbed_agent_broker_connected 1\n",
+            "wasmbed_agent_module_failures_total{reason=\"trapped\"} 1\n",
+            "process_resident_memory_bytes ",
+        ] {
+            assert!(page.contains(expected), "{expected}: {page}");
+        }
+    });
+    fleet.stop_broker();
+    let is_healthy = || runtime.block_on(wasmbed_metrics::healthy(&metrics)).is_ok();
+    let start = Instant::now();
+    while is_healthy() {
+        assert!(start.elapsed() < Duration::from_secs(30), "it does not notice that the broker is gone");
+    }
 }

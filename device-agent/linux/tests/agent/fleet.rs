@@ -156,9 +156,13 @@ impl Fleet {
         }
     }
 
-    pub(crate) fn restart_broker(&mut self) {
+    pub(crate) fn stop_broker(&mut self) {
         self.broker.kill().unwrap();
         self.broker.wait().unwrap();
+    }
+
+    pub(crate) fn restart_broker(&mut self) {
+        self.stop_broker();
         self.broker = start_broker(&self.dir, self.port);
     }
 
@@ -352,7 +356,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// A port that was free a moment ago; Mosquitto cannot be told to choose one.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 

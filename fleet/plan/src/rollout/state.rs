@@ -58,6 +58,21 @@ pub enum Phase {
     },
 }
 
+impl Phase {
+    /// The name it has in JSON.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Phase::Running { .. } => "running",
+            Phase::Soaking { .. } => "soaking",
+            Phase::Done => "done",
+            Phase::Aborted { .. } => "aborted",
+            Phase::Cancelled => "cancelled",
+            Phase::RollingBack { .. } => "rolling-back",
+            Phase::RolledBack { .. } => "rolled-back",
+        }
+    }
+}
+
 /// Why a rollout was aborted; displayed as a sentence for people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "cause", rename_all = "kebab-case")]

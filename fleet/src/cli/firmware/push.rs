@@ -200,7 +200,10 @@ impl Push {
         let key = match &self.key {
             Some(path) => Some(Signer::load(path)?),
             None if self.release.is_plain() => None,
-            None => Some(own_key(common)?),
+            None => Some(own_key(common).context(
+                "the service signs plain images only; use --key FILE, or leave out --name, --counter, --notes, \
+                 --meta, --tries and --confirm-s",
+            )?),
         };
         let Some(key) = key else {
             return Ok(client.put_firmware(name.as_str(), &version, file.to_vec()).await?);
@@ -252,15 +255,10 @@ fn flatten(board: &Board, path: &Path, file: &Bytes) -> Result<Bytes> {
 }
 
 /// The fleet's own key, if its data directory is here.
-fn own_key(common: &Common) -> Result<Signer> {
+pub(super) fn own_key(common: &Common) -> Result<Signer> {
     let path = common.load()?.data_dir().join(crate::service::KEY_FILE);
-    Signer::load(&path).with_context(|| {
-        format!(
-            "the service signs plain images only, and the fleet's key is not at {}; use --key FILE, or leave out \
-             --name, --counter, --notes, --meta, --tries and --confirm-s",
-            path.display()
-        )
-    })
+    Signer::load(&path)
+        .with_context(|| format!("the fleet's key is not at {}; use --key FILE", path.display()))
 }
 
 /// The version this image has already, or the one after the last.

@@ -9,11 +9,13 @@ use std::{
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
+use clap::Args;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use wasmbed_boards::{Board, Boards, Firmware};
 use wasmbed_wire::{Digest, ModuleName};
 
+use super::{super::Common, push::own_key};
 use crate::{
     api,
     artifacts::{Metadata, Release, Signer, flat_image, sign_firmware},
@@ -25,11 +27,34 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Hexadecimal digits of the digest in the version of an image that was built again.
 const DIGITS: usize = 8;
 
+#[derive(Debug, Args)]
+pub(crate) struct Factory {
+    /// Folder of images and bootloaders
+    images: PathBuf,
+    /// Where to put what hosts need; `wasmbed host --images` takes it
+    #[arg(short, long, value_name = "DIR")]
+    output: PathBuf,
+    /// File with the key that devices are provisioned to trust [default: the fleet's, in the data directory]
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+}
+
+impl Factory {
+    pub(super) async fn run(self, common: &Common) -> Result<()> {
+        let key = match &self.key {
+            Some(file) => Signer::load(file)?,
+            None => own_key(common)?,
+        };
+        let mut client = common.client().await?;
+        prepare(&mut client, &key, &common.boards()?, &self.images, &self.output).await
+    }
+}
+
 /// Signs every board's image in `from` into `to`, lays its bootloader beside it, and has the registry know it.
 ///
 /// # Errors
 /// If a file cannot be read or written, is no image for its board, or the service cannot be asked.
-pub(super) async fn prepare(
+pub(in crate::cli) async fn prepare(
     client: &mut Client,
     signer: &Signer,
     boards: &Boards,
