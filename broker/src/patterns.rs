@@ -5,7 +5,7 @@
 
 use std::fmt::Display;
 
-use wasmbed_wire::topic::VERSION;
+use wasmbed_wire::topic::{self, VERSION};
 
 use crate::credentials::Role;
 
@@ -23,6 +23,10 @@ impl Patterns {
     pub fn of(role: &Role, prefix: &str) -> Self {
         match role {
             Role::Device(id) => Self::of_device(id, prefix),
+            Role::Enrolling(id) => {
+                let own = |rest| vec![format!("{prefix}/{VERSION}/{id}/{rest}")];
+                Patterns { publish: own(topic::ENROL), subscribe: own(topic::ENROLLED) }
+            }
             Role::Host(id) => Self::of_owner(format_args!("_host/{id}"), prefix),
             Role::Service => {
                 let all = vec![format!("{prefix}/#")];

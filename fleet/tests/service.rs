@@ -31,7 +31,7 @@ async fn a_device_is_told_gets_its_blocks_and_is_seen_running() {
     let _: Device =
         people.request("device-add", &json!({ "device": "hub", "board": "linux" })).await.unwrap();
     let pushed: Module = people.put_module("thermo", "1.0.0", module(1)).await.unwrap();
-    let hub = world.device("hub").await;
+    let mut hub = world.device("hub").await;
     hub.online(1).await;
     people.request::<Value>("deploy", &json!({ "module": "thermo", "to": "hub" })).await.unwrap();
 
@@ -81,7 +81,7 @@ async fn a_service_that_starts_again_tells_everybody_again() {
         people.request("device-add", &json!({ "device": "hub", "board": "linux" })).await.unwrap();
     drop(people);
     world.restart_service().await;
-    let hub = world.device("hub").await;
+    let mut hub = world.device("hub").await;
     let payload = hub.next_where("dn/desired", |_| true).await;
     assert_eq!(minicbor::decode::<Desired<'_>>(&payload).unwrap().revision, 1);
     world.stop().await;
@@ -125,7 +125,7 @@ async fn any_client_can_ask_and_is_answered_where_it_said_or_by_its_id() {
         .request("device-add", &json!({ "device": "hub", "board": "linux" }))
         .await
         .unwrap();
-    let hub = world.device("hub").await;
+    let mut hub = world.device("hub").await;
     hub.next_where("dn/desired", |_| true).await;
     let elsewhere = world.topic("hub/dn/desired");
     person.ask("cmd/device-list", br#"{"id":"q-2"}"#.to_vec(), &elsewhere, b"78").await;
@@ -169,7 +169,7 @@ async fn the_service_tells_how_it_and_its_fleet_are() {
     ] {
         assert!(page.contains(expected), "{expected}: {page}");
     }
-    let hub = world.device("hub").await;
+    let mut hub = world.device("hub").await;
     hub.online(1).await;
     let online = "wasmbed_service_device_online{device=\"hub\",board=\"linux\"} 1\n";
     let seen = async { while !world.metrics().await.contains(online) {} };

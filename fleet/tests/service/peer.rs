@@ -55,7 +55,6 @@ impl World {
         let config = Config {
             listen: "127.0.0.1:0".into(),
             prefix: PREFIX.into(),
-            dialect: Dialect::default(),
             ..Config::default()
         };
         let broker = Broker::bind(config.with_secret(secret.clone()).unwrap()).await.unwrap();
@@ -152,6 +151,7 @@ impl World {
             username: role.username(),
             password: self.secret.password(role),
             prefix: PREFIX.into(),
+            dialect: Dialect::default(),
         }
     }
 

@@ -141,7 +141,9 @@ pub(crate) fn start(kind: Kind, dir: &Path, port: u16) -> Result<Running> {
     let broker = Process::start("broker", dir, &mut command)?;
     wait_for("the broker to be there", START, || match kind {
         Kind::RabbitMq => rabbitmq::is_up(dir, logged),
-        Kind::Embedded | Kind::EmbeddedTls | Kind::Mosquitto | Kind::MosquittoTls => Ok(TcpStream::connect(("127.0.0.1", port)).is_ok()),
+        Kind::Embedded | Kind::EmbeddedTls | Kind::Mosquitto | Kind::MosquittoTls => {
+            Ok(TcpStream::connect(("127.0.0.1", port)).is_ok())
+        }
     })?;
     Ok(Running { broker, _helper: helper })
 }
@@ -177,8 +179,6 @@ fn write_tls_config(dir: &Path, port: u16) -> Result<()> {
         crl.display()
     );
     Ok(fs::write(dir.join(TLS_CONFIG), config)?)
-}
-
 }
 
 /// Has `wasmbed` write the permissions of every role for a broker into `dir`.
