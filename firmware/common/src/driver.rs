@@ -84,15 +84,7 @@ pub fn run<B: Board, F: Flash + 'static, const SLOTS: usize>(board: B, setup: Bo
     port.say(format_args!("{what} {version} on {}: {start}", sheet.name));
     variant::note(&port);
     match sheet.name.parse() {
-        Ok(name) => match Driver::<B, F, SLOTS>::new(&port, name, setup) {
-            Ok(driver) => driver.run(),
-            Err(ProvisionError::Missing) => {
-                complain(&port, format_args!("not provisioned; write the provisioning"))
-            }
-            Err(ProvisionError::Malformed) => {
-                complain(&port, format_args!("the provisioning is damaged; write it again"))
-            }
-        },
+        Ok(name) => Driver::<B, F, SLOTS>::new(port, name, setup).run(),
         Err(error) => complain(&port, format_args!("board {}: {error}", sheet.name)),
     }
 }
@@ -102,6 +94,19 @@ pub fn run<B: Board, F: Flash + 'static, const SLOTS: usize>(board: B, setup: Bo
 #[inline(never)]
 fn open_port<B: Board>(board: B, sheet: &Sheet, session: u16, message_bytes: usize) -> Rc<Port<B>> {
     Rc::new(Port::new(board, sheet, session, message_bytes))
+}
+
+/// The provisioning; a board without one that can be used does nothing but say so.
+fn provisioned<B: Board>(port: &Port<B>, area: &'static [u8]) -> Provision<'static> {
+    match Provision::read(area) {
+        Ok(provision) => provision,
+        Err(ProvisionError::Missing) => {
+            complain(port, format_args!("not provisioned; write the provisioning"))
+        }
+        Err(ProvisionError::Malformed) => {
+            complain(port, format_args!("the provisioning is damaged; write it again"))
+        }
+    }
 }
 
 /// Says over and over why the device does nothing.
@@ -156,25 +161,25 @@ enum Then {
 }
 
 impl<B: Board, F: Flash + 'static, const SLOTS: usize> Driver<B, F, SLOTS> {
-    /// Not inlined: what is in the provisioning must not stay on the stack.
+    /// Not inlined: see [`open_port`].
     #[inline(never)]
-    fn new(port: &Rc<Port<B>>, board: BoardName, setup: Box<Setup<F>>) -> Result<Self, ProvisionError> {
-        let provision = Provision::read(setup.provision)?;
+    fn new(port: Rc<Port<B>>, board: BoardName, setup: Box<Setup<F>>) -> Self {
+        let provision = provisioned(&port, setup.provision);
         let (sheet, starts) = (setup.sheet, setup.start.starts);
         port.say(format_args!("device {}", provision.device));
         // The provisioning has the time, and what a reset leaves of both differs by the number of the start.
         let seed = u64::from(provision.boot_floor) << 32 ^ u64::from(starts) << 16 ^ port.now_us();
         let slots = Rc::new(RefCell::new(Slots::new()));
-        let device = device(Rc::clone(port), Rc::clone(&slots), board, &provision, setup);
+        let device = device(Rc::clone(&port), Rc::clone(&slots), board, &provision, setup);
         let noise = port.board.borrow_mut().noise();
         let keeper = Keeper::new(device.flash(), &sheet.layout, &provision, starts, noise);
         let keeper = Rc::new(RefCell::new(keeper));
         let uplink = port.board.borrow_mut().uplink(&provision, seed, Entropy(Rc::clone(&keeper)));
         port.uplink.replace(uplink);
-        let modules = Modules::new(Rc::clone(port), slots, sheet.class, keeper);
+        let modules = Modules::new(Rc::clone(&port), slots, sheet.class, keeper);
         let config =
             Config { keep_alive_s: KEEP_ALIVE_S, window_blocks: sheet.window_blocks, ..Config::default() };
-        Ok(Driver { agent: place(device, config), port: Rc::clone(port), modules, opening: None })
+        Driver { agent: place(device, config), port, modules, opening: None }
     }
 
     fn run(mut self) -> ! {

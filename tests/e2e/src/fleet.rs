@@ -279,7 +279,8 @@ impl Fleet {
     /// Runs `wasmbed ca`.
     pub fn ca(&self, arguments: &[&str]) -> Result<()> {
         let mut command = Command::new(program("wasmbed")?);
-        command.arg("ca").args(arguments).arg("--dir").arg(self.dir.path().join(broker::CA));
+        let (verb, rest) = arguments.split_first().context("no verb")?;
+        command.args(["ca", verb, "--dir"]).arg(self.dir.path().join(broker::CA)).args(rest);
         let output = command.output().context("cannot start wasmbed")?;
         let stderr = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "wasmbed ca {}: {stderr}", arguments.join(" "));

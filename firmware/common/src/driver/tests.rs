@@ -113,7 +113,7 @@ impl World {
             start: START,
             keep_boot: |_| {},
         });
-        let mut driver = Driver::new(&port, board, setup).expect("provisioned");
+        let mut driver = Driver::new(port, board, setup);
         driver.agent.wake();
         let (wills, topics, console) = (Vec::new(), Vec::new(), Vec::new());
         World { line, driver, host: host_link(0, 1), wills, topics, console }
