@@ -56,8 +56,10 @@ pub(super) fn command(dir: &Path, port: u16) -> Result<(Command, Process)> {
         .env("RABBITMQ_DIST_PORT", free_port()?.to_string())
         .env("RABBITMQ_CONF_ENV_FILE", "/dev/null")
         .env("RABBITMQ_LOGS", "-")
+        // Or the process is a shell that waits for the broker, and killing it leaves that running.
+        .env("RABBITMQ_ALLOW_INPUT", "1")
         // Schedulers that spin while they wait would take the processor from emulators.
-        .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "+sbwt none +sbwtdcpu none +sbwtdio none");
+        .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-noinput +sbwt none +sbwtdcpu none +sbwtdio none");
     for (name, file) in [
         ("HOME", ""),
         ("RABBITMQ_CONFIG_FILE", CONFIG),
