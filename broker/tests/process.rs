@@ -132,7 +132,7 @@ async fn it_tells_how_it_is_where_it_is_asked_to() {
     let [mqtt, metrics] = addresses(&mut child, ["listening address=", "metrics listen address="]).await;
     wasmbed_metrics::healthy(&metrics).await.expect("healthy");
     for is_right in [true, false] {
-        let mut raw = Raw { stream: TcpStream::connect(&mqtt).await.expect("connected"), is_v5: false };
+        let mut raw = Raw::new(TcpStream::connect(&mqtt).await.expect("connected"));
         let password = match is_right {
             true => Secret::load_or_create(&secret).expect("made by the broker").password(&Role::Operator),
             false => "guessed".to_owned(),

@@ -169,7 +169,7 @@ async fn the_service_tells_how_it_and_its_fleet_are() {
     ] {
         assert!(page.contains(expected), "{expected}: {page}");
     }
-    let mut hub = world.device("hub").await;
+    let hub = world.device("hub").await;
     hub.online(1).await;
     let online = "wasmbed_service_device_online{device=\"hub\",board=\"linux\"} 1\n";
     let seen = async { while !world.metrics().await.contains(online) {} };

@@ -52,11 +52,7 @@ pub(crate) struct World {
 impl World {
     pub(crate) async fn start() -> Self {
         let secret = Secret::new([3; 32]);
-        let config = Config {
-            listen: "127.0.0.1:0".into(),
-            prefix: PREFIX.into(),
-            ..Config::default()
-        };
+        let config = Config { listen: "127.0.0.1:0".into(), prefix: PREFIX.into(), ..Config::default() };
         let broker = Broker::bind(config.with_secret(secret.clone()).unwrap()).await.unwrap();
         let address = Address {
             host: "127.0.0.1".into(),
