@@ -99,6 +99,8 @@ pub struct Suspect {
     pub id: wasmbed_wire::DeviceId,
     /// Its connection.
     pub connection: Connection,
+    /// The same without anything that says who it is.
+    pub stranger: Connection,
 }
 
 /// Examines a broker as the service, and as a device if there is one.

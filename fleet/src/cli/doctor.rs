@@ -6,11 +6,13 @@ use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::json;
 use wasmbed_broker::credentials::Role;
+use wasmbed_broker_client::Tls;
 use wasmbed_wire::DeviceId;
 
 use super::{Common, output, table::Table};
 use crate::{
-    config::read_password,
+    config::{Config, read_password},
+    connection::{Connection, TlsFiles},
     doctor::{Finding, Suspect, Verdict, examine},
 };
 
@@ -22,6 +24,12 @@ pub(super) struct Doctor {
     /// File with the device's password [default: derived from the secret]
     #[arg(long, value_name = "FILE", requires = "device")]
     device_password_file: Option<PathBuf>,
+    /// The device's certificate, PEM, instead of a password
+    #[arg(long, value_name = "FILE", requires_all = ["device", "device_key_file"])]
+    device_cert_file: Option<PathBuf>,
+    /// Key of that certificate, PEM
+    #[arg(long, value_name = "FILE", requires = "device_cert_file")]
+    device_key_file: Option<PathBuf>,
 }
 
 impl Doctor {
@@ -29,22 +37,31 @@ impl Doctor {
     pub(super) async fn run(self, common: &Common) -> Result<ExitCode> {
         let config = common.load()?;
         let service = config.connection(&Role::Service)?;
-        let suspect = match self.device {
-            Some(id) => {
-                let password = match &self.device_password_file {
-                    Some(file) => read_password(file)?,
-                    None => {
-                        config.secret().context("no password for the device")?.password(&Role::Device(id))
-                    }
-                };
-                Some(Suspect { id, connection: service.with_identity(id.as_str(), password) })
-            }
-            None => None,
-        };
+        let suspect = self.device.map(|id| self.suspect(&config, &service, id)).transpose()?;
         let findings = examine(&service, suspect.as_ref()).await?;
         show(common, &findings)?;
         let is_well = findings.iter().all(|finding| finding.verdict <= Verdict::Differs);
         Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+impl Doctor {
+    fn suspect(&self, config: &Config, service: &Connection, id: DeviceId) -> Result<Suspect> {
+        let files =
+            |cert_file, key_file| TlsFiles { ca_file: config.broker.ca_file.clone(), cert_file, key_file };
+        // The service's certificate says nothing of others.
+        let tls = service.address.is_tls.then(|| Tls::load(files(None, None))).transpose()?;
+        let stranger = Connection { tls, ..service.with_identity(id.as_str(), "") };
+        let connection = match (&self.device_cert_file, &self.device_password_file) {
+            (Some(cert), _) => service
+                .with_certificate(id.as_str(), files(Some(cert.clone()), self.device_key_file.clone()))?,
+            (None, Some(file)) => stranger.with_identity(id.as_str(), read_password(file)?),
+            (None, None) => {
+                let secret = config.secret().context("no password for the device")?;
+                stranger.with_identity(id.as_str(), secret.password(&Role::Device(id)))
+            }
+        };
+        Ok(Suspect { id, connection, stranger })
     }
 }
 

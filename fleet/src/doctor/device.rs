@@ -185,8 +185,7 @@ impl<'a> Examination<'a> {
 
     async fn strangers(&self) -> Finding {
         let check = "strangers";
-        let wrong =
-            self.suspect.connection.with_identity(self.suspect.connection.username.clone(), &self.token);
+        let wrong = self.suspect.stranger.with_identity(self.suspect.id.as_str(), &self.token);
         let refused = Peer::connect(wrong.options(self.suspect.id.as_str()), self.version).await.is_err();
         let advice = "anybody can call himself a device: have the broker check passwords or certificates";
         Finding::either(check, refused, if refused { "refused" } else { "let in" }, Hole, advice)
