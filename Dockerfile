@@ -10,9 +10,10 @@ ARG RUST_IMAGE=rust:1.95-slim-bookworm
 ARG BUILT=build
 
 FROM ${RUST_IMAGE} AS build
+# Lists stay: Debian's kernel for the board linux-x86-64 is downloaded by them.
 RUN apt-get update -qq \
-    && apt-get install -y -qq --no-install-recommends binutils binutils-xtensa-lx106 ca-certificates clang e2fsprogs gcc libc6-dev \
-    && rm -rf /var/lib/apt/lists/*
+    && apt-get install -y -qq --no-install-recommends \
+        binutils binutils-xtensa-lx106 ca-certificates clang e2fsprogs gcc libc6-dev
 WORKDIR /src
 COPY . .
 ENV WASMBED_RELEASE=1

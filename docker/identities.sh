@@ -20,7 +20,7 @@ issue() {
     folder=/var/lib/identities/$1
     shift
     if [ -z "$(find "$folder/identity.pem" -mtime "-$days_kept" 2>/dev/null)" ]; then
-        wasmbed ca issue "$@" --dir "$authority" --out "$folder"
+        wasmbed ca issue --dir "$authority" --out "$folder" "$@"
     fi
 }
 
