@@ -476,7 +476,7 @@ mod tests {
         let issued = service.renew(&request(&device), pump(), YEAR).expect("signed");
         // Another process revokes it.
         let mut operator = Ca::load(dir.path()).expect("the authority");
-        assert_eq!(operator.revoke("pump-7").expect("revoked"), [issued.clone()]);
+        assert_eq!(operator.revoke("pump-7").expect("revoked"), std::slice::from_ref(&issued));
         let list = der(&fs::read_to_string(dir.path().join(REVOKED)).expect("a list"));
         let (_, list) = CertificateRevocationList::from_der(&list).expect("a list");
         let serials: Vec<_> = list
