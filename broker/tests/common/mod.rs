@@ -146,7 +146,7 @@ impl Connect {
 
     pub fn bytes(&self) -> Vec<u8> {
         let is_named = !self.username.is_empty();
-        let mut flags = u8::from(is_named) * 0xC0 | u8::from(self.clean) << 1;
+        let mut flags = (u8::from(is_named) * 0xC0) | (u8::from(self.clean) << 1);
         if let Some((_, _, qos, retain)) = &self.will {
             flags |= 4 | qos << 3 | u8::from(*retain) << 5;
         }
