@@ -89,7 +89,7 @@ async fn other_protocols_and_versions_are_turned_away() {
         raw.send(garbage).await;
         raw.ends().await;
     }
-    running.until(|count| count.refused_malformed == 5).await;
+    running.until(|count| count.refused_malformed == 4 && count.refused_transport == 1).await;
 }
 
 #[tokio::test]
