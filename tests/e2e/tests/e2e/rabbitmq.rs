@@ -16,12 +16,15 @@ fn everything_works_with_rabbitmq_instead() -> Result<()> {
     // What devices said before is not said to it again: it hears of them as they go on.
     fleet.kill_service()?;
     fleet.start_service()?;
+    fleet.wait("the service to be there", Limit::seconds(60), || Ok(fleet.device("hub-1").is_ok()))?;
     for id in fleet.devices() {
         fleet.wait_running(&id, "thermo", Limit::seconds(60))?;
     }
     // The broker keeps nothing that matters.
     fleet.kill_broker()?;
     fleet.start_broker()?;
+    // A question asked before the service is back is lost with its answer.
+    fleet.wait("the service to be back", Limit::seconds(60), || Ok(fleet.device("hub-1").is_ok()))?;
     for id in fleet.devices() {
         fleet.wait_fresh_heartbeat(&id, Limit::seconds(60))?;
         fleet.wait_running(&id, "thermo", Limit::seconds(60))?;
