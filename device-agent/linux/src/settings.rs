@@ -2,11 +2,9 @@
 
 use std::{
     ffi::OsString,
-    fs,
-    io::{self, Write},
+    fs, io,
     net::SocketAddr,
     num::{NonZeroU8, NonZeroU32},
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -20,6 +18,7 @@ use wasmbed_wire::{
 
 use crate::{
     buses::{Buses, I2cConfig, SpiConfig},
+    files,
     px4::{Px4Config, Px4Settings},
 };
 
@@ -276,9 +275,7 @@ impl Handed {
     fn keep(&self, dir: &Path) -> anyhow::Result<TlsFiles> {
         let write = |name: &str, text: &str| {
             let path = dir.join(name);
-            let mut options = fs::OpenOptions::new();
-            let file = options.write(true).create(true).truncate(true).mode(0o600).open(&path);
-            let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
+            let written = files::replace(&path, text.as_bytes());
             written.with_context(|| format!("cannot write {}", path.display()))?;
             anyhow::Ok(path)
         };

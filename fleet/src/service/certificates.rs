@@ -61,8 +61,6 @@ impl Fleet {
     ) {
         let Some(ca) = &mut self.ca else { return };
         match ca.renew(request, Role::Device(device), LIFE) {
-            // It is on its way.
-            Ok(issued) if self.certificates.issued.get(&device) == Some(&issued) => {}
             Ok(issued) => self.give(now, device, issued, format!("asked for by host {host}")),
             Err(CaError::Revoked(_)) => self.refuse(now, device),
             Err(error) => tracing::warn!(%device, %error, "a request for a certificate was refused"),
@@ -100,10 +98,8 @@ impl Fleet {
                     certificate: issued.certificate.clone(),
                     authority: self.ca.as_ref().map(|ca| ca.certificate().to_owned()).unwrap_or_default(),
                 };
-                if self.certificates.issued.get(&device) != Some(&issued) {
-                    let why = if is_first { "asked for with a token" } else { "asked for by the device" };
-                    self.give(now, device, issued, why.to_owned());
-                }
+                let why = if is_first { "asked for with a token" } else { "asked for by the device" };
+                self.give(now, device, issued, why.to_owned());
                 answer
             }
             Err(problem) => {
@@ -138,7 +134,11 @@ impl Fleet {
         issued.map_err(|error| error.to_string())
     }
 
+    /// Nothing happens if it is the one the device has.
     fn give(&mut self, now: Time, device: DeviceId, issued: Issued, why: String) {
+        if self.certificates.issued.get(&device) == Some(&issued) {
+            return;
+        }
         let reason = format!("serial number {}: {why}", issued.serial);
         self.certificates.issued.insert(device, issued);
         self.tell(now, device, NewEvent::new(Severity::Info, "certificate-issued", reason));
