@@ -42,6 +42,15 @@ pub(crate) struct Guest<H> {
     pub(crate) interval_ms: u32,
     pub(crate) mailbox: Mailbox,
     limiter: Limiter,
+    meter: Arc<Meter>,
+    call_ms: u32,
+}
+
+impl<H> Guest<H> {
+    /// The fuel of a call into the module; none where a clock limits it.
+    pub(crate) fn budget(&self) -> Option<u64> {
+        self.meter.budget(self.call_ms)
+    }
 }
 
 /// Limits and counters of an instance.
@@ -101,6 +110,8 @@ impl Runtime {
             interval_ms: DEFAULT_INTERVAL_MS,
             mailbox: Mailbox::default(),
             limiter: Limiter::new(limits),
+            meter: Arc::clone(&self.meter),
+            call_ms: limits.call_ms,
         };
         let control = Control {
             meter: Arc::clone(&self.meter),

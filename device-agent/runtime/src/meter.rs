@@ -42,6 +42,11 @@ impl Meter {
         }
     }
 
+    /// The fuel of a call with this limit; none where a clock limits it.
+    pub(crate) fn budget(&self, limit_ms: u32) -> Option<u64> {
+        Some(u64::from(limit_ms) * u64::from(self.fuel_per_ms()?))
+    }
+
     /// Runs `call` with a limit; returns its result and the fuel it used.
     pub(crate) fn run<T: 'static, R>(
         &self,
@@ -49,17 +54,12 @@ impl Meter {
         limit_ms: u32,
         call: impl FnOnce(&mut wasmtime::Store<T>) -> wasmtime::Result<R>,
     ) -> (wasmtime::Result<R>, u64) {
-        match self {
-            Meter::Fuel { per_ms } => {
-                let budget = u64::from(limit_ms) * u64::from(per_ms.load(Ordering::Relaxed));
-                burn(store, budget, call)
-            }
-            #[cfg(feature = "std")]
-            Meter::Watch(watch) => {
-                let _watched = watch.start(store, limit_ms);
-                (call(store), 0)
-            }
+        #[cfg(feature = "std")]
+        if let Meter::Watch(watch) = self {
+            let _watched = watch.start(store, limit_ms);
+            return (call(store), 0);
         }
+        burn(store, self.budget(limit_ms).unwrap_or_default(), call)
     }
 }
 

@@ -104,13 +104,14 @@ impl Fleet {
             &sdk,
             "--json",
         ])?;
-        // With the other firmware's, most of it is compiled already.
+        let elf = Path::new(made["elf"].as_str().context("no program")?).strip_prefix("target")?;
+        // Where that board's firmware was built, so that only the project itself is compiled.
         let images = images()?;
-        let target_dir = images.parent().context("images are in no folder")?.join("firmware");
+        let target = elf.components().next().context("no target")?;
+        let target_dir = images.parent().context("images are in no folder")?.join("firmware").join(target);
         let mut cargo = Command::new("cargo");
         cargo.args(["build", "--release", "--quiet", "--target-dir"]).arg(&target_dir).current_dir(&project);
         ensure!(cargo.status()?.success(), "the project of {board} does not build");
-        let elf = Path::new(made["elf"].as_str().context("no program")?).strip_prefix("target")?;
         Ok(target_dir.join(elf))
     }
 

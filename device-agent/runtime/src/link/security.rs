@@ -14,8 +14,9 @@ use wasmtime::Caller;
 use super::{Args, Copied, bytes, charge, memory};
 use crate::{Host, instance::Guest};
 
-/// Fuel of one operation on the curve, about what boards need for it.
-const CURVE_FUEL: u64 = 500_000;
+/// Operations on the curve that use up a call of the module. A share of the call and not an amount of fuel: boards
+/// whose interpreter is slow for what their processor does would have none to spare for a single one.
+const CURVE_OPERATIONS: u64 = 10;
 const NONCE_BYTES: usize = 12;
 const TAG_BYTES: usize = 16;
 
@@ -109,7 +110,7 @@ fn ed25519_public<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_
     let pair = KeyPair::from_seed(Seed::new(key(caller, args, SIGN)?));
     let (memory, _) = memory(caller)?;
     store(memory, args, pair.pk.as_ref())?;
-    charge(caller, CURVE_FUEL);
+    charge_curve(caller, 1);
     Ok(0)
 }
 
@@ -120,7 +121,8 @@ fn ed25519_sign<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>)
     let signature = KeyPair::from_seed(Seed::new(key)).sk.sign(given, None);
     let len = given.len();
     store(memory, args, signature.as_ref())?;
-    charge(caller, 2 * CURVE_FUEL + len as u64);
+    charge_curve(caller, 2);
+    charge(caller, len as u64);
     Ok(0)
 }
 
@@ -130,8 +132,15 @@ fn ed25519_verify<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_
     let given = bytes(memory, args, MAX_SECURITY_BYTES)?;
     let signature = Signature::new(array(memory, args)?);
     let (verified, len) = (public.verify(given, &signature), given.len());
-    charge(caller, 2 * CURVE_FUEL + len as u64);
+    charge_curve(caller, 2);
+    charge(caller, len as u64);
     verified.map(|()| 0).map_err(|_| Errno::Forged)
+}
+
+/// Charges for operations on the curve.
+fn charge_curve<H: Host>(caller: &mut Caller<'_, Guest<H>>, operations: u64) {
+    let budget = caller.data().budget().unwrap_or_default();
+    charge(caller, operations * (budget / CURVE_OPERATIONS));
 }
 
 fn random<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {

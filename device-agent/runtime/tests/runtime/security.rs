@@ -226,20 +226,25 @@ fn bad_pointers_and_lengths_are_answered_and_never_trap() {
 }
 
 #[test]
-fn work_on_the_curve_costs_time_like_any_other() {
-    let world = World::new(Path::Bytecode, Class::Riscv);
-    keeping_secrets(&world);
-    // A thousand of them are more than a call may take, however few instructions the module itself needs.
-    let mut instance = world.run(
-        r#"(module (import "wasmbed" "ed25519_public" (func $key (param i32 i32) (result i32)))
-            (memory (export "memory") 1 1)
-            (func (export "tick") (local $left i32) (local.set $left (i32.const 1000))
-              (loop $again
-                (drop (call $key (i32.const 0) (i32.const 8)))
-                (br_if $again (local.tee $left (i32.sub (local.get $left) (i32.const 1)))))))"#,
-    );
-    let stopped = instance.tick().expect_err("stopped");
-    assert_eq!(stopped.reason(), Reason::TimedOut, "{stopped}");
+fn a_call_has_time_for_four_signatures_however_slow_the_interpreter_is() {
+    let signing = |times: u32| {
+        format!(
+            r#"(module (import "wasmbed" "ed25519_sign" (func $sign (param i32 i32 i32 i32) (result i32)))
+                (memory (export "memory") 1 1)
+                (func (export "tick") (local $left i32) (local.set $left (i32.const {times}))
+                  (loop $again
+                    (drop (call $sign (i32.const 0) (i32.const 8) (i32.const 3) (i32.const 64)))
+                    (br_if $again (local.tee $left (i32.sub (local.get $left) (i32.const 1)))))))"#
+        )
+    };
+    for fuel_per_ms in [50, 500, 50_000] {
+        let world = World::new(Path::Bytecode, Class::Riscv);
+        keeping_secrets(&world);
+        world.runtime.set_fuel_per_ms(fuel_per_ms);
+        assert_eq!(world.run(&signing(4)).tick(), Ok(()), "at {fuel_per_ms} fuel a millisecond");
+        let stopped = world.run(&signing(6)).tick().expect_err("stopped");
+        assert_eq!(stopped.reason(), Reason::TimedOut, "{stopped} at {fuel_per_ms} fuel a millisecond");
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {
