@@ -15,9 +15,11 @@
 mod board;
 mod image;
 mod link;
+mod machine;
 mod run;
 
 pub use board::{Board, BoardError, Boards, Budget, Chip, Firmware, Memory, Modules, Region, Slots};
 pub use image::{Image, ImageError};
 pub use link::{constants, memory_map};
+pub use machine::{Choice, Forward, Machine, NoForward, Protocol, Span, Unfit};
 pub use run::{DeviceFile, Holds, Place, Places, Run};

@@ -13,8 +13,14 @@ use std::{
 
 use serde::Deserialize;
 
+use crate::machine::{Choice, Forward, Machine, Unfit};
+
 /// Memory that a device's process takes of its host where nothing else is said, in bytes.
 const MEMORY_BYTES: u64 = 64 * 1024 * 1024;
+/// In braces: memory of the machine in MiB, its processors, and its ports that are to be reachable.
+const MEMORY: &str = "memory";
+const CORES: &str = "cores";
+const FORWARDS: &str = "forwards";
 /// A host asks a silent board for a sign of life every two seconds.
 const WATCHDOG_LEAST_MS: u32 = 3_000;
 
@@ -28,7 +34,8 @@ pub enum Run {
         program: String,
         /// The Debian package that has it.
         package: String,
-        /// Its arguments with placeholders, see [`Place`].
+        /// Its arguments with placeholders, see [`Place`]; `{memory}` (MiB) and `{cores}` stand for what is chosen of
+        /// `machine`, `{forwards}` in the options of a `-netdev user` for ports that are to be reachable.
         arguments: Vec<String>,
         /// Files it needs in the device's folder.
         files: Vec<DeviceFile>,
@@ -40,8 +47,10 @@ pub enum Run {
         /// The address at which the board's emulated network has what listens on the host's loopback; absent
         /// where the board has no network.
         loopback: Option<Ipv4Addr>,
-        /// Memory that the emulator takes of its host, in bytes; 64 MiB if absent.
+        /// Memory that the emulator takes of its host, in bytes; 64 MiB if absent. What `machine` says is added.
         memory_bytes: Option<u64>,
+        /// What may be chosen for each device; absent where the board is as the real one.
+        machine: Option<Choice>,
     },
     /// The device is a process of its own.
     Process {
@@ -209,27 +218,89 @@ impl Run {
     }
 
     /// Memory that the device's process takes of its host, in bytes.
-    pub fn memory_bytes(&self) -> u64 {
+    pub fn memory_bytes(&self, machine: &Machine) -> u64 {
         match self {
-            Run::Qemu { memory_bytes, .. } => memory_bytes.unwrap_or(MEMORY_BYTES),
+            Run::Qemu { memory_bytes, machine: choice, .. } => {
+                let own = choice.map_or(0, |choice| machine.memory_mib.unwrap_or(choice.memory_mib.default));
+                memory_bytes.unwrap_or(MEMORY_BYTES) + (u64::from(own) << 20)
+            }
             Run::Process { .. } => MEMORY_BYTES,
+        }
+    }
+
+    /// Whether a device of this board can be such a machine.
+    ///
+    /// # Errors
+    /// The first thing that it cannot have.
+    pub fn check_machine(&self, machine: &Machine) -> Result<(), Unfit> {
+        match self.choice() {
+            Some(choice) => {
+                choice.memory_mib.check("memory in MiB", machine.memory_mib)?;
+                choice.cores.check("the number of cores", machine.cores)?;
+            }
+            None if machine.memory_mib.is_some() || machine.cores.is_some() => return Err(Unfit::Fixed),
+            None => {}
+        }
+        for (nth, forward) in machine.forwards.iter().enumerate() {
+            if !self.uses_name(FORWARDS) {
+                return Err(Unfit::NoPorts(*forward));
+            }
+            let is_same =
+                |other: &&Forward| (other.listen, other.protocol) == (forward.listen, forward.protocol);
+            if machine.forwards.iter().take(nth).any(|other| is_same(&other)) {
+                return Err(Unfit::Twice(forward.listen));
+            }
+        }
+        Ok(())
+    }
+
+    fn choice(&self) -> Option<Choice> {
+        match self {
+            Run::Qemu { machine, .. } => *machine,
+            Run::Process { .. } => None,
         }
     }
 
     /// Whether an argument names this place.
     pub fn uses(&self, place: Place) -> bool {
-        let mut pieces = self.patterns().iter().flat_map(|pattern| pieces(pattern));
-        pieces.any(|piece| matches!(piece, Piece::Place(name) if name == place.name()))
+        self.uses_name(place.name())
     }
 
-    /// The arguments with every placeholder replaced.
+    fn uses_name(&self, wanted: &str) -> bool {
+        let mut pieces = self.patterns().iter().flat_map(|pattern| pieces(pattern));
+        pieces.any(|piece| matches!(piece, Piece::Name(name) if name == wanted))
+    }
+
+    /// The arguments with every placeholder replaced, for a machine that [`Run::check_machine`] lets pass.
     ///
     /// # Errors
     /// The first place that `places` lacks.
-    pub fn arguments(&self, places: &Places) -> Result<Vec<String>, Place> {
+    pub fn arguments(&self, places: &Places, machine: &Machine) -> Result<Vec<String>, Place> {
+        let values = self.values(machine);
         // In an emulator's option lists a comma ends the value, unless it is doubled.
         let comma = if matches!(self, Run::Qemu { .. }) { ",," } else { "," };
-        self.patterns().iter().map(|pattern| fill(pattern, places, comma)).collect()
+        let value = |name: &str| -> Result<String, Place> {
+            if let Some((_, value)) = values.iter().find(|(known, _)| *known == name) {
+                return Ok(value.clone());
+            }
+            let Some(place) = Place::find(name) else { return Ok(String::new()) };
+            Ok(places.get(&place).ok_or(place)?.to_string_lossy().replace(',', comma))
+        };
+        self.patterns().iter().map(|pattern| fill(pattern, value)).collect()
+    }
+
+    /// What stands for the machine in arguments.
+    fn values(&self, machine: &Machine) -> Vec<(&'static str, String)> {
+        let forwards = machine.forwards.iter().map(|forward| {
+            let Forward { listen, to, protocol } = forward;
+            format!(",hostfwd={}:{listen}-:{to}", protocol.name())
+        });
+        let mut values = vec![(FORWARDS, forwards.collect())];
+        if let Some(Choice { memory_mib, cores }) = self.choice() {
+            values.push((MEMORY, machine.memory_mib.unwrap_or(memory_mib.default).to_string()));
+            values.push((CORES, machine.cores.unwrap_or(cores.default).to_string()));
+        }
+        values
     }
 
     fn patterns(&self) -> &[String] {
@@ -242,8 +313,14 @@ impl Run {
         for pattern in self.patterns() {
             for piece in pieces(pattern) {
                 let place = match piece {
-                    Piece::Text(_) => continue,
-                    Piece::Place(name) => Place::find(name).ok_or_else(|| unknown_place(name))?,
+                    Piece::Text(_) | Piece::Name(FORWARDS) => continue,
+                    Piece::Name(MEMORY | CORES) if self.choice().is_some() => continue,
+                    Piece::Name(name @ (MEMORY | CORES)) => {
+                        return Err(format!(
+                            "run.arguments uses {{{name}}}, but there is no run.machine to choose from"
+                        ));
+                    }
+                    Piece::Name(name) => Place::find(name).ok_or_else(|| unknown_place(name))?,
                 };
                 let is_file = matches!(place, Place::Boot | Place::Window | Place::Provision | Place::Disk);
                 if is_file && !self.files().iter().any(|file| file.holds.place() == place) {
@@ -253,6 +330,9 @@ impl Run {
                     ));
                 }
             }
+        }
+        if self.choice().is_some_and(|choice| !choice.memory_mib.is_sound() || !choice.cores.is_sound()) {
+            return Err("run.machine needs 1 <= least <= default <= most for memory_mib and cores".into());
         }
         if self.watchdog_ms().is_some_and(|ms| ms < WATCHDOG_LEAST_MS) {
             return Err(format!(
@@ -283,13 +363,15 @@ impl Run {
 }
 
 fn unknown_place(name: &str) -> String {
-    let known = Place::ALL.map(|place| format!("{{{}}}", place.name())).join(" ");
-    format!("run.arguments has {{{name}}}; known are {known}")
+    let known = Place::ALL.map(Place::name).into_iter().chain([MEMORY, CORES, FORWARDS]);
+    let known: Vec<String> = known.map(|name| format!("{{{name}}}")).collect();
+    format!("run.arguments has {{{name}}}; known are {}", known.join(" "))
 }
 
 enum Piece<'p> {
     Text(&'p str),
-    Place(&'p str),
+    /// What stands in braces.
+    Name(&'p str),
 }
 
 fn pieces(pattern: &str) -> Vec<Piece<'_>> {
@@ -298,23 +380,19 @@ fn pieces(pattern: &str) -> Vec<Piece<'_>> {
     while let Some((text, (name, after))) =
         rest.split_once('{').and_then(|(text, after)| Some((text, after.split_once('}')?)))
     {
-        pieces.extend([Piece::Text(text), Piece::Place(name)]);
+        pieces.extend([Piece::Text(text), Piece::Name(name)]);
         rest = after;
     }
     pieces.push(Piece::Text(rest));
     pieces
 }
 
-fn fill(pattern: &str, places: &Places, comma: &str) -> Result<String, Place> {
+fn fill(pattern: &str, value: impl Fn(&str) -> Result<String, Place>) -> Result<String, Place> {
     let mut out = String::new();
     for piece in pieces(pattern) {
         match piece {
             Piece::Text(text) => out.push_str(text),
-            Piece::Place(name) => {
-                let Some(place) = Place::find(name) else { continue };
-                let path = places.get(&place).ok_or(place)?.to_string_lossy();
-                out.push_str(&path.replace(',', comma));
-            }
+            Piece::Name(name) => out.push_str(&value(name)?),
         }
     }
     Ok(out)
@@ -359,7 +437,10 @@ mod tests {
         let arguments = vec!["path={link},x={dir}/y".into(), "z".into()];
         let (program, package, files) = ("p".to_owned(), "p".to_owned(), Vec::new());
         let process = Run::Process { program: program.clone(), arguments: arguments.clone() };
-        assert_eq!(process.arguments(&places()), Ok(vec!["path=/run/a,b,x=/d/y".into(), "z".into()]));
+        assert_eq!(
+            process.arguments(&places(), &Machine::default()),
+            Ok(vec!["path=/run/a,b,x=/d/y".into(), "z".into()])
+        );
         let qemu = Run::Qemu {
             program,
             package,
@@ -369,14 +450,67 @@ mod tests {
             start_ms: None,
             loopback: None,
             memory_bytes: None,
+            machine: None,
         };
-        assert_eq!(qemu.arguments(&places()), Ok(vec!["path=/run/a,,b,x=/d/y".into(), "z".into()]));
+        assert_eq!(
+            qemu.arguments(&places(), &Machine::default()),
+            Ok(vec!["path=/run/a,,b,x=/d/y".into(), "z".into()])
+        );
     }
 
     #[test]
     fn a_missing_place_is_named() {
         let run = Run::Process { program: "p".into(), arguments: vec!["{config}".into()] };
-        assert_eq!(run.arguments(&places()), Err(Place::Config));
+        assert_eq!(run.arguments(&places(), &Machine::default()), Err(Place::Config));
+    }
+
+    fn machine_of(text: &str) -> Machine {
+        toml::from_str(text).expect("a machine")
+    }
+
+    fn open() -> Run {
+        toml::from_str(
+            "kind = 'qemu'\nprogram = 'p'\npackage = 'p'\nfiles = []\n\
+             arguments = ['-m', '{memory}M', '-smp', '{cores}', 'user,id=net{forwards}']\n\
+             [machine]\nmemory_mib = { default = 512, least = 256, most = 1024 }\n\
+             cores = { default = 1, least = 1, most = 4 }\n",
+        )
+        .expect("a run")
+    }
+
+    #[test]
+    fn a_machine_is_what_is_chosen_and_the_boards_own_in_the_rest() {
+        let run = open();
+        assert_eq!(run.check(), Ok(()));
+        let arguments =
+            |machine: &Machine| run.arguments(&Places::new(), machine).expect("arguments").join(" ");
+        assert_eq!(arguments(&Machine::default()), "-m 512M -smp 1 user,id=net");
+        let wanted = machine_of("memory_mib = 1024\nforwards = ['8080:80', '0.0.0.0:53:5353/udp']");
+        assert_eq!(run.check_machine(&wanted), Ok(()));
+        let ports = "hostfwd=tcp:127.0.0.1:8080-:80,hostfwd=udp:0.0.0.0:53-:5353";
+        assert_eq!(arguments(&wanted), format!("-m 1024M -smp 1 user,id=net,{ports}"));
+        assert_eq!(run.memory_bytes(&wanted), MEMORY_BYTES + (1024 << 20));
+    }
+
+    #[test]
+    fn what_a_board_cannot_have_is_refused_with_what_it_can() {
+        let refused = |run: &Run, wanted: &str| {
+            run.check_machine(&machine_of(wanted)).expect_err("it cannot be had").to_string()
+        };
+        let run = open();
+        assert_eq!(refused(&run, "memory_mib = 64"), "memory in MiB is 64; it can be 256 to 1024");
+        assert_eq!(refused(&run, "cores = 5"), "the number of cores is 5; it can be 1 to 4");
+        let twice = "forwards = ['80:80', '80:81', '80:80/udp']";
+        assert_eq!(refused(&run, twice), "two ports are forwarded from 127.0.0.1:80");
+        let fixed = Run::Process { program: "p".into(), arguments: Vec::new() };
+        assert!(refused(&fixed, "cores = 1").contains("those of the real board"));
+        assert!(refused(&fixed, "forwards = ['80:80']").contains("leave 127.0.0.1:80:80/tcp out"));
+    }
+
+    #[test]
+    fn a_machine_without_a_choice_is_refused() {
+        let run = Run::Process { program: "p".into(), arguments: vec!["{memory}".into()] };
+        assert!(run.check().is_err_and(|message| message.contains("no run.machine")));
     }
 
     #[test]

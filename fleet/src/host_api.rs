@@ -12,6 +12,7 @@
 use std::{fmt, net::SocketAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
+use wasmbed_boards::Machine;
 use wasmbed_wire::{
     BoardName, CommandId, DeviceId, HostId, PublicKey, message::LinkCounters, message::Status, topic,
 };
@@ -41,6 +42,9 @@ pub struct DesiredDevice {
     pub id: DeviceId,
     /// Its board, a name of `boards/`.
     pub board: BoardName,
+    /// What its machine has; what its board has if absent.
+    #[serde(default, skip_serializing_if = "Machine::is_default")]
+    pub machine: Machine,
     /// Whether it should run.
     pub power: Power,
     /// Demands one power cycle whenever it is higher than the last cycle the host has done for this

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use wasmbed_boards::Machine;
 use wasmbed_plan::Stage;
 use wasmbed_wire::{
     BoardName, DeviceId, HostId, RuntimeId,
@@ -39,6 +40,9 @@ pub struct DeviceAdd {
     /// Free words to select it by; keys and values of `[A-Za-z0-9._-]{1,63}`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// What the machine has that is emulated; what its board has if absent.
+    #[serde(default, skip_serializing_if = "Machine::is_default")]
+    pub machine: Machine,
 }
 
 /// Asks for a token with which a device gets its first certificate.
@@ -90,6 +94,9 @@ pub struct Device {
     /// Free words to select it by.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// What its machine has, if it is emulated; what its board has if absent.
+    #[serde(default, skip_serializing_if = "Machine::is_default")]
+    pub machine: Machine,
     /// Whether it should run.
     pub power: Power,
     /// `online`, `updating` or `offline` as it says itself; absent before it said anything.

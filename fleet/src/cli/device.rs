@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, io::IsTerminal};
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
+use wasmbed_boards::{Forward, Machine};
 use wasmbed_wire::{BoardName, DeviceId, HostId, message::ModuleUse};
 
 use super::{
@@ -145,6 +146,16 @@ pub(super) struct Add {
     /// A word to select it by; may be repeated
     #[arg(long = "label", value_name = "KEY:VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
+    /// Memory of an emulated machine, in MiB, where its board leaves that open
+    #[arg(long, value_name = "MIB")]
+    memory: Option<u32>,
+    /// Processors of an emulated machine, where its board leaves that open
+    #[arg(long)]
+    cores: Option<u32>,
+    /// A port of an emulated machine that its host makes reachable, at 127.0.0.1 unless an address is given; may be
+    /// repeated
+    #[arg(long = "forward", value_name = "[ADDRESS:]PORT:DEVICE_PORT[/udp]")]
+    forwards: Vec<Forward>,
 }
 
 fn label(text: &str) -> Result<(String, String), String> {
@@ -237,6 +248,9 @@ async fn show(client: &mut Client, common: &Common, id: DeviceId) -> Result<()> 
     row("health", format!("{} since {since}{restarts}", device.health.stage.name()));
     row("board", format!("{} (class {})", device.board, device.class));
     row("host", device.host.map_or("none: real hardware".into(), |host| host.to_string()));
+    if !device.machine.is_default() {
+        row("machine", device.machine.to_string());
+    }
     let labels: Vec<String> = device.labels.iter().map(|(key, value)| format!("{key}:{value}")).collect();
     row("labels", if labels.is_empty() { "-".into() } else { labels.join(" ") });
     row("seen", device.seen_ms.map_or("never".into(), output::ago));
@@ -359,8 +373,15 @@ async fn console(client: &mut Client, id: DeviceId) -> Result<()> {
 impl Add {
     async fn run(self, client: &mut Client, common: &Common) -> Result<()> {
         let labels: BTreeMap<String, String> = self.labels.into_iter().collect();
-        let add =
-            DeviceAdd { device: self.id, board: self.board, host: self.host, emulate: self.emulate, labels };
+        let machine = Machine { memory_mib: self.memory, cores: self.cores, forwards: self.forwards };
+        let add = DeviceAdd {
+            device: self.id,
+            board: self.board,
+            host: self.host,
+            emulate: self.emulate,
+            labels,
+            machine,
+        };
         let device: api::Device = client.request("device-add", &once(add)).await?;
         if common.json {
             return output::json(&device);

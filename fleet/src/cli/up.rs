@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
+use serde_json::json;
 use tokio::{
     task::JoinHandle,
     time::{Instant, timeout_at},
@@ -25,7 +26,7 @@ use super::{
     roles::{filter, on_signal},
 };
 use crate::{
-    api::{Device, DeviceAdd, DeviceList},
+    api::{Device, DeviceAdd, DeviceList, Host},
     artifacts::Signer,
     client::{Client, ClientError},
     config::Config,
@@ -43,9 +44,9 @@ const START: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Args)]
 pub(super) struct Up {
-    /// Devices to have: BOARD=COUNT, separated by commas
-    #[arg(long, default_value = "netduino2=2,rv32-virt=1,linux=1")]
-    devices: Devices,
+    /// Devices to have: BOARD=COUNT, separated by commas [default: one of each board that can be started here]
+    #[arg(long)]
+    devices: Option<Devices>,
     /// Where the embedded broker listens; port 0 lets the system choose
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0")]
     listen: String,
@@ -62,7 +63,7 @@ pub(super) struct Up {
     #[arg(long)]
     once: bool,
     /// How long --once waits, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     timeout: u64,
 }
 
@@ -85,6 +86,10 @@ impl FromStr for Devices {
 }
 
 impl Devices {
+    fn one_of_each(boards: Vec<BoardName>) -> Self {
+        Devices(boards.into_iter().map(|board| (board, 1)).collect())
+    }
+
     fn ids(&self) -> Result<Vec<(DeviceId, BoardName)>> {
         let mut ids = Vec::new();
         for (board, count) in &self.0 {
@@ -140,9 +145,13 @@ impl Up {
             let host = config.host(id, connect(&Role::Host(id))?, config.data_dir().join("host"))?;
             Ok(tokio::spawn(host::run(host, stop)))
         })?;
-        let wanted = self.devices.ids()?;
         let show = async {
             let mut client = reach(&operator).await?;
+            let devices = match &self.devices {
+                Some(devices) => devices.clone(),
+                None => Devices::one_of_each(startable(&mut client, id).await?),
+            };
+            let wanted = devices.ids()?;
             register(&mut client, id, &wanted).await?;
             if self.once {
                 self.show_once(common, &mut client, &wanted).await
@@ -270,6 +279,23 @@ async fn prepare(common: &Common, config: &Config, operator: &Connection) -> Res
     Ok(config)
 }
 
+/// The boards that the host can start, once it has said so.
+async fn startable(client: &mut Client, host: HostId) -> Result<Vec<BoardName>> {
+    let deadline = Instant::now() + START;
+    loop {
+        let hosts: Vec<Host> = client.request("host-list", &json!({})).await?;
+        let info =
+            hosts.into_iter().find(|known| known.id == host && known.online).and_then(|known| known.info);
+        if let Some(info) = info {
+            return Ok(info.boards);
+        }
+        if Instant::now() > deadline {
+            bail!("the host did not connect within {} s", START.as_secs());
+        }
+        tokio::time::sleep(REFRESH).await;
+    }
+}
+
 async fn register(client: &mut Client, host: HostId, wanted: &[(DeviceId, BoardName)]) -> Result<()> {
     let known: Vec<Device> = client.request("device-list", &DeviceList::default()).await?;
     for (device, board) in wanted.iter().filter(|(id, _)| known.iter().all(|known| known.id != *id)) {
@@ -279,6 +305,7 @@ async fn register(client: &mut Client, host: HostId, wanted: &[(DeviceId, BoardN
             host: Some(host),
             emulate: false,
             labels: Default::default(),
+            machine: Default::default(),
         };
         client.request::<Device>("device-add", &add).await?;
     }

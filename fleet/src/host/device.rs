@@ -136,7 +136,8 @@ impl Wishes {
             return Some(Disturbance::Changed);
         };
         let is_same_client = now.password == wanted.password && now.certificate == wanted.certificate;
-        if now.power != wanted.power || now.board != wanted.board || !is_same_client {
+        let is_same_machine = now.board == wanted.board && now.machine == wanted.machine;
+        if now.power != wanted.power || !is_same_machine || !is_same_client {
             return Some(Disturbance::Changed);
         }
         (now.cycle > self.cycle).then_some(Disturbance::Cycle)

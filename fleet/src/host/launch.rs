@@ -26,7 +26,7 @@ use std::{
 
 use tempfile::TempDir;
 use tokio::{net::UnixListener, sync::watch};
-use wasmbed_boards::{Board, Boards, Holds, ImageError, Place, Places, Run};
+use wasmbed_boards::{Board, Boards, Forward, Holds, ImageError, Place, Places, Run, Unfit};
 use wasmbed_broker_client::{IdentityError, TlsError, Version};
 use wasmbed_wire::{
     BoardName, DeviceId, Seq,
@@ -134,6 +134,10 @@ pub(super) enum PrepareError {
         "{board} takes {needed} MiB of memory, of which this host has {free} MiB left; stop other devices, or put it on another host"
     )]
     NoMemory { board: BoardName, needed: u64, free: u64 },
+    #[error("no {board} can be such a machine: {unfit}")]
+    Unfit { board: BoardName, unfit: Unfit },
+    #[error("port {} of this machine, which is to be forwarded to the device, cannot be taken: {source}; choose another one", forward.listen)]
+    PortTaken { forward: Forward, source: io::Error },
     #[error(
         "the broker speaks TLS, and {board} has no certificate to connect itself with: set service.ca_dir, so that the service gives it one"
     )]
@@ -207,10 +211,7 @@ impl Launcher {
         if let Run::Qemu { program, package, .. } = &board.run {
             emulator::check(program, package)?;
         }
-        let (needed, free) = (board.run.memory_bytes(), super::memory::free_bytes());
-        if (1..needed).contains(&free) {
-            return Err(PrepareError::NoMemory { board: board.name, needed: needed >> 20, free: free >> 20 });
-        }
+        machine::check(board, &device.machine)?;
         let dir = self.device_dir(&device.id);
         make_private(&dir).map_err(at(&dir))?;
         let sockets = self.sockets.for_device(&device.id, &dir)?;
@@ -250,7 +251,7 @@ impl Launcher {
         }
         let args = board
             .run
-            .arguments(&places)
+            .arguments(&places, &device.machine)
             .map_err(|place| PrepareError::NoSuchPlace { board: board.name, place })?;
         let (faults, told) = watch::channel(Faults::default());
         let qmp = board.run.uses(Place::Qmp).then(|| sockets.join(QMP));

@@ -62,6 +62,7 @@ impl Fleet {
                 host: None,
                 emulate: false,
                 labels: Default::default(),
+                machine: Default::default(),
             };
             if self.add_device(now, &request, None).is_ok() {
                 return true;

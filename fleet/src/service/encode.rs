@@ -38,6 +38,7 @@ impl Fleet {
         DesiredDevice {
             id: row.id,
             board: row.board,
+            machine: row.machine.clone(),
             power: if is_on { Power::On } else { Power::Off },
             cycle: row.cycle,
             password: if self.ca.is_some() { String::new() } else { self.password(&row.id) },

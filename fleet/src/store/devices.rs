@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Error, Row, params};
 use serde::{Deserialize, Serialize};
+use wasmbed_boards::Machine;
 use wasmbed_plan::{Health, rollout::Owner};
 use wasmbed_wire::{
     ArtifactId, BoardName, DeviceId, Digest, HostId, ModuleName, limits::Class, message::FirmwareState,
@@ -25,6 +26,8 @@ pub struct DeviceRow {
     pub host: Option<HostId>,
     /// Free words to select it by.
     pub labels: BTreeMap<String, String>,
+    /// What its machine has, if it is emulated.
+    pub machine: Machine,
     /// Whether it should run.
     pub power: bool,
     /// How many power cycles were asked for.
@@ -130,10 +133,11 @@ impl Write<'_> {
             .prepare_cached(
                 "INSERT INTO devices
                  (id, board, class, host, labels, power, cycle, revision, heartbeat_ms, health, owner,
-                  memory)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
+                  memory, machine)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
                  ON CONFLICT (id) DO UPDATE SET board = ?2, class = ?3, host = ?4, labels = ?5, power = ?6,
-                 cycle = ?7, revision = ?8, heartbeat_ms = ?9, health = ?10, owner = ?11, memory = ?12",
+                 cycle = ?7, revision = ?8, heartbeat_ms = ?9, health = ?10, owner = ?11, memory = ?12,
+                 machine = ?13",
             )?
             .execute(params![
                 device.id.as_str(),
@@ -148,6 +152,7 @@ impl Write<'_> {
                 json(&device.health)?,
                 device.owner.0,
                 json(&device.memory)?,
+                json(&device.machine)?,
             ])?;
         Ok(())
     }
@@ -206,6 +211,7 @@ fn device_row(row: &Row<'_>) -> Result<DeviceRow, Error> {
         class: parsed(row, "class")?,
         host: host.map(|_| parsed(row, "host")).transpose()?,
         labels: from_json(row, "labels")?,
+        machine: from_json(row, "machine")?,
         power: row.get("power")?,
         cycle: row.get("cycle")?,
         revision: row.get("revision")?,

@@ -174,6 +174,9 @@ ALTER TABLE modules ADD COLUMN uses INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE desired_modules ADD COLUMN module TEXT NOT NULL DEFAULT '';
 UPDATE desired_modules SET module = name;
 ",
+    "
+ALTER TABLE devices ADD COLUMN machine TEXT NOT NULL DEFAULT '{}';
+",
 ];
 
 /// Brings a file to the current version.

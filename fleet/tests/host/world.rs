@@ -164,6 +164,7 @@ pub(crate) fn json<T: serde::de::DeserializeOwned>(rest: &str, topic: &str, publ
 
 pub(crate) fn device(id: &str, board: &str) -> DesiredDevice {
     DesiredDevice {
+        machine: Default::default(),
         certificate: None,
         id: id.parse().expect("a name"),
         board: board.parse().expect("a name"),

@@ -68,8 +68,10 @@ impl Fleet {
     /// Whether what a board is started from is here.
     pub fn can_start(board: &str) -> Result<bool> {
         let text = fs::read_to_string(boards()?.join(board).join("board.toml")).unwrap_or_default();
-        let has_firmware = text.contains("[firmware]");
-        Ok(!text.is_empty() && (!has_firmware || images()?.join(format!("{board}.elf")).is_file()))
+        let needs = [("[firmware]", "elf"), ("{kernel}", "vmlinuz"), ("{initramfs}", "initramfs")];
+        let mut needed = needs.iter().filter(|(sign, _)| text.contains(sign));
+        let images = images()?;
+        Ok(!text.is_empty() && needed.all(|(_, ending)| images.join(format!("{board}.{ending}")).is_file()))
     }
 
     /// Starts a fleet of these devices at the usual pace of heartbeats and waits until they are online.

@@ -11,7 +11,7 @@ use std::{
 };
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use wasmbed_boards::{Board, Holds, Image, Place, Places};
+use wasmbed_boards::{Board, Holds, Image, Machine, Place, Places};
 use wasmtime::{Result, bail, ensure, error::Context as _};
 
 /// The clock advances by one nanosecond for each instruction, and does not wait for that time to pass.
@@ -63,7 +63,7 @@ pub(crate) fn run(board: &Board, elf: &Path, figures: &mut Figures) -> Result<()
     let link = UnixListener::bind(&places[&Place::Link])?;
     // The emulator connects there as well; nobody answers.
     let _flash = UnixListener::bind(&places[&Place::Nor])?;
-    let arguments = board.run.arguments(&places);
+    let arguments = board.run.arguments(&places, &Machine::default());
     let arguments = arguments.map_err(|place| wasmtime::format_err!("nothing is at {{{}}}", place.name()))?;
     let mut emulator = Command::new(board.run.program());
     let emulator = emulator.args(COUNTING).args(arguments).stdin(Stdio::null()).spawn();

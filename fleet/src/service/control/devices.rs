@@ -85,6 +85,16 @@ impl Fleet {
                 .hint(format!("boards are: {}", known.join(", ")))
         })?;
         let class = board.class;
+        board.run.check_machine(&add.machine).map_err(|unfit| {
+            Problem::new(Code::BadRequest, format!("no {} can be such a machine: {unfit}", add.board))
+        })?;
+        if !(add.machine.is_default() || add.emulate || add.host.is_some()) {
+            return Err(Problem::new(
+                Code::BadRequest,
+                "real hardware has the memory, cores and ports it has",
+            )
+            .hint("leave them out, or have the device emulated"));
+        }
         if add.emulate && add.host.is_some() {
             return Err(Problem::new(Code::BadRequest, "both a host and emulate are given")
                 .hint("name a host, or have one chosen"));
@@ -92,13 +102,14 @@ impl Fleet {
         if let Some(record) = self.records.get(&add.device) {
             return self.device_update(record, add);
         }
-        let host = if add.emulate { Some(self.place(board)?) } else { add.host };
+        let host = if add.emulate { Some(self.place(board, &add.machine)?) } else { add.host };
         let row = DeviceRow {
             id: add.device,
             board: add.board,
             class,
             host,
             labels: add.labels.clone(),
+            machine: add.machine.clone(),
             power: true,
             cycle: 0,
             revision: 1,
@@ -117,7 +128,7 @@ impl Fleet {
         with(shown, change)
     }
 
-    /// A device that is registered already: its labels may change, what it is may not.
+    /// A device that is registered already: its labels and its machine may change, what it is may not.
     fn device_update(&self, record: &Record, add: &DeviceAdd) -> Result<Outcome, Problem> {
         let row = &record.row;
         let is_where_wanted = if add.emulate { row.host.is_some() } else { row.host == add.host };
@@ -129,11 +140,21 @@ impl Fleet {
             .hint("choose another id, or remove the device first"));
         }
         let mut change = Change::default();
-        if row.labels != add.labels {
-            let row = DeviceRow { labels: add.labels.clone(), ..row.clone() };
-            change.devices.insert(row.id, row);
+        let changed = DeviceRow { labels: add.labels.clone(), machine: add.machine.clone(), ..row.clone() };
+        if changed.machine != row.machine {
+            change.raise_host(row.host);
+            let event =
+                NewEvent::new(Severity::Info, "device-changed", "another machine is wanted".to_owned());
+            change.events.push(event.device(row.id));
         }
-        let shown = api::Device { labels: add.labels.clone(), ..self.device(record) };
+        let shown = api::Device {
+            labels: changed.labels.clone(),
+            machine: changed.machine.clone(),
+            ..self.device(record)
+        };
+        if changed != *row {
+            change.devices.insert(row.id, changed);
+        }
         with(shown, change)
     }
 
@@ -255,6 +276,7 @@ impl Fleet {
             class: row.class,
             host: row.host,
             labels: row.labels.clone(),
+            machine: row.machine.clone(),
             power: if row.power { Power::On } else { Power::Off },
             status: record.status,
             health: api::Health { stage, since_ms: since.0, attempts },

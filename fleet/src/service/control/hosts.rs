@@ -1,6 +1,6 @@
 //! Verbs about hosts, and where a device is put.
 
-use wasmbed_boards::Board;
+use wasmbed_boards::{Board, Machine};
 use wasmbed_plan::Presence;
 use wasmbed_wire::HostId;
 
@@ -24,7 +24,7 @@ impl Fleet {
     }
 
     /// The host that is to run one more device of this board.
-    pub(super) fn place(&self, board: &Board) -> Result<HostId, Problem> {
+    pub(super) fn place(&self, board: &Board, machine: &Machine) -> Result<HostId, Problem> {
         let none = |message: String, hint: &str| Err(Problem::new(Code::Conflict, message).hint(hint));
         let online: Vec<_> = self
             .view
@@ -38,7 +38,7 @@ impl Fleet {
         }
         let able = online.iter().filter(|(_, info)| info.boards.contains(&board.name));
         let left = able.map(|(id, info)| (self.memory_left(id, info.free_memory_bytes), *id));
-        let need = board.run.memory_bytes();
+        let need = board.run.memory_bytes(machine);
         match left.max() {
             Some((left, id)) if left >= need => Ok(id),
             Some((left, id)) => {
@@ -62,8 +62,10 @@ impl Fleet {
         let to_come = on_host
             .filter(|record| record.row.power)
             .filter(|record| record.process.as_ref().is_none_or(|process| process.pid.is_none()))
-            .filter_map(|record| self.options.boards.get(&record.row.board))
-            .map(|board| board.run.memory_bytes());
+            .filter_map(|record| {
+                let board = self.options.boards.get(&record.row.board)?;
+                Some(board.run.memory_bytes(&record.row.machine))
+            });
         free_bytes.saturating_sub(to_come.sum())
     }
 }

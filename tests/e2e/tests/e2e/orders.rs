@@ -2,6 +2,7 @@
 
 use std::{
     io::{Read, Write},
+    net::TcpListener,
     os::unix::net::UnixStream,
     time::Duration,
 };
@@ -39,6 +40,39 @@ fn a_monitor_shows_the_processor_and_stops_it() -> Result<()> {
     }
     let refused = fleet.cli_fails(&["fault", "set", "n2-1", "nothing", "temperature", "1"])?;
     assert!(refused.contains("nothing"), "{refused}");
+    Ok(())
+}
+
+#[test]
+fn a_machine_has_the_memory_the_cores_and_the_ports_that_were_asked_for() -> Result<()> {
+    let fleet = Fleet::start_with(BrokerKind::Embedded, &[("vm-1", "linux-x86-64")])?;
+    let add = |id: &'static str, board: &'static str, options: &[&'static str]| {
+        [&["device", "add", id, "--board", board, "--host", "bench"], options].concat()
+    };
+    let refused = fleet.cli_fails(&add("vm-1", "linux-x86-64", &["--memory", "64"]))?;
+    assert!(refused.contains("it can be 256 to 16384"), "{refused}");
+    let refused = fleet.cli_fails(&add("n2-1", "netduino2", &["--cores", "2"]))?;
+    assert!(refused.contains("those of the real board"), "{refused}");
+
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let port = listener.local_addr()?.port();
+    let forward = format!("{port}:9000");
+    let machine = ["--memory", "384", "--cores", "2", "--forward", &forward];
+    let wanted = [&add("vm-1", "linux-x86-64", &[])[..], &machine].concat();
+    fleet.cli(&wanted)?;
+    fleet.wait("the refusal of a port that is taken", Limit::seconds(20), || {
+        let why = fleet.device("vm-1")?["process"]["reason"].clone();
+        Ok(why.as_str().is_some_and(|why| why.contains(&port.to_string()) && why.contains("cannot be taken")))
+    })?;
+    drop(listener);
+    fleet.cli(&["device", "restart", "vm-1"])?;
+    fleet.wait_online("vm-1")?;
+    assert!(monitor(&fleet, "vm-1", "info cpus")?.contains("CPU #1"));
+    let memory = monitor(&fleet, "vm-1", "info memory_size_summary")?;
+    assert!(memory.contains(&(384u64 << 20).to_string()), "{memory}");
+    let network = monitor(&fleet, "vm-1", "info usernet")?;
+    let is_forward = |line: &str| line.contains("HOST_FORWARD") && line.contains(&port.to_string());
+    assert!(network.lines().any(|line| is_forward(line) && line.contains("9000")), "{network}");
     Ok(())
 }
 

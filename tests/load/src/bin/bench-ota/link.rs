@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use tempfile::TempDir;
-use wasmbed_boards::{Board, Holds, Image, Place, Places};
+use wasmbed_boards::{Board, Holds, Image, Machine, Place, Places};
 use wasmbed_e2e::{images, wait_for};
 
 /// Time until every buffer on the way is full.
@@ -70,7 +70,7 @@ impl Idle {
         }
         let lines = UnixListener::bind(path("link"))?;
         let chip = UnixListener::bind(path("nor"))?;
-        let arguments = board.run.arguments(&places);
+        let arguments = board.run.arguments(&places, &Machine::default());
         let arguments =
             arguments.map_err(|place| anyhow::anyhow!("{} uses {{{}}}", board.name, place.name()))?;
         let child = Command::new(board.run.program())
