@@ -1,4 +1,4 @@
-//! Clients that others wrote: rumqttc in both versions, and mosquitto's tools where they are installed.
+//! Clients that others wrote, in both versions: rumqttc, Eclipse Paho, and mosquitto's tools where they are installed.
 
 mod common;
 
@@ -158,4 +158,35 @@ async fn mosquitto_sees_retained_messages_wills_and_properties() {
     running.until(|count| count.accepted == 4).await;
     device.kill().await.expect("killed");
     assert_eq!(lines.next().await.trim_end(), format!("{STATE} offline 0 1"));
+}
+
+/// What Eclipse Paho's client does is in `with_paho.py`.
+async fn paho_speaks(version: &str) {
+    let Some(python) = std::env::var_os("WASMBED_PYTHON") else {
+        println!("skipped: WASMBED_PYTHON is not set; `cargo xtask test` sets it up");
+        return;
+    };
+    let running = Running::start().await;
+    let user = |role: Role| format!("{}={}", role.username(), password(&role));
+    let mut command = Command::new(python);
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/with_paho.py"));
+    command.args([
+        &running.address.port().to_string(),
+        version,
+        &user(Role::Service),
+        &user(device("pump-7")),
+    ]);
+    let output = command.kill_on_drop(true).output().await.expect("it starts");
+    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{}{}", said(&output.stdout), said(&output.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn paho_speaks_3_1_1() {
+    paho_speaks("4").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn paho_speaks_5() {
+    paho_speaks("5").await;
 }

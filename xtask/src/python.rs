@@ -11,10 +11,11 @@ use crate::{
 
 /// Exact versions: what is compared must not change by itself. `pycose` fails to decode its own output with
 /// newer versions of `cbor2`.
-const PACKAGES: [&str; 6] = [
+const PACKAGES: [&str; 7] = [
     "cbor2==5.9.0",
     "detools==0.53.0",
     "mavsdk==4.1.0",
+    "paho-mqtt==2.1.0",
     "pycose==1.1.0",
     "pymavlink==2.4.50",
     "zcbor==0.9.1",

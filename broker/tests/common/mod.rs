@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
 
 pub mod authority;
+pub mod process;
 
 use std::net::SocketAddr;
 use std::time::Duration;
