@@ -8,6 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::io::{InspectReader, InspectWriter};
 use tracing::Instrument;
 
 use crate::admission::{self, Client, Refusal};
@@ -68,11 +69,18 @@ pub(crate) async fn run(
 /// A client's transport, and what came of its CONNECT.
 type Admitted = (Framed<Box<dyn Stream>>, Result<Client, Refusal>);
 
-async fn admit(hub: &Hub, stream: TcpStream, tls: Option<&Tls>) -> Result<Admitted, OpenError> {
-    let (stream, certified) = transport::open(stream, tls).await?;
+async fn admit(hub: &Arc<Hub>, stream: TcpStream, tls: Option<&Tls>) -> Result<Admitted, OpenError> {
+    let (stream, certified) = transport::open(counted(stream, hub), tls).await?;
     let mut framed = Framed::new(stream, hub.limits.device_packet_bytes);
     let client = admission::admit(hub, &mut framed, certified).await;
     Ok((framed, client))
+}
+
+/// Counts the bytes of a connection as they are on the network.
+fn counted(stream: TcpStream, hub: &Hub) -> impl Stream + use<> {
+    let (to, from) = (Arc::clone(&hub.counters), Arc::clone(&hub.counters));
+    let stream = InspectWriter::new(stream, move |bytes: &[u8]| to.bytes_out.add(bytes.len() as u64));
+    InspectReader::new(stream, move |bytes: &[u8]| from.bytes_in.add(bytes.len() as u64))
 }
 
 async fn refuse<S>(hub: &Hub, mut framed: Framed<S>, refusal: &Refusal, peer: &impl fmt::Display)

@@ -62,6 +62,10 @@ counters! {
     messages_in,
     /// Messages sent to clients, repeats not counted.
     messages_out,
+    /// Bytes that came from clients, TLS included.
+    bytes_in,
+    /// Bytes that went to clients, TLS included.
+    bytes_out,
     /// Publications refused because the topic is not the client's.
     publish_refused,
     /// Publications refused because no more messages can be retained.

@@ -28,6 +28,10 @@ impl Source for Metrics {
 
     async fn metrics(&self, page: &mut Page) {
         write(&self.0.counters.snapshot(), page);
+        if let Some(tls) = &self.0.tls {
+            let what = "When the broker's own certificate ends, in Unix time.";
+            page.gauge("wasmbed_broker_certificate_expiry_timestamp_seconds", what).set(tls.expiry_s());
+        }
     }
 }
 
@@ -53,6 +57,8 @@ fn write(counters: &Snapshot, page: &mut Page) {
         lost_certificate,
         messages_in,
         messages_out,
+        bytes_in,
+        bytes_out,
         publish_refused,
         retain_refused,
         subscribe_refused,
@@ -89,6 +95,10 @@ fn write(counters: &Snapshot, page: &mut Page) {
     page.counter("wasmbed_broker_messages_in_total", "Messages accepted from clients.").set(messages_in);
     page.counter("wasmbed_broker_messages_out_total", "Messages sent to clients, repeats not counted.")
         .set(messages_out);
+    page.counter("wasmbed_broker_bytes_in_total", "Bytes that came from clients, TLS included.")
+        .set(bytes_in);
+    page.counter("wasmbed_broker_bytes_out_total", "Bytes that went to clients, TLS included.")
+        .set(bytes_out);
     page.counter(
         "wasmbed_broker_messages_dropped_total",
         "Messages not delivered: expired, too large, or too many.",

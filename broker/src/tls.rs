@@ -17,7 +17,7 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKey
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 use serde::Deserialize;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_rustls::TlsAcceptor;
@@ -64,6 +64,15 @@ pub enum TlsError {
         path: PathBuf,
         /// What it should hold.
         what: &'static str,
+    },
+    /// The certificate cannot be read.
+    #[error("{path} holds a certificate that cannot be read")]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: std::io::Error,
     },
     /// Certificate and key do not fit, or are of a kind that TLS does not take.
     #[error("certificate and key cannot be used together")]
@@ -117,6 +126,8 @@ impl fmt::Display for Void {
 struct State {
     acceptor: TlsAcceptor,
     revoked: HashSet<Vec<u8>>,
+    /// When the broker's own certificate ends, in seconds of Unix time.
+    expiry_s: u64,
 }
 
 /// TLS as it is now.
@@ -138,15 +149,20 @@ impl Tls {
     }
 
     /// The server's side of a handshake.
-    pub(crate) async fn accept(
-        &self,
-        stream: TcpStream,
-    ) -> std::io::Result<(TlsStream<TcpStream>, Option<Certified>)> {
+    pub(crate) async fn accept<S>(&self, stream: S) -> std::io::Result<(TlsStream<S>, Option<Certified>)>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         let acceptor = self.state.borrow().acceptor.clone();
         let stream = acceptor.accept(stream).await?;
         let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
         let certified = certificate.map(certified).transpose()?;
         Ok((stream, certified))
+    }
+
+    /// When the broker's own certificate ends, in seconds of Unix time.
+    pub(crate) fn expiry_s(&self) -> u64 {
+        self.state.borrow().expiry_s
     }
 
     /// Returns when a certificate no longer counts; a resumed TLS session may bring one that never did.
@@ -206,6 +222,8 @@ impl State {
     fn load(config: &TlsConfig) -> Result<Self, TlsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let chain = certificates(&config.cert_file, "certificate of the broker")?;
+        let unreadable = |source| TlsError::Certificate { path: config.cert_file.clone(), source };
+        let own = chain.first().map(certified).transpose().map_err(unreadable)?;
         let what = "key of the broker's certificate";
         let key = PrivateKeyDer::from_pem_file(&config.key_file).map_err(not_pem(&config.key_file, what))?;
         let revocations = match &config.crl_file {
@@ -235,7 +253,8 @@ impl State {
             ),
         };
         let config = builder.with_single_cert(chain, key).map_err(TlsError::Pair)?;
-        Ok(State { acceptor: TlsAcceptor::from(Arc::new(config)), revoked })
+        let ends = own.and_then(|own| own.ends.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+        Ok(State { acceptor: TlsAcceptor::from(Arc::new(config)), revoked, expiry_s: ends.as_secs() })
     }
 }
 

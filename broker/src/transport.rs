@@ -7,7 +7,6 @@ use std::io;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt, TryStreamExt};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, BufReader};
-use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{
     self, Message,
@@ -46,7 +45,7 @@ pub(crate) enum OpenError {
 
 /// A client whose MQTT can be read, and whose certificate it is if it has shown one.
 pub(crate) async fn open(
-    stream: TcpStream,
+    stream: impl Stream + 'static,
     tls: Option<&Tls>,
 ) -> Result<(Box<dyn Stream>, Option<Certified>), OpenError> {
     match tls {

@@ -9,8 +9,10 @@ use tokio::time::Instant;
 
 use super::{Violation, reason};
 
-/// Memory grows with the bytes that arrive, not with the length a header claims.
-const READ_STEP_BYTES: usize = 16 * 1024;
+/// Memory grows with the bytes that arrive, not with the length a header claims: what is read at once is this at first,
+/// twice as much whenever all of it was filled, up to the most, and half as much whenever little came.
+const LEAST_READ_BYTES: usize = 256;
+const MOST_READ_BYTES: usize = 16 * 1024;
 
 /// First byte of CONNECT.
 pub(crate) const CONNECT: u8 = 0x10;
@@ -54,6 +56,8 @@ pub(crate) struct Framed<S> {
     /// The only first byte accepted until the client is admitted.
     wanted: Option<u8>,
     heard: Instant,
+    /// How much is to be read at once.
+    step_bytes: usize,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Framed<S> {
@@ -67,6 +71,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framed<S> {
             limit_bytes,
             wanted: Some(CONNECT),
             heard: Instant::now(),
+            step_bytes: LEAST_READ_BYTES,
         }
     }
 
@@ -116,10 +121,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framed<S> {
 
     /// Reads whatever there is.
     async fn fill(&mut self) -> Result<(), ReadError> {
-        self.input.reserve(READ_STEP_BYTES);
+        if self.input.is_empty() && self.input.capacity() > self.step_bytes {
+            self.input = BytesMut::new();
+        }
+        self.input.reserve(self.step_bytes);
         match self.stream.read_buf(&mut self.input).await {
             Ok(0) => Err(ReadError::Closed),
-            Ok(_) => {
+            Ok(count) => {
+                if count >= self.step_bytes {
+                    self.step_bytes = MOST_READ_BYTES.min(self.step_bytes * 2);
+                } else if count < self.step_bytes / 4 {
+                    self.step_bytes = LEAST_READ_BYTES.max(self.step_bytes / 2);
+                }
                 self.heard = Instant::now();
                 Ok(())
             }

@@ -14,7 +14,11 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{BrokerKind, Process, boards, broker, images, program, wait_for};
+use crate::{
+    BrokerKind, Process, boards, broker,
+    features::{self, Devices},
+    images, program, wait_for,
+};
 
 /// How long to wait for a state before the test fails.
 #[derive(Debug, Clone, Copy)]
@@ -47,18 +51,10 @@ pub struct Fleet {
 
 impl Fleet {
     /// One device of each kind that runs modules: id and board.
-    pub const EVERY_KIND: &'static [(&'static str, &'static str)] = &[
-        ("n2-1", "netduino2"),
-        ("mps-1", "mps2-an385"),
-        ("rv-1", "rv32-virt"),
-        ("lx-1", "lx60"),
-        ("hub-1", "linux"),
-        ("vm-1", "linux-x86-64"),
-    ];
+    pub const EVERY_KIND: Devices = features::MODULES.devices;
 
     /// One board of each kind whose firmware runs modules: id and board.
-    pub const BOARDS: &'static [(&'static str, &'static str)] =
-        &[("n2-1", "netduino2"), ("mps-1", "mps2-an385"), ("rv-1", "rv32-virt"), ("lx-1", "lx60")];
+    pub const BOARDS: Devices = features::PANICS.devices;
 
     /// Starts a fleet of [`Fleet::EVERY_KIND`] and waits until it is online.
     pub fn start(kind: BrokerKind) -> Result<Self> {

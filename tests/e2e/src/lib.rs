@@ -5,6 +5,7 @@
 //! when it is dropped, and its files live in a directory of its own.
 
 mod broker;
+pub mod features;
 mod firmware;
 mod fleet;
 mod process;

@@ -3,14 +3,15 @@
 use std::{fs, process::Command};
 
 use anyhow::{Context, Result};
-use wasmbed_e2e::{BrokerKind, Fleet, Limit, Process, program};
+use wasmbed_e2e::{
+    BrokerKind, Fleet, Limit, Process,
+    features::{self, Devices},
+    program,
+};
 
 use crate::control::thermo_runs_everywhere;
 
-/// A board on a serial line, a process, a machine of its own, and the boards with Ethernet.
-const DEVICES: &[(&str, &str)] =
-    &[("n2-1", "netduino2"), ("hub-1", "linux"), ("vm-1", "linux-x86-64"), ETHERNET[0], ETHERNET[1]];
-const ETHERNET: &[(&str, &str)] = &[("mps-1", "mps2-an385"), ("rv-1", "rv32-virt")];
+const DEVICES: Devices = features::CERTIFICATES.devices;
 
 #[test]
 fn everybody_is_known_by_a_certificate_and_who_loses_it_is_out() -> Result<()> {
@@ -39,7 +40,7 @@ fn certificates_do_with_mosquitto_too() -> Result<()> {
 
 #[test]
 fn a_board_keeps_away_from_a_broker_that_is_not_its_own() -> Result<()> {
-    let mut fleet = Fleet::start_with(BrokerKind::MosquittoTls, ETHERNET)?;
+    let mut fleet = Fleet::start_with(BrokerKind::MosquittoTls, features::ETHERNET.devices)?;
     for (name, told) in [("elsewhere.example", true), ("127.0.0.1", false)] {
         fleet.kill_broker()?;
         let identity = fleet.dir().join("broker.identity");

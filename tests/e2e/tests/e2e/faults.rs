@@ -2,7 +2,8 @@
 
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
-use wasmbed_e2e::{BrokerKind, Fleet, Limit, module, signal};
+use serde_json::Value;
+use wasmbed_e2e::{BrokerKind, Fleet, Limit, features, module, signal};
 
 /// Kills a board's QEMU under a running `thermo` and waits for all to be as before.
 pub(crate) fn a_killed_board_comes_back(fleet: &Fleet, device: &str) -> Result<()> {
@@ -42,6 +43,21 @@ fn a_killed_board_without_modules_comes_back() -> Result<()> {
         Ok(fleet.pid("hf-1").is_ok_and(|pid| pid != before))
     })?;
     fleet.wait_fresh_heartbeat("hf-1", Limit::seconds(20))
+}
+
+#[test]
+fn a_device_that_has_nothing_to_do_sleeps() -> Result<()> {
+    let fleet = Fleet::of(features::SLEEP.devices)?;
+    for device in fleet.devices() {
+        let mut seen = Value::Null;
+        fleet
+            .wait(&format!("{device} to sleep"), Limit::seconds(30), || {
+                seen = fleet.device(&device)?["process"]["used"].clone();
+                Ok(seen["cpu_permille"].as_u64().is_some_and(|permille| (1..200).contains(&permille)))
+            })
+            .with_context(|| format!("last seen: {seen}"))?;
+    }
+    Ok(())
 }
 
 #[test]

@@ -2,23 +2,18 @@
 
 use anyhow::{Context, Result};
 use serde_json::Value;
-use wasmbed_e2e::{BrokerKind, FACTORY_VERSION, Fleet, Limit, Subscription, module, variant};
+use wasmbed_e2e::{
+    BrokerKind, FACTORY_VERSION, Fleet, Limit, Subscription,
+    features::{self, Devices},
+    module, variant,
+};
 
 /// Those whose firmware Cargo builds alone.
-const FOR_CARGO: &[(&str, &str)] = &[("n2-1", "netduino2"), ("mps-1", "mps2-an385"), ("rv-1", "rv32-virt")];
-/// Boards and what has no room for modules.
-const UPDATED: &[(&str, &str)] = &[
-    ("n2-1", "netduino2"),
-    ("mps-1", "mps2-an385"),
-    ("rv-1", "rv32-virt"),
-    ("lx-1", "lx60"),
-    ("hf-1", "hifive1"),
-];
-/// Boards that are sent a whole image, which takes minutes with those that have a larger one.
-const WHOLE: &[(&str, &str)] = &[("n2-1", "netduino2"), ("rv-1", "rv32-virt")];
-/// With a reset of its own, and without.
-const RESETS: &[(&str, &str)] = &[("n2-1", "netduino2"), ("hf-1", "hifive1")];
-const ONE: &[(&str, &str)] = &[("n2-1", "netduino2")];
+const FOR_CARGO: Devices = &[("n2-1", "netduino2"), ("mps-1", "mps2-an385"), ("rv-1", "rv32-virt")];
+const UPDATED: Devices = features::UPDATE.devices;
+const WHOLE: Devices = features::WHOLE.devices;
+const RESETS: Devices = features::HANGS.devices;
+const ONE: Devices = &[("n2-1", "netduino2")];
 /// An image may take long to be sent over an emulated serial line.
 const UPDATE: Limit = Limit::seconds(120);
 
@@ -119,9 +114,10 @@ fn comes_back(fleet: &Fleet, id: &str, board: &str, fault: &str, version: &str, 
 
 #[test]
 fn an_image_that_panics_is_given_up() -> Result<()> {
-    let fleet = Fleet::start_with(BrokerKind::Embedded, Fleet::BOARDS)?;
-    for (id, board) in Fleet::BOARDS {
+    let fleet = Fleet::start_with(BrokerKind::Embedded, features::PANICS.devices)?;
+    for (id, board) in features::PANICS.devices {
         comes_back(&fleet, id, board, "fault-panic", "0.3.0", "it crashed in its trial")?;
+        fleet.wait_event(id, "device-crashed", &[], Limit::seconds(5))?;
     }
     Ok(())
 }

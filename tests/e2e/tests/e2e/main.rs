@@ -5,6 +5,7 @@ mod control;
 mod doctor;
 mod examples;
 mod faults;
+mod features;
 mod firmware;
 mod messages;
 mod modules;

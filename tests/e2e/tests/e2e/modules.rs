@@ -5,7 +5,7 @@ use std::{collections::HashSet, fs};
 use anyhow::{Context, Result, ensure};
 use ed25519_compact::{PublicKey, Signature};
 use nix::sys::signal::Signal;
-use wasmbed_e2e::{BrokerKind, Fleet, Limit, Subscription, module, signal};
+use wasmbed_e2e::{BrokerKind, Fleet, Limit, Subscription, features, module, signal};
 
 /// Publishes on `draw` what sealing the text `same` gives at each start: a nonce, the text encrypted, a tag.
 const SEALER: &str = r#"(module
@@ -41,8 +41,8 @@ const CHIPS: &str = r#"(module
 
 #[test]
 fn a_module_signs_with_a_key_that_the_device_keeps() -> Result<()> {
-    let devices = [("hub-1", "linux"), ("rv-1", "rv32-virt"), ("lx-1", "lx60"), ("vm-1", "linux-x86-64")];
-    let fleet = Fleet::start_with(BrokerKind::Embedded, &devices)?;
+    let devices = features::KEYS.devices;
+    let fleet = Fleet::start_with(BrokerKind::Embedded, devices)?;
     fleet.add_idle("n2-9", "netduino2")?;
     fleet.cli(&["module", "push", &module("witness")?.to_string_lossy(), "--version", "1.0.0"])?;
     let refusal = fleet.cli_fails(&["deploy", "witness", "--to", "n2-9"])?;

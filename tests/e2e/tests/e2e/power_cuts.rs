@@ -2,11 +2,14 @@
 
 use anyhow::Result;
 use nix::sys::signal::Signal;
-use wasmbed_e2e::{BrokerKind, FACTORY_VERSION, Fleet, Limit, signal};
+use wasmbed_e2e::{
+    BrokerKind, FACTORY_VERSION, Fleet, Limit,
+    features::{self, Devices},
+    signal,
+};
 
+const KILLED: Devices = features::KILLED.devices;
 /// Boards that are cut at once.
-/// Boards with flash that the emulator keeps, which are killed.
-const KILLED: &[(&str, &str)] = &[("rv-1", "rv32-virt"), ("mps-1", "mps2-an385"), ("lx-1", "lx60")];
 const COUNT: u32 = 4;
 /// Flash operations after which the power goes, each counted from the start after the one before. Each board
 /// adds its number to all.

@@ -4,33 +4,30 @@ use std::{fs, path::Path};
 
 use anyhow::{Context, Result, ensure};
 use wasmbed_abi::{Call, Errno};
+use wasmbed_boards::Boards;
 use wasmbed_conformance::{CHANNEL, answers, survey};
-use wasmbed_e2e::{BrokerKind, Fleet, Limit};
+use wasmbed_e2e::{
+    BrokerKind, Fleet, Limit,
+    features::{self, Devices},
+};
 use wasmbed_wire::limits::Class;
 
-const DEVICES: [(&str, &str, Class); 6] = [
-    ("hub-1", "linux", Class::Mpu),
-    ("vm-1", "linux-x86-64", Class::Mpu),
-    ("n2-1", "netduino2", Class::Mcu),
-    ("mps-1", "mps2-an385", Class::Mcu),
-    ("rv-1", "rv32-virt", Class::Riscv),
-    ("lx-1", "lx60", Class::Riscv),
-];
+const DEVICES: Devices = features::CALLS.devices;
 /// What is granted to nobody unasked.
 const GRANTS: [&str; 6] =
     ["bus", "network:tcp:127.0.0.1:9", "px4.command", "ros.publish:/a", "ros.subscribe:/a", "ros.call:/a"];
 
 #[test]
 fn every_device_answers_as_the_page_says() -> Result<()> {
-    let devices = DEVICES.map(|(id, board, _)| (id, board));
-    let fleet = Fleet::start_with(BrokerKind::Embedded, &devices)?;
+    let (fleet, boards) = (Fleet::start_with(BrokerKind::Embedded, DEVICES)?, Boards::embedded()?);
     let file = fleet.dir().join("survey.wasm");
     fs::write(&file, wat::parse_str(survey())?)?;
     fleet.cli(&[&["module", "grant", "survey"], &GRANTS[..]].concat())?;
     fleet.cli(&["module", "push", &file.to_string_lossy(), "--version", "1.0.0"])?;
     fleet.cli(&["deploy", "survey", "--to", "all", "--wait"])?;
     let mut columns = Vec::new();
-    for (id, _, class) in DEVICES {
+    for (id, board) in DEVICES {
+        let class = boards.get(&board.parse()?).context("there is no such board")?.class;
         fleet.wait_running(id, "survey", Limit::seconds(20))?;
         let payload = fleet.subscribe_bytes(&format!("wasmbed/v1/{id}/up/tm/{CHANNEL}"))?;
         let answers = answers(&payload).with_context(|| format!("{id}: {} bytes", payload.len()))?;
@@ -57,7 +54,7 @@ fn cell(call: Call, class: Class, answer: Result<i32, Errno>) -> Result<&'static
 }
 
 fn check(columns: &[Vec<&str>]) -> Result<()> {
-    let boards = DEVICES.map(|(_, board, _)| board);
+    let boards: Vec<&str> = DEVICES.iter().map(|(_, board)| *board).collect();
     let mut table = format!("| call | {} |\n|---{}|\n", boards.join(" | "), "|---".repeat(boards.len()));
     for (nth, call) in Call::ALL.iter().enumerate() {
         let cells: Vec<&str> = columns.iter().map(|column| column[nth]).collect();

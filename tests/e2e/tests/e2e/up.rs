@@ -4,7 +4,7 @@ use std::{fs, process::Command, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use wasmbed_e2e::{Fleet, Process, images, program, signal, wait_for};
+use wasmbed_e2e::{Fleet, Process, features, images, program, signal, wait_for};
 
 fn up(dir: &std::path::Path) -> Result<Command> {
     let mut command = Command::new(program("wasmbed")?);
@@ -20,11 +20,14 @@ fn up_once_prints_the_default_fleet_online_and_leaves_nothing_behind() -> Result
     let devices: Vec<Value> = serde_json::from_slice(&output.stdout)?;
     let mut boards: Vec<&str> = devices.iter().filter_map(|device| device["board"].as_str()).collect();
     boards.sort_unstable();
-    let of_each = ["hifive1", "linux", "linux-x86-64", "lx60", "mps2-an385", "netduino2", "rv32-virt"];
-    let of_each = of_each.into_iter().map(|board| Ok((Fleet::can_start(board)?, board)));
-    let of_each: Vec<_> = of_each.collect::<Result<_>>()?;
-    let can_start: Vec<&str> = of_each.into_iter().filter_map(|(can, board)| can.then_some(board)).collect();
-    assert_eq!(boards, can_start);
+    let mut expected = Vec::new();
+    for (_, board) in features::START.devices {
+        if Fleet::can_start(board)? {
+            expected.push(*board);
+        }
+    }
+    expected.sort_unstable();
+    assert_eq!(boards, expected);
     for device in &devices {
         assert_eq!(device["status"], "online", "{device:#}");
         assert!(device["heartbeat"]["heap_used"].as_u64().is_some_and(|used| used > 0), "{device:#}");
