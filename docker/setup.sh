@@ -19,7 +19,9 @@ add() {
         wasmbed device add "$device" --board "$board" "$@"
     fi
 }
+host=1
 for board in $WASMBED_BOARDS; do
-    add "$board-1" "$board" --host host-1
+    add "$board-1" "$board" --host "host-$host"
+    host=$((3 - host))
 done
 add agent-1 linux
