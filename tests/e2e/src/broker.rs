@@ -138,7 +138,7 @@ pub(crate) fn start(kind: Kind, dir: &Path, port: u16) -> Result<Running> {
     };
     // What earlier starts have logged says nothing about this one.
     let logged = fs::metadata(dir.join("broker.log")).map_or(0, |log| log.len());
-    let broker = Process::start("broker", dir, &mut command)?;
+    let broker = Process::start("broker", dir, &command)?;
     wait_for("the broker to be there", START, || match kind {
         Kind::RabbitMq => rabbitmq::is_up(dir, logged),
         Kind::Embedded | Kind::EmbeddedTls | Kind::Mosquitto | Kind::MosquittoTls => {

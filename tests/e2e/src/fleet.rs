@@ -186,7 +186,7 @@ impl Fleet {
         command.arg("serve").arg("--data-dir").arg(self.dir.path().join("service"));
         self.log_in(&mut command, "service")?;
         command.args(["--heartbeat-ms", &self.heartbeat_ms.to_string()]);
-        self.service = Some(Process::start("service", self.dir.path(), &mut command)?);
+        self.service = Some(Process::start("service", self.dir.path(), &command)?);
         Ok(())
     }
 
@@ -201,7 +201,7 @@ impl Fleet {
         command.args(["host", "--id", HOST, "--data-dir"]).arg(self.dir.path().join("host"));
         self.log_in(&mut command, "host")?;
         command.arg("--images").arg(self.factory());
-        self.host = Some(Process::start("host", self.dir.path(), &mut command)?);
+        self.host = Some(Process::start("host", self.dir.path(), &command)?);
         Ok(())
     }
 

@@ -21,13 +21,25 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `command`, logging to `<dir>/<name>.log`, appended to across restarts.
-    pub fn start(name: &str, dir: &Path, command: &mut Command) -> Result<Self> {
+    /// Starts `command`, logging to `<dir>/<name>.log`, appended to across restarts. It is told to end when the
+    /// test's thread ends, also when somebody kills the test.
+    pub fn start(name: &str, dir: &Path, command: &Command) -> Result<Self> {
         let log = File::options().create(true).append(true).open(dir.join(format!("{name}.log")))?;
+        let program = command.get_program();
+        let mut bound = Command::new("setpriv");
+        bound.args(["--pdeathsig", "TERM", "--"]).arg(program).args(command.get_args());
+        for (variable, value) in command.get_envs() {
+            match value {
+                Some(value) => bound.env(variable, value),
+                None => bound.env_remove(variable),
+            };
+        }
+        if let Some(folder) = command.get_current_dir() {
+            bound.current_dir(folder);
+        }
+        bound.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child =
-            command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn().with_context(|| {
-                format!("cannot start {name}: {}", command.get_program().to_string_lossy())
-            })?;
+            bound.spawn().with_context(|| format!("cannot start {name}: {}", program.to_string_lossy()))?;
         Ok(Process { child, name: name.to_owned() })
     }
 

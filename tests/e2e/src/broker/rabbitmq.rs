@@ -48,7 +48,7 @@ pub(super) fn command(dir: &Path, port: u16) -> Result<(Command, Process)> {
     let mapper_port = free_port()?.to_string();
     let mut mapper = Command::new("epmd");
     mapper.args(["-address", "127.0.0.1", "-port", &mapper_port]);
-    let mapper = Process::start("epmd", dir, &mut mapper)?;
+    let mapper = Process::start("epmd", dir, &mapper)?;
     let mut command = Command::new(SERVER);
     command
         .envs([("ERL_EPMD_PORT", mapper_port.as_str()), ("ERL_EPMD_ADDRESS", "127.0.0.1")])

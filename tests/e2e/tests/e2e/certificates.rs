@@ -89,7 +89,7 @@ fn a_device_of_ones_own_gets_its_certificate_with_a_token_once() -> Result<()> {
     fleet.wait_online("pump-7")?;
     first.kill()?;
     // The token is of no use any more, and not needed.
-    let again = Process::start("pump", fleet.dir(), &mut agent("pump")?)?;
+    let again = Process::start("pump", fleet.dir(), &agent("pump")?)?;
     fleet.wait_fresh_heartbeat("pump-7", Limit::seconds(20))?;
     drop(again);
     let thief = agent("thief")?.args(["--enrol-token", token]).output()?;
