@@ -117,7 +117,7 @@ pub(crate) fn write(kind: Kind, dir: &Path, port: u16, users: Users<'_>) -> Resu
 
 /// Starts a broker with what was written and waits until it answers.
 pub(crate) fn start(kind: Kind, dir: &Path, port: u16) -> Result<Running> {
-    let (mut command, helper) = match kind {
+    let (command, helper) = match kind {
         Kind::Embedded => {
             let mut command = Command::new(program("wasmbed-broker")?);
             command.arg("--listen").arg(format!("127.0.0.1:{port}"));
