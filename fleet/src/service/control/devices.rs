@@ -101,7 +101,7 @@ impl Fleet {
             labels: add.labels.clone(),
             power: true,
             cycle: 0,
-            revision: 1,
+            revision: Self::first_revision(now),
             heartbeat_ms: self.options.heartbeat_ms,
             health: starting(now, 0),
             owner: Owner::default(),

@@ -6,6 +6,7 @@ mod doctor;
 mod examples;
 mod faults;
 mod firmware;
+mod forgeries;
 mod messages;
 mod modules;
 mod mosquitto;
