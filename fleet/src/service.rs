@@ -23,6 +23,7 @@ mod fleet;
 mod hosts;
 mod keys;
 mod metrics;
+mod orders;
 mod patches;
 mod publish;
 mod relay;

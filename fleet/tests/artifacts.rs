@@ -13,7 +13,7 @@ use wasmbed_runtime::Target;
 use wasmbed_wire::{
     limits::{Class, MAX_MODULE_BYTES},
     manifest::Manifest,
-    sign1::{Sign1, signed_bytes},
+    sign1::{Audience, Sign1, signed_head},
 };
 
 /// A module with these further fields, otherwise as small as can be.
@@ -173,8 +173,9 @@ fn an_artifact_carries_what_its_signed_manifest_says() {
     let key = PublicKey::new(signer().public().0);
     for artifact in built("1.2.3", module("")).unwrap().artifacts {
         let signed = Sign1::decode(&artifact.manifest).unwrap();
-        let covered = signed_bytes(signed.payload).unwrap();
-        assert!(key.verify(covered.as_ref(), &Signature::new(*signed.signature)).is_ok());
+        let head = signed_head(Audience::Everyone, signed.payload.len()).unwrap();
+        let covered = [head.as_ref(), signed.payload].concat();
+        assert!(key.verify(covered, &Signature::new(*signed.signature)).is_ok());
         let manifest: Manifest<'_> = minicbor::decode(signed.payload).unwrap();
         assert_eq!((manifest.name.as_str(), manifest.version), ("thermo", "1.2.3"));
         assert_eq!(manifest.size as usize, artifact.payload.len());

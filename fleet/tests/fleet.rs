@@ -14,6 +14,8 @@ mod grants;
 mod hosts;
 #[path = "fleet/keys.rs"]
 mod keys;
+#[path = "fleet/orders.rs"]
+mod orders;
 #[path = "fleet/park.rs"]
 mod park;
 #[path = "fleet/registry.rs"]

@@ -17,11 +17,17 @@ use wasmbed_fleet::api::{Device, Module};
 use wasmbed_wire::{
     Seq,
     message::{Block, Desired, Get, ModuleReport, ModuleState, Reported},
+    sign1::Sign1,
 };
 
 fn module(memory_pages: u32) -> Vec<u8> {
     wat::parse_str(format!(r#"(module (memory (export "memory") {memory_pages}) (func (export "tick")))"#))
         .unwrap()
+}
+
+/// What is desired, in its signature.
+fn desired(payload: &[u8]) -> Desired<'_> {
+    minicbor::decode(Sign1::decode(payload).unwrap().payload).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -35,11 +41,9 @@ async fn a_device_is_told_gets_its_blocks_and_is_seen_running() {
     hub.online(1).await;
     people.request::<Value>("deploy", &json!({ "module": "thermo", "to": "hub" })).await.unwrap();
 
-    let told = hub.next_where("dn/desired", |payload| {
-        minicbor::decode::<Desired<'_>>(payload).is_ok_and(|desired| desired.revision == 2)
-    });
-    let payload = told.await;
-    let wanted = minicbor::decode::<Desired<'_>>(&payload).unwrap().modules.iter().next().unwrap();
+    let payload = hub.next_where("dn/desired", |payload| !desired(payload).modules.is_empty()).await;
+    let Desired { revision, modules, .. } = desired(&payload);
+    let wanted = modules.iter().next().unwrap();
 
     let get = Get { artifact: wanted.artifact, base: 0, bitmap: 0b111 };
     hub.publish("up/get", minicbor::to_vec(get).unwrap(), false).await;
@@ -63,7 +67,7 @@ async fn a_device_is_told_gets_its_blocks_and_is_seen_running() {
         reason: None,
     }];
     let modules = Seq::new(&running);
-    let reported = Reported { boot: 1, revision: 2, modules, firmware: None, keyring: None };
+    let reported = Reported { boot: 1, revision, modules, firmware: None, keyring: None };
     hub.publish("up/reported", minicbor::to_vec(reported).unwrap(), true).await;
     peer::until("the module to be seen running", async || {
         let device: Device = people.request("device-show", &json!({ "device": "hub" })).await.unwrap();
@@ -77,13 +81,13 @@ async fn a_device_is_told_gets_its_blocks_and_is_seen_running() {
 async fn a_service_that_starts_again_tells_everybody_again() {
     let mut world = World::start().await;
     let mut people = world.client().await;
-    let _: Device =
+    let added: Device =
         people.request("device-add", &json!({ "device": "hub", "board": "linux" })).await.unwrap();
     drop(people);
     world.restart_service().await;
     let mut hub = world.device("hub").await;
     let payload = hub.next_where("dn/desired", |_| true).await;
-    assert_eq!(minicbor::decode::<Desired<'_>>(&payload).unwrap().revision, 1);
+    assert_eq!(desired(&payload).revision, added.revision.desired);
     world.stop().await;
 }
 

@@ -54,11 +54,13 @@ pub enum Role {
     Module = 2,
     /// Patches between signed firmware images.
     Patch = 3,
+    /// Desired states and commands.
+    Control = 4,
 }
 
 impl Role {
     /// Every role, in the order of their bits.
-    pub const ALL: [Role; 4] = [Role::Root, Role::Firmware, Role::Module, Role::Patch];
+    pub const ALL: [Role; 5] = [Role::Root, Role::Firmware, Role::Module, Role::Patch, Role::Control];
 
     /// The name used in files and on the command line.
     pub const fn name(self) -> &'static str {
@@ -67,6 +69,7 @@ impl Role {
             Role::Firmware => "firmware",
             Role::Module => "module",
             Role::Patch => "patch",
+            Role::Control => "control",
         }
     }
 }
@@ -83,7 +86,7 @@ pub struct UnknownRole;
 
 impl core::fmt::Display for UnknownRole {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("not a role of a key; use root, firmware, module or patch")
+        f.write_str("not a role of a key; use root, firmware, module, patch or control")
     }
 }
 
@@ -104,7 +107,7 @@ pub struct Roles(#[n(0)] u8);
 
 impl Roles {
     /// Every role of this version.
-    pub const ALL: Roles = Roles(0b1111);
+    pub const ALL: Roles = Roles(0b1_1111);
 
     /// With this role added.
     #[must_use]

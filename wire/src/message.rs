@@ -8,7 +8,9 @@ use minicbor::{Decode, Encode};
 use crate::{ArtifactId, BoardName, Digest, ModuleName, RuntimeId, Seq, limits::Class};
 
 /// Version of this contract, reported in [`Info`].
-pub const PROTOCOL: u8 = 1;
+///
+/// From 2 on a device takes desired states and commands only with a signature; one of version 1 knows none.
+pub const PROTOCOL: u8 = 2;
 
 /// `up/state`, retained; also the last will with [`Status::Offline`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
@@ -488,6 +490,87 @@ pub struct Frame {
 /// Most frames of a [`Trap`].
 pub const MAX_FRAMES: usize = 6;
 
+/// `up/refused`: the device was told something that it does not believe; at most once a minute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Refused {
+    /// The connect this was sent on.
+    #[n(0)]
+    pub boot: u32,
+    /// How often that happened since the device started, with this time.
+    #[n(1)]
+    pub count: u32,
+    /// What it was told the last time.
+    #[n(2)]
+    pub subject: Subject,
+    /// Why it does not believe that.
+    #[n(3)]
+    pub reason: Refusal,
+    /// The highest revision of a desired state that it has accepted: those below are refused.
+    #[n(4)]
+    pub revision: u64,
+}
+
+/// What a device is told under a signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
+#[cbor(index_only)]
+pub enum Subject {
+    /// A [`Desired`] state.
+    #[n(0)]
+    Desired,
+    /// A [`Command`].
+    #[n(1)]
+    Command,
+    /// A [`Keyring`](crate::keyring::Keyring).
+    #[n(2)]
+    Keys,
+}
+
+/// Why something signed is not believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
+#[cbor(index_only)]
+pub enum Refusal {
+    /// It is not signed, cut short, or not the message of its topic.
+    #[n(0)]
+    Malformed,
+    /// It names a key that the device does not trust.
+    #[n(1)]
+    UnknownKey,
+    /// It names a key that must not sign this.
+    #[n(2)]
+    WrongRole,
+    /// It names a key that has expired.
+    #[n(3)]
+    KeyExpired,
+    /// The key did not sign this, or not for this device and topic.
+    #[n(4)]
+    Forged,
+    /// It is older than what the device has accepted, or a command of another connect.
+    #[n(5)]
+    Stale,
+    /// It was not looked at, because something forged came just before.
+    #[n(6)]
+    Unchecked,
+}
+
+impl core::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Refusal::Malformed => "not signed, or not the message of its topic",
+            Refusal::UnknownKey => "signed with a key that is not trusted",
+            Refusal::WrongRole => "signed with a key that has not the role for it",
+            Refusal::KeyExpired => "signed with a key that has expired",
+            Refusal::Forged => "the signature is not that of the key for this device and topic",
+            Refusal::Stale => "older than what was accepted",
+            Refusal::Unchecked => "not looked at, because something forged came just before",
+        })
+    }
+}
+
 /// `up/get`: asks for blocks. Each request is the credit for the blocks it names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
@@ -515,13 +598,21 @@ pub struct Block<'a> {
     pub bytes: &'a [u8],
 }
 
-/// `dn/cmd/{id}`: a one-shot command.
+/// `dn/cmd/{id}`, signed: a one-shot command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Command {
     /// What to do.
     #[n(0)]
     pub verb: Verb,
+    /// The connect it is for; on any other it is refused.
+    #[n(1)]
+    #[cbor(default)]
+    pub boot: u32,
+    /// Rises with every command; one that is not above the last one of this connect is refused.
+    #[n(2)]
+    #[cbor(default)]
+    pub number: u64,
 }
 
 /// What a command asks for.
@@ -564,11 +655,11 @@ pub enum Outcome {
     Unsupported,
 }
 
-/// `dn/desired`, retained: what the device should run.
+/// `dn/desired`, signed and retained: what the device should run.
 #[derive(Debug, Clone, Copy, PartialEq, Encode, Decode)]
 #[cbor(map)]
 pub struct Desired<'a> {
-    /// Rises with every change; an older one is ignored.
+    /// Rises with every change; one below the highest that was accepted is refused, also after a restart.
     #[n(0)]
     pub revision: u64,
     /// The modules, all of them: others are removed.

@@ -1,9 +1,9 @@
-//! COSE_Sign1 (RFC 9052, section 4.2) around a manifest, with EdDSA over Ed25519 (RFC 9053, section
-//! 2.2).
+//! COSE_Sign1 (RFC 9052, section 4.2) around whatever devices believe only with a signature, with EdDSA over
+//! Ed25519 (RFC 9053, section 2.2).
 //!
 //! Only the one form this system writes is accepted: tagged, one algorithm, the key id in the
-//! unprotected header, the payload attached, no external data. Verifying is the caller's: this module
-//! says which bytes were signed.
+//! unprotected header, the payload attached. What is meant for one device is bound to it by external data,
+//! see [`Audience`]. Verifying is the caller's: this module says which bytes were signed.
 
 use minicbor::{
     Decoder, Encoder,
@@ -11,7 +11,7 @@ use minicbor::{
     encode::write::{Cursor, EndOfSlice},
 };
 
-use crate::{KeyId, limits::MAX_KEYRING_BYTES};
+use crate::{DeviceId, KeyId, id::MAX_NAME_BYTES, topic};
 
 /// COSE_Sign1's CBOR tag.
 const TAG: Tag = Tag::new(18);
@@ -21,8 +21,12 @@ const PROTECTED: [u8; 3] = [0xa1, 0x01, 0x27];
 const KEY_ID: u8 = 4;
 /// Length of an Ed25519 signature, in bytes.
 pub const SIGNATURE_BYTES: usize = 64;
-/// Bytes of a Sig_structure around its payload.
-const STRUCTURE_BYTES: usize = 24;
+/// Bytes of a message around its payload, at most.
+pub const OVERHEAD_BYTES: usize = 1 + 1 + 4 + 11 + 5 + 2 + SIGNATURE_BYTES;
+/// Longest external data, in bytes: device, slash, topic.
+const EXTERNAL_BYTES: usize = MAX_NAME_BYTES + 1 + topic::MAX_BYTES;
+/// Bytes of a Sig_structure before its payload, at most.
+const HEAD_BYTES: usize = 1 + 11 + 4 + 2 + EXTERNAL_BYTES + 5;
 
 /// A signed message as received; nothing in it has been verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +35,7 @@ pub struct Sign1<'a> {
     pub key: KeyId,
     /// What is said to be signed.
     pub payload: &'a [u8],
-    /// The signature over [`signed_bytes`] of the payload.
+    /// The signature over [`signed_head`] and the payload.
     pub signature: &'a [u8; SIGNATURE_BYTES],
 }
 
@@ -86,7 +90,7 @@ pub struct TooLarge;
 
 impl core::fmt::Display for TooLarge {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "more than the {MAX_KEYRING_BYTES} bytes that can be signed; shorten names and versions")
+        f.write_str("more bytes than have room in a signed message; shorten names and versions")
     }
 }
 
@@ -98,10 +102,25 @@ impl From<minicbor::encode::Error<EndOfSlice>> for TooLarge {
     }
 }
 
+/// For whom a signature holds, of those who trust its key. It is no part of the message: who verifies a signature knows
+/// who it is and where the message came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Audience<'a> {
+    /// Everyone, wherever it comes: manifests and keyrings. There is no external data.
+    Everyone,
+    /// One device on one topic. The external data is `{device}/{topic}` in UTF-8.
+    Device {
+        /// The device.
+        id: &'a DeviceId,
+        /// The topic below the device's, as [`topic::Down`] writes it.
+        topic: &'a str,
+    },
+}
+
 /// What a signature covers before the payload, which follows it: the rest of the Sig_structure of RFC 9052,
 /// section 4.4.
 pub struct SignedHead {
-    bytes: [u8; STRUCTURE_BYTES],
+    bytes: [u8; HEAD_BYTES],
     len: usize,
 }
 
@@ -112,40 +131,32 @@ impl AsRef<[u8]> for SignedHead {
 }
 
 /// What is signed before a payload of this many bytes.
-pub fn signed_head(payload_bytes: usize) -> Result<SignedHead, TooLarge> {
-    if payload_bytes > MAX_KEYRING_BYTES {
-        return Err(TooLarge);
-    }
-    let mut bytes = [0; STRUCTURE_BYTES];
+///
+/// # Errors
+/// If the topic of the audience is longer than [`topic::MAX_BYTES`].
+pub fn signed_head(audience: Audience<'_>, payload_bytes: usize) -> Result<SignedHead, TooLarge> {
+    let mut bytes = [0; HEAD_BYTES];
+    let mut external = [0; EXTERNAL_BYTES];
+    let external = audience.external(&mut external).ok_or(TooLarge)?;
     let mut e = Encoder::new(Cursor::new(&mut bytes[..]));
     e.array(4)
         .and_then(|e| {
-            e.str("Signature1")?.bytes(&PROTECTED)?.bytes(&[])?.bytes_len(payload_bytes as u64)?.ok()
+            e.str("Signature1")?.bytes(&PROTECTED)?.bytes(external)?.bytes_len(payload_bytes as u64)?.ok()
         })
         .map_err(TooLarge::from)?;
     let len = e.into_writer().position();
     Ok(SignedHead { bytes, len })
 }
 
-/// The exact bytes a signature covers: [`signed_head`] and the payload.
-pub struct SignedBytes {
-    bytes: [u8; MAX_KEYRING_BYTES + STRUCTURE_BYTES],
-    len: usize,
-}
-
-impl AsRef<[u8]> for SignedBytes {
-    fn as_ref(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or_default()
+impl Audience<'_> {
+    /// The external data, written to the start of `out`.
+    fn external<'o>(&self, out: &'o mut [u8]) -> Option<&'o [u8]> {
+        let Audience::Device { id, topic } = self else { return Some(&[]) };
+        let mut len = 0;
+        for part in [id.as_str(), "/", topic] {
+            out.get_mut(len..len + part.len())?.copy_from_slice(part.as_bytes());
+            len += part.len();
+        }
+        out.get(..len)
     }
-}
-
-/// What is signed for `payload`.
-pub fn signed_bytes(payload: &[u8]) -> Result<SignedBytes, TooLarge> {
-    let head = signed_head(payload.len())?;
-    let mut bytes = [0; MAX_KEYRING_BYTES + STRUCTURE_BYTES];
-    let len = head.len + payload.len();
-    let (before, after) = bytes.get_mut(..len).ok_or(TooLarge)?.split_at_mut(head.len);
-    before.copy_from_slice(head.as_ref());
-    after.copy_from_slice(payload);
-    Ok(SignedBytes { bytes, len })
 }

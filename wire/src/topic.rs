@@ -54,6 +54,8 @@ pub enum Up {
     Crash,
     /// `up/trap`: [`crate::message::Trap`].
     Trap,
+    /// `up/refused`: [`crate::message::Refused`].
+    Refused,
     /// `up/get`: [`crate::message::Get`].
     Get,
     /// `up/res/{id}`: [`crate::message::CommandResult`].
@@ -65,7 +67,7 @@ impl Up {
     pub const fn delivery(&self) -> Delivery {
         match self {
             Up::State | Up::Info | Up::Reported => delivery(1, true),
-            Up::Crash | Up::Trap | Up::Result(_) => delivery(1, false),
+            Up::Crash | Up::Trap | Up::Refused | Up::Result(_) => delivery(1, false),
             Up::Heartbeat | Up::Telemetry(_) | Up::Message(..) | Up::Log(_) | Up::Get => delivery(0, false),
         }
     }
@@ -81,6 +83,7 @@ impl Up {
                 "hb" => Up::Heartbeat,
                 "crash" => Up::Crash,
                 "trap" => Up::Trap,
+                "refused" => Up::Refused,
                 "get" => Up::Get,
                 _ => return None,
             },
@@ -108,6 +111,7 @@ impl fmt::Display for Up {
             Up::Log(level) => write!(f, "up/log/{}", level.name()),
             Up::Crash => f.write_str("up/crash"),
             Up::Trap => f.write_str("up/trap"),
+            Up::Refused => f.write_str("up/refused"),
             Up::Get => f.write_str("up/get"),
             Up::Result(id) => write!(f, "up/res/{id}"),
         }
@@ -117,11 +121,11 @@ impl fmt::Display for Up {
 /// What a device receives, below `{prefix}/v1/{device}/`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Down {
-    /// `dn/desired`: [`crate::message::Desired`].
+    /// `dn/desired`: a signed [`crate::message::Desired`].
     Desired,
     /// `dn/blk/{artifact}`: [`crate::message::Block`].
     Block(ArtifactId),
-    /// `dn/cmd/{id}`: [`crate::message::Command`].
+    /// `dn/cmd/{id}`: a signed [`crate::message::Command`].
     Command(CommandId),
     /// `dn/msg/{instance}/{channel}`: a message for a module, whatever bytes it understands.
     Message(ModuleName, Channel),

@@ -8,6 +8,7 @@
 //! not lie below what the next one does.
 
 mod command;
+mod control;
 mod desired;
 mod effects;
 mod fetch;
@@ -23,6 +24,7 @@ use wasmbed_wire::{ModuleName, Seq, limits::HEARTBEAT_MS, message::Setting, topi
 
 use self::{
     command::Answer,
+    control::Control,
     effects::Scratch,
     fetch::Fetch,
     firmware::{Found, Update},
@@ -99,6 +101,7 @@ pub struct Agent<P, const SLOTS: usize, const SETTINGS: usize = 256> {
     fetch: Option<Fetch>,
     /// Whom this device believes.
     ring: Keyring,
+    control: Control,
     update: Option<Update>,
     /// At work while a patch is applied; here because it is too large to be moved about.
     applier: Applier,
@@ -161,6 +164,7 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
             tables: Tables::new(),
             fetch: None,
             ring,
+            control: Control::new(),
             update: None,
             applier: Applier::new(0, 0),
             scratch: Scratch::new(),
@@ -190,7 +194,9 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
 
     #[inline(never)]
     fn keep_firmware(&mut self, found: Found) {
-        self.update = Some(Update::new(found));
+        let update = Update::new(found);
+        self.control.floor = update.revision();
+        self.update = Some(update);
     }
 
     /// The device.
@@ -252,9 +258,9 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
     pub fn on_message(&mut self, now: Instant, topic: &str, payload: &[u8]) -> Result<(), Rejected> {
         self.now = now;
         let result = match Down::parse(topic).ok_or(Rejected::UnknownTopic)? {
-            Down::Desired => self.on_desired(payload),
+            Down::Desired => self.on_desired(topic, payload),
             Down::Block(artifact) => self.on_block(artifact, payload),
-            Down::Command(id) => self.on_command(id, payload),
+            Down::Command(id) => self.on_command(id, topic, payload),
             Down::Keys => self.on_keys(payload),
             // The driver's to deliver, see `recipient`.
             Down::Message(..) => Ok(()),
@@ -320,12 +326,13 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
     }
 
     fn connected_deadline(&self) -> Option<Instant> {
-        let letters = [&self.info, &self.state, &self.reported, &self.crash, &self.trap].into_iter();
+        let letters =
+            [&self.info, &self.state, &self.reported, &self.crash, &self.trap, &self.control.letter];
         let answers = self.answers.iter().flatten().map(|answer| &answer.letter);
-        let acks = letters.chain(answers).filter_map(Letter::deadline);
+        let acks = letters.into_iter().chain(answers).filter_map(Letter::deadline);
         let fetch = self.fetch.as_ref().and_then(Fetch::deadline);
         let update = self.update.as_ref().and_then(Update::fetch_deadline);
-        acks.chain(fetch).chain(update).chain([self.next_heartbeat]).min()
+        acks.chain(fetch).chain(update).chain(self.control.deadline()).chain([self.next_heartbeat]).min()
     }
 
     /// The next thing to do. Call it after every input until it returns `None`; a driver without room
@@ -336,7 +343,14 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
     }
 
     fn letters(&mut self) -> impl Iterator<Item = &mut Letter> {
-        let letters = [&mut self.info, &mut self.state, &mut self.reported, &mut self.crash, &mut self.trap];
+        let letters = [
+            &mut self.info,
+            &mut self.state,
+            &mut self.reported,
+            &mut self.crash,
+            &mut self.trap,
+            &mut self.control.letter,
+        ];
         letters.into_iter().chain(self.answers.iter_mut().flatten().map(|answer| &mut answer.letter))
     }
 

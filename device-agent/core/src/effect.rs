@@ -5,7 +5,7 @@ use core::fmt;
 use wasmbed_wire::{
     ArtifactId, Backtrace, ModuleName, Seq,
     id::MAX_NAME_BYTES,
-    message::{Reason, Setting},
+    message::{Reason, Refusal, Setting},
     topic::Up,
 };
 
@@ -190,11 +190,8 @@ pub enum Rejected {
     UnknownTopic,
     /// The payload is not the message of that topic.
     Malformed,
-    /// A desired state older than the current one.
-    Stale {
-        /// The current revision.
-        current: u64,
-    },
+    /// Nobody the device believes says so, or not now; it is counted and reported to the fleet.
+    Refused(Refusal),
     /// A desired state that names a module twice.
     DuplicateModule,
     /// A block that is not wanted, or not any more.
@@ -204,8 +201,8 @@ pub enum Rejected {
         /// What it should be, in bytes.
         expected: u32,
     },
-    /// A keyring no key in use has signed, or one that cannot be read or kept.
-    Untrusted,
+    /// A keyring that the flash does not keep.
+    NotKept,
     /// A keyring without the key that signed the firmware that runs.
     Orphaning,
     /// Answers to earlier commands still wait; the command may be sent again.
@@ -217,11 +214,11 @@ impl fmt::Display for Rejected {
         match self {
             Rejected::UnknownTopic => f.write_str("not a topic of a device"),
             Rejected::Malformed => f.write_str("not the message of this topic"),
-            Rejected::Stale { current } => write!(f, "older than the current revision {current}"),
+            Rejected::Refused(refusal) => write!(f, "refused: {refusal}"),
             Rejected::DuplicateModule => f.write_str("the desired state names a module twice"),
             Rejected::Unasked => f.write_str("a block that was not asked for"),
             Rejected::WrongLength { expected } => write!(f, "a block of {expected} bytes was expected"),
-            Rejected::Untrusted => f.write_str("not a keyring that a trusted root key signed"),
+            Rejected::NotKept => f.write_str("a keyring that the flash does not keep"),
             Rejected::Orphaning => f.write_str("a keyring without the key that signed the running firmware"),
             Rejected::Busy => f.write_str("answers to earlier commands still wait; send it again"),
         }

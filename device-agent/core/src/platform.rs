@@ -1,7 +1,7 @@
 //! What the agent needs of the device it runs on.
 
 use wasmbed_wire::{
-    BoardName, PublicKey, RuntimeId,
+    BoardName, DeviceId, PublicKey, RuntimeId,
     limits::Class,
     message::{Crash, LinkCounters, ResetCause},
 };
@@ -17,6 +17,9 @@ pub trait Platform: Store {
 
     /// The flash with the firmware slots, and what lies where; `None` if the firmware cannot be replaced.
     fn firmware(&mut self) -> Option<(&mut Self::Flash, Layout)>;
+
+    /// Which device this is: it believes what is signed for this one.
+    fn device(&self) -> &DeviceId;
 
     /// Whether this is a bootloader's recovery: no image runs, and any will do.
     fn is_recovery(&self) -> bool {

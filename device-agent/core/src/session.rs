@@ -110,6 +110,10 @@ pub(crate) struct Letter {
 }
 
 impl Letter {
+    pub(crate) const fn new() -> Self {
+        Letter { due: false, sent: None }
+    }
+
     /// There is something new to say.
     pub(crate) fn post(&mut self) {
         self.due = true;

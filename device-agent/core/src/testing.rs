@@ -5,11 +5,11 @@ use std::{collections::BTreeMap, string::String, vec, vec::Vec};
 use ed25519_compact::{KeyPair, Seed};
 use sha2::{Digest as _, Sha256};
 use wasmbed_wire::{
-    ArtifactId, Digest, KeyId, PublicKey, RuntimeId, Seq,
-    limits::{Class, MAX_MANIFEST_BYTES},
+    ArtifactId, DeviceId, Digest, KeyId, PublicKey, RuntimeId, Seq,
+    limits::Class,
     manifest::{Classes, Kind, Manifest},
-    message::{Block, Crash, Desired, DesiredModule, LinkCounters, ResetCause},
-    sign1::{self, Sign1},
+    message::{Block, Command, Crash, Desired, DesiredModule, LinkCounters, ResetCause, Verb},
+    sign1::{self, Audience, OVERHEAD_BYTES, Sign1},
     topic::Down,
 };
 
@@ -22,8 +22,19 @@ pub(crate) const SLOT_BYTES: u32 = 4096;
 /// When everything in these helpers happens.
 const NOW: Instant = Instant(1);
 pub(crate) const RUNTIME: RuntimeId = RuntimeId(*b"for-test");
+pub(crate) const DEVICE: &str = "pump-7";
 pub(crate) const BOARD: &str = "a-board-whose-name-has-all-32-by";
 pub(crate) const LAYOUT: Layout = Layout::new(0, 0x1000, 0x4000, 0x2000);
+
+/// Which device; `pump-7` unless a test is about another.
+#[derive(Debug, Clone)]
+pub(crate) struct Id(pub(crate) DeviceId);
+
+impl Default for Id {
+    fn default() -> Self {
+        Id(DEVICE.parse().expect("a name"))
+    }
+}
 
 /// A device whose store lasts.
 #[derive(Debug, Default, Clone)]
@@ -33,6 +44,8 @@ pub(crate) struct Bench {
     pub(crate) firmware: String,
     pub(crate) crash: Option<String>,
     pub(crate) boot: u32,
+    pub(crate) id: Id,
+    pub(crate) trusts_nobody: bool,
     /// Where its firmware lies, if that can be replaced.
     pub(crate) nor: Option<Nor>,
 }
@@ -42,6 +55,10 @@ impl Platform for Bench {
 
     fn firmware(&mut self) -> Option<(&mut Nor, Layout)> {
         self.nor.as_mut().map(|nor| (nor, LAYOUT))
+    }
+
+    fn device(&self) -> &DeviceId {
+        &self.id.0
     }
 
     fn facts(&self) -> Facts<'_> {
@@ -64,7 +81,7 @@ impl Platform for Bench {
 
     fn trusted(&self, nth: usize) -> Option<PublicKey> {
         // The second one, so that all are looked at.
-        [9, 1].get(nth).map(|seed| PublicKey(*keys(*seed).pk))
+        [9, 1].get(nth).filter(|_| !self.trusts_nobody).map(|seed| PublicKey(*keys(*seed).pk))
     }
 
     fn next_boot(&mut self) -> u32 {
@@ -163,18 +180,34 @@ pub(crate) fn make(manifest: &Manifest<'_>, payload: &[u8], key: u8) -> Made {
 }
 
 pub(crate) fn sign(manifest: &[u8], key: u8) -> Vec<u8> {
+    sign_for(Audience::Everyone, manifest, key)
+}
+
+/// What the fleet says to the device on this topic.
+pub(crate) fn told(topic: &str, message: &impl minicbor::Encode<()>) -> Vec<u8> {
+    let id = DEVICE.parse().expect("a name");
+    sign_for(Audience::Device { id: &id, topic }, &encoded(message), 1)
+}
+
+/// A command of the current connect of a device that has connected once.
+pub(crate) fn command(topic: &str, verb: Verb, number: u64) -> Vec<u8> {
+    told(topic, &Command { verb, boot: 1, number })
+}
+
+pub(crate) fn sign_for(audience: Audience<'_>, payload: &[u8], key: u8) -> Vec<u8> {
     let keys = keys(key);
     let mut id = [0; 8];
     id.copy_from_slice(&Sha256::digest(keys.pk.as_ref())[..8]);
-    let signature = keys.sk.sign(sign1::signed_bytes(manifest).expect("it fits"), None);
-    let mut out = vec![0; MAX_MANIFEST_BYTES];
-    let signed = Sign1 { key: KeyId(id), payload: manifest, signature: &signature };
+    let head = sign1::signed_head(audience, payload.len()).expect("it fits");
+    let signature = keys.sk.sign([head.as_ref(), payload].concat(), None);
+    let mut out = vec![0; payload.len() + OVERHEAD_BYTES];
+    let signed = Sign1 { key: KeyId(id), payload, signature: &signature };
     let len = signed.encode(&mut out).expect("it fits");
     out.truncate(len);
     out
 }
 
-fn keys(seed: u8) -> KeyPair {
+pub(crate) fn keys(seed: u8) -> KeyPair {
     KeyPair::from_seed(Seed::new([seed; 32]))
 }
 
@@ -191,7 +224,7 @@ pub(crate) fn encoded(message: &impl minicbor::Encode<()>) -> Vec<u8> {
 pub(crate) fn desired(revision: u64, artifact: ArtifactId) -> Vec<u8> {
     let name = "flow".parse().expect("a name");
     let modules = [DesiredModule { name, artifact, settings: Seq::default(), generation: 0, grants: 0 }];
-    encoded(&Desired { revision, modules: Seq::new(&modules), heartbeat_ms: None, firmware: None })
+    told("dn/desired", &Desired { revision, modules: Seq::new(&modules), heartbeat_ms: None, firmware: None })
 }
 
 /// An agent that is online, with everything it had to say acknowledged.

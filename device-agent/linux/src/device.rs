@@ -8,7 +8,7 @@ use std::{
 
 use wasmbed_core::{Facts, Layout, Platform, Slot, Store, StoreError, Vitals};
 use wasmbed_runtime::{Runtime, Target};
-use wasmbed_wire::{BoardName, PublicKey, limits::Class, message::Crash};
+use wasmbed_wire::{BoardName, DeviceId, PublicKey, limits::Class, message::Crash};
 
 use crate::{
     boot::Running,
@@ -35,6 +35,7 @@ pub(crate) struct Device {
     running: Running,
     crash: CrashRecord,
     dir: PathBuf,
+    id: DeviceId,
     board: BoardName,
     trusted: Vec<PublicKey>,
     boot_floor: u32,
@@ -52,6 +53,7 @@ impl Device {
             store: SlotStore::new(&modules_dir(&dir)),
             running,
             crash: CrashRecord::read(&dir)?,
+            id: settings.device,
             board: settings.board,
             trusted: settings.trusted.clone(),
             boot_floor: settings.boot_floor,
@@ -84,6 +86,10 @@ impl Platform for Device {
 
     fn firmware(&mut self) -> Option<(&mut FileFlash, Layout)> {
         Some((self.running.flash.as_mut()?, LAYOUT))
+    }
+
+    fn device(&self) -> &DeviceId {
+        &self.id
     }
 
     fn is_recovery(&self) -> bool {

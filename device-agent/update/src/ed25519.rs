@@ -13,20 +13,20 @@ use curve25519_dalek::{
 use sha2::{Digest as _, Sha512};
 use wasmbed_wire::{
     PublicKey,
-    sign1::{Sign1, signed_head},
+    sign1::{Audience, Sign1, signed_head},
 };
 
 /// Bits of a scalar.
 const SCALAR_BITS: usize = 253;
 
-/// Whether this key made the signature.
+/// Whether this key made the signature, for this audience.
 #[inline(never)]
-pub(crate) fn is_signed_by(key: &PublicKey, signed: &Sign1<'_>) -> bool {
+pub(crate) fn is_signed_by(key: &PublicKey, signed: &Sign1<'_>, audience: Audience<'_>) -> bool {
     let ([commitment, response], []) = signed.signature.as_chunks() else { return false };
     let (mut point, mut s, mut k) = (EdwardsPoint::identity(), Scalar::ZERO, Scalar::ZERO);
     read_point(key, &mut point).is_some()
         && read_scalar(response, &mut s).is_some()
-        && read_challenge(key, commitment, signed.payload, &mut k).is_some()
+        && read_challenge(key, commitment, signed.payload, audience, &mut k).is_some()
         && is_sum(&s, &k, &point, commitment)
 }
 
@@ -44,11 +44,17 @@ fn read_scalar(bytes: &[u8; 32], out: &mut Scalar) -> Option<()> {
     Some(())
 }
 
-/// What binds the signature to key and message; `None` if that is longer than what can be signed.
+/// What binds the signature to key, audience and message; `None` if there is no such topic.
 #[inline(never)]
-fn read_challenge(key: &PublicKey, commitment: &[u8; 32], payload: &[u8], out: &mut Scalar) -> Option<()> {
+fn read_challenge(
+    key: &PublicKey,
+    commitment: &[u8; 32],
+    payload: &[u8],
+    audience: Audience<'_>,
+    out: &mut Scalar,
+) -> Option<()> {
     let mut wide = [0; 64];
-    hash(&[commitment, &key.0, signed_head(payload.len()).ok()?.as_ref(), payload], &mut wide);
+    hash(&[commitment, &key.0, signed_head(audience, payload.len()).ok()?.as_ref(), payload], &mut wide);
     *out = Scalar::from_bytes_mod_order_wide(&wide);
     Some(())
 }
@@ -98,15 +104,20 @@ mod tests {
     use ed25519_compact::{KeyPair, Seed};
     use proptest::prelude::*;
     use std::vec::Vec;
-    use wasmbed_wire::{KeyId, limits::MAX_KEYRING_BYTES, sign1::signed_bytes};
+    use wasmbed_wire::{KeyId, limits::MAX_KEYRING_BYTES};
 
     use super::*;
+
+    fn covered(payload: &[u8]) -> Vec<u8> {
+        let head = signed_head(Audience::Everyone, payload.len()).expect("it fits");
+        [head.as_ref(), payload].concat()
+    }
 
     /// Whether we and another implementation believe this signature; both agree.
     fn is_believed(key: [u8; 32], payload: &[u8], signature: [u8; 64]) -> bool {
         let signed = Sign1 { key: KeyId([0; 8]), payload, signature: &signature };
-        let ours = is_signed_by(&PublicKey(key), &signed);
-        let message = signed_bytes(payload).expect("it fits");
+        let ours = is_signed_by(&PublicKey(key), &signed, Audience::Everyone);
+        let message = covered(payload);
         let signature = ed25519_compact::Signature::new(signature);
         let theirs = ed25519_compact::PublicKey::new(key).verify(message, &signature).is_ok();
         assert_eq!(ours, theirs);
@@ -115,7 +126,7 @@ mod tests {
 
     fn signed(seed: [u8; 32], payload: &[u8]) -> ([u8; 32], [u8; 64]) {
         let pair = KeyPair::from_seed(Seed::new(seed));
-        (*pair.pk, *pair.sk.sign(signed_bytes(payload).expect("it fits"), None))
+        (*pair.pk, *pair.sk.sign(covered(payload), None))
     }
 
     proptest! {

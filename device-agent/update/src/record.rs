@@ -12,7 +12,8 @@ const BLOCKED: usize = 4;
 /// Trials that may fail for reasons that need not be the image's before it is blocked all the same.
 const DOUBTS: u8 = 3;
 
-/// Which image runs, which one is tried, and which ones are not tried again. Changed by one atomic write.
+/// Which image runs, which one is tried, which ones are not tried again, and what else must not go back. Changed by one
+/// atomic write.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
 #[cbor(map)]
 pub struct Record {
@@ -28,6 +29,10 @@ pub struct Record {
     /// Images that did not prove themselves, the latest first.
     #[n(3)]
     blocked: [Option<Blocked>; BLOCKED],
+    /// The highest revision of a desired state that was accepted.
+    #[n(4)]
+    #[cbor(default)]
+    pub revision: u64,
 }
 
 /// The trial of an image.
@@ -215,7 +220,8 @@ mod tests {
     #[test]
     fn the_largest_record_is_kept() {
         let mut flash = Nor::new(LAYOUT.end(), 0x1000);
-        let mut record = Record { active: Some(ImageSlot::B), counter: u32::MAX, ..Record::default() };
+        let mut record =
+            Record { active: Some(ImageSlot::B), counter: u32::MAX, revision: u64::MAX, ..Record::default() };
         for n in 0..BLOCKED as u8 {
             fail(&mut record, n, u32::MAX, Reason::Blocked);
         }

@@ -9,8 +9,8 @@ use wasmbed_wire::{
     keyring::{self, Role, Roles, TrustedKey},
     limits::{MAX_KEYRING_BYTES, MAX_KEYS},
     manifest::{Kind, Manifest, Trial},
-    message::Reason,
-    sign1::Sign1,
+    message::{Reason, Refusal},
+    sign1::{Audience, Sign1},
 };
 
 use crate::{Fault, Flash, Layout, Log, ed25519::is_signed_by};
@@ -48,18 +48,19 @@ impl Keyring {
     /// The keys in use after this signed keyring.
     ///
     /// # Errors
-    /// [`Reason::BadManifest`] if it cannot be read or names too many keys, [`Reason::Downgrade`] if it is not
-    /// above the one in use, and those of [`Keyring::verify`] with [`Role::Root`].
+    /// [`Refusal::Malformed`] if it cannot be read or names too many keys, [`Refusal::Stale`] if it is not
+    /// above the one in use, and those of [`Keyring::verify`] with [`Role::Root`]; the signature comes last.
     #[inline(never)]
-    pub fn successor(&self, signed: &[u8]) -> Result<Self, Reason> {
-        let cbor = self.verify(Role::Root, signed)?;
-        let new: keyring::Keyring<'_> = minicbor::decode(cbor).map_err(|_| Reason::BadManifest)?;
+    pub fn successor(&self, signed: &[u8]) -> Result<Self, Refusal> {
+        let envelope = Sign1::decode(signed).map_err(|_| Refusal::Malformed)?;
+        let new: keyring::Keyring<'_> = minicbor::decode(envelope.payload).map_err(|_| Refusal::Malformed)?;
         if new.keys.is_empty() || new.keys.len() > MAX_KEYS {
-            return Err(Reason::BadManifest);
+            return Err(Refusal::Malformed);
         }
         if self.version.is_some_and(|version| new.version <= version) {
-            return Err(Reason::Downgrade);
+            return Err(Refusal::Stale);
         }
+        self.verify(Role::Root, Audience::Everyone, &envelope)?;
         Ok(self.replaced(&new))
     }
 
@@ -77,29 +78,51 @@ impl Keyring {
         self.version
     }
 
-    /// What a trusted key signed, and nobody else.
+    /// Whether a key that is named may sign this. It is the cheap half of [`Keyring::verify`]: no signature is looked
+    /// at.
     ///
     /// # Errors
-    /// [`Reason::BadManifest`] if it is no COSE_Sign1, [`Reason::BadSignature`] if no key in use made the
-    /// signature, [`Reason::WrongRole`] or [`Reason::KeyExpired`] if one did that must not.
-    pub fn verify<'s>(&self, role: Role, signed: &'s [u8]) -> Result<&'s [u8], Reason> {
-        self.verify_at(self.now_s, role, signed)
+    /// [`Refusal::UnknownKey`] if it is not in use, [`Refusal::WrongRole`] or [`Refusal::KeyExpired`] if it must not.
+    pub fn permits(&self, role: Role, key: &KeyId) -> Result<&PublicKey, Refusal> {
+        self.permits_at(self.now_s, role, key)
+    }
+
+    /// Whether a key in use that may signed this for this audience.
+    ///
+    /// # Errors
+    /// Those of [`Keyring::permits`], and [`Refusal::Forged`] if the key that is named did not.
+    pub fn verify(&self, role: Role, audience: Audience<'_>, signed: &Sign1<'_>) -> Result<(), Refusal> {
+        let key = self.permits(role, &signed.key)?;
+        if is_signed_by(key, signed, audience) { Ok(()) } else { Err(Refusal::Forged) }
+    }
+
+    /// The manifest that a key in use signed which may sign this kind.
+    ///
+    /// # Errors
+    /// [`Reason::BadManifest`] if it is no COSE_Sign1, and what [`Keyring::verify`] says as the reason of an artifact.
+    pub fn manifest<'s>(&self, role: Role, signed: &'s [u8]) -> Result<&'s [u8], Reason> {
+        self.manifest_at(self.now_s, role, signed)
     }
 
     /// The same at another time than now.
-    fn verify_at<'s>(&self, now_s: u32, role: Role, signed: &'s [u8]) -> Result<&'s [u8], Reason> {
+    fn manifest_at<'s>(&self, now_s: u32, role: Role, signed: &'s [u8]) -> Result<&'s [u8], Reason> {
         let signed = Sign1::decode(signed).map_err(|_| Reason::BadManifest)?;
-        let trusted = self.find(&signed.key).ok_or(Reason::BadSignature)?;
-        if !is_signed_by(&trusted.key, &signed) {
+        let key = self.permits_at(now_s, role, &signed.key).map_err(reason)?;
+        if !is_signed_by(key, &signed, Audience::Everyone) {
             return Err(Reason::BadSignature);
         }
+        Ok(signed.payload)
+    }
+
+    fn permits_at(&self, now_s: u32, role: Role, key: &KeyId) -> Result<&PublicKey, Refusal> {
+        let trusted = self.find(key).ok_or(Refusal::UnknownKey)?;
         if !trusted.roles.contains(role) {
-            return Err(Reason::WrongRole);
+            return Err(Refusal::WrongRole);
         }
         if trusted.not_after_s.is_some_and(|last| now_s > last) {
-            return Err(Reason::KeyExpired);
+            return Err(Refusal::KeyExpired);
         }
-        Ok(signed.payload)
+        Ok(&trusted.key)
     }
 
     #[inline(never)]
@@ -186,6 +209,17 @@ fn judge_once_more(
     judge_at(0, &provisioned(), target, signed)
 }
 
+/// A refusal in the words for artifacts.
+const fn reason(refusal: Refusal) -> Reason {
+    match refusal {
+        Refusal::Malformed => Reason::BadManifest,
+        Refusal::WrongRole => Reason::WrongRole,
+        Refusal::KeyExpired => Reason::KeyExpired,
+        Refusal::Stale => Reason::Downgrade,
+        Refusal::UnknownKey | Refusal::Forged | Refusal::Unchecked => Reason::BadSignature,
+    }
+}
+
 const fn log(layout: &Layout) -> Log {
     Log::new(layout.keyrings, layout.sector_bytes)
 }
@@ -233,14 +267,14 @@ pub struct Firmware {
 /// Judges a signed manifest as that of a firmware: signature, kind, board, counter and size, in this order.
 ///
 /// # Errors
-/// Those of [`Keyring::verify`], [`Reason::WrongArtifact`], [`Reason::WrongBoard`], [`Reason::Downgrade`],
+/// Those of [`Keyring::manifest`], [`Reason::WrongArtifact`], [`Reason::WrongBoard`], [`Reason::Downgrade`],
 /// [`Reason::TooLarge`], and [`Reason::BadManifest`] for what cannot be read.
 pub fn judge_firmware(keys: &Keyring, target: &Target, signed: &[u8]) -> Result<Firmware, Reason> {
     judge_at(keys.now_s, keys, target, signed)
 }
 
 fn judge_at(now_s: u32, keys: &Keyring, target: &Target, signed: &[u8]) -> Result<Firmware, Reason> {
-    read_firmware(target, keys.verify_at(now_s, Role::Firmware, signed)?)
+    read_firmware(target, keys.manifest_at(now_s, Role::Firmware, signed)?)
 }
 
 /// Not inlined: what it needs of a small stack must not lie below what verifying does.

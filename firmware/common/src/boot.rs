@@ -111,7 +111,7 @@ mod tests {
         PublicKey, RuntimeId, Seq,
         limits::{Class, MAX_MANIFEST_BYTES},
         manifest::{Classes, Kind, Manifest, Trial},
-        sign1::{self, Sign1},
+        sign1::{self, Audience, Sign1},
     };
 
     use super::*;
@@ -174,7 +174,8 @@ mod tests {
         })
         .expect("a manifest");
         let pair = key_pair();
-        let signature = pair.sk.sign(sign1::signed_bytes(&manifest).expect("room"), None);
+        let head = sign1::signed_head(Audience::Everyone, manifest.len()).expect("room");
+        let signature = pair.sk.sign([head.as_ref(), &manifest].concat(), None);
         let key = key_id(&PublicKey(*pair.pk));
         let mut signed = [0; MAX_MANIFEST_BYTES];
         let sign1 = Sign1 { key, payload: &manifest, signature: &signature };

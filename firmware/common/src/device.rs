@@ -4,7 +4,7 @@ use alloc::rc::Rc;
 use core::cell::RefCell;
 
 use wasmbed_core::{Facts, Flash, Layout, Platform, Slot, Store, StoreError, Vitals};
-use wasmbed_wire::{BoardName, PublicKey, Seq, message::Crash, provision::Provision};
+use wasmbed_wire::{BoardName, DeviceId, PublicKey, Seq, message::Crash, provision::Provision};
 
 use crate::{Board, Running, Setup, crash::LastCrash, flash::SharedFlash, modules, port::Port, slots::Slots};
 
@@ -18,6 +18,7 @@ pub(crate) type SharedSlots<const N: usize> = Rc<RefCell<Slots<N>>>;
 pub(crate) struct Device<B, F, const SLOTS: usize> {
     port: Rc<Port<B>>,
     slots: SharedSlots<SLOTS>,
+    id: DeviceId,
     trusted: Seq<'static, PublicKey>,
     boot_floor: u32,
     flash: SharedFlash<F>,
@@ -58,6 +59,7 @@ impl<B: Board, F: Flash, const SLOTS: usize> Device<B, F, SLOTS> {
         Device {
             port,
             slots,
+            id: provision.device,
             trusted: provision.trusted,
             boot_floor: provision.boot_floor,
             flash: SharedFlash::new(flash),
@@ -83,6 +85,10 @@ impl<B: Board, F: Flash, const SLOTS: usize> Platform for Device<B, F, SLOTS> {
 
     fn firmware(&mut self) -> Option<(&mut SharedFlash<F>, Layout)> {
         Some((&mut self.flash, self.layout))
+    }
+
+    fn device(&self) -> &DeviceId {
+        &self.id
     }
 
     fn is_recovery(&self) -> bool {

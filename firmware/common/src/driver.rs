@@ -9,6 +9,7 @@ use wasmbed_wire::{
     BoardName,
     bridge::{FromBoard, ToBoard},
     link::Event,
+    message::Refusal,
     provision::{Provision, ProvisionError},
     topic::Down,
 };
@@ -280,7 +281,7 @@ impl<B: Board, F: Flash + 'static, const SLOTS: usize> Driver<B, F, SLOTS> {
 
     fn say_rejected(&self, topic: &str, why: Rejected) {
         // Duplicates are how the network works, and nobody's mistake.
-        if !matches!(why, Rejected::Unasked | Rejected::Stale { .. }) {
+        if !matches!(why, Rejected::Unasked | Rejected::Refused(Refusal::Stale | Refusal::Unchecked)) {
             self.port.say(format_args!("{topic}: {why}"));
         }
     }

@@ -10,14 +10,14 @@ use bytes::Bytes;
 use ed25519_compact::{KeyPair, Seed};
 use wasmbed_update::{artifact_id, key_id};
 use wasmbed_wire::{
-    ArtifactId, KeyId, PublicKey,
+    ArtifactId, DeviceId, KeyId, PublicKey,
     keyring::Keyring,
     limits::{MAX_KEYRING_BYTES, MAX_MANIFEST_BYTES},
     manifest::Manifest,
-    sign1::{Sign1, TooLarge, signed_bytes},
+    sign1::{Audience, OVERHEAD_BYTES, Sign1, TooLarge, signed_head},
 };
 
-/// Signs manifests and keyrings with Ed25519 (RFC 8032); the same one always gets the same signature.
+/// Signs manifests, keyrings and what devices are told with Ed25519 (RFC 8032); the same one always gets the same signature.
 pub struct Signer {
     pair: KeyPair,
     id: KeyId,
@@ -95,8 +95,8 @@ impl Signer {
     /// If it does not fit [`MAX_MANIFEST_BYTES`].
     pub fn sign(&self, manifest: &Manifest<'_>) -> Result<(ArtifactId, Bytes), TooLarge> {
         let payload = minicbor::to_vec(manifest).map_err(|_| TooLarge)?;
-        let signed = self.sign_bytes::<MAX_MANIFEST_BYTES>(&payload)?;
-        Ok((artifact_id(&payload), signed))
+        let signed = self.sign_bytes(Audience::Everyone, &payload)?;
+        Ok((artifact_id(&payload), within(signed, MAX_MANIFEST_BYTES)?))
     }
 
     /// Encodes and signs a keyring.
@@ -104,15 +104,30 @@ impl Signer {
     /// # Errors
     /// If it does not fit [`MAX_KEYRING_BYTES`].
     pub fn sign_keyring(&self, keyring: &Keyring<'_>) -> Result<Bytes, TooLarge> {
-        self.sign_bytes::<MAX_KEYRING_BYTES>(&minicbor::to_vec(keyring).map_err(|_| TooLarge)?)
+        let payload = minicbor::to_vec(keyring).map_err(|_| TooLarge)?;
+        within(self.sign_bytes(Audience::Everyone, &payload)?, MAX_KEYRING_BYTES)
     }
 
-    fn sign_bytes<const LIMIT: usize>(&self, payload: &[u8]) -> Result<Bytes, TooLarge> {
-        let signature = self.pair.sk.sign(signed_bytes(payload)?, None);
-        let mut out = [0; LIMIT];
-        let len = Sign1 { key: self.id, payload, signature: &signature }.encode(&mut out)?;
-        Ok(Bytes::copy_from_slice(out.get(..len).unwrap_or_default()))
+    /// Signs a desired state or a command for one device, on the topic it is published to.
+    ///
+    /// # Errors
+    /// If the topic is none of a device.
+    pub fn sign_order(&self, device: &DeviceId, topic: &str, payload: &[u8]) -> Result<Vec<u8>, TooLarge> {
+        self.sign_bytes(Audience::Device { id: device, topic }, payload)
     }
+
+    fn sign_bytes(&self, audience: Audience<'_>, payload: &[u8]) -> Result<Vec<u8>, TooLarge> {
+        let head = signed_head(audience, payload.len())?;
+        let signature = self.pair.sk.sign([head.as_ref(), payload].concat(), None);
+        let mut out = vec![0; payload.len() + OVERHEAD_BYTES];
+        let len = Sign1 { key: self.id, payload, signature: &signature }.encode(&mut out)?;
+        out.truncate(len);
+        Ok(out)
+    }
+}
+
+fn within(signed: Vec<u8>, limit: usize) -> Result<Bytes, TooLarge> {
+    if signed.len() <= limit { Ok(signed.into()) } else { Err(TooLarge) }
 }
 
 impl std::fmt::Debug for Signer {
@@ -172,9 +187,10 @@ mod tests {
         let signed = Sign1::decode(&bytes).expect("it reads back");
         let key = ed25519_compact::PublicKey::new(signer.public().0);
         let signature = ed25519_compact::Signature::new(*signed.signature);
-        let covered = signed_bytes(signed.payload).expect("it fits");
-        assert!(key.verify(covered.as_ref(), &signature).is_ok());
-        assert!(key.verify([covered.as_ref(), b"x"].concat(), &signature).is_err());
+        let head = signed_head(Audience::Everyone, signed.payload.len()).expect("it fits");
+        let covered = [head.as_ref(), signed.payload].concat();
+        assert!(key.verify(&covered, &signature).is_ok());
+        assert!(key.verify([&covered[..], b"x"].concat(), &signature).is_err());
         assert_eq!(signed.key.0, Sha256::digest(signer.public().0)[..8]);
         assert_eq!(id.0, Sha256::digest(signed.payload)[..8]);
         assert_eq!(minicbor::decode::<Manifest<'_>>(signed.payload).ok(), Some(manifest()));

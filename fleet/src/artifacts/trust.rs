@@ -4,7 +4,7 @@ use ed25519_compact::{PublicKey as Ed25519, Signature};
 use wasmbed_wire::{
     KeyId,
     keyring::{Role, TrustedKey},
-    sign1::{self, Sign1},
+    sign1::{Audience, Sign1, signed_head},
 };
 
 use super::key_id;
@@ -55,7 +55,8 @@ impl Trust {
     /// If there is no such key, or the signature is not its.
     pub fn verify<'s>(&self, role: Role, signed: &'s [u8]) -> Result<(KeyId, &'s [u8]), Untrusted> {
         let signed = Sign1::decode(signed).map_err(|_| Untrusted::Malformed)?;
-        let message = sign1::signed_bytes(signed.payload).map_err(|_| Untrusted::Malformed)?;
+        let head = signed_head(Audience::Everyone, signed.payload.len()).map_err(|_| Untrusted::Malformed)?;
+        let message = [head.as_ref(), signed.payload].concat();
         let key = signed.key;
         let known = self.keys.iter().find(|trusted| key_id(&trusted.key) == key);
         let trusted = known.ok_or(Untrusted::UnknownKey(key))?;

@@ -60,7 +60,7 @@ pub(super) struct Add {
     /// The public key in hexadecimal, or a file with it
     #[arg(value_parser = public_key)]
     key: PublicKey,
-    /// What it may sign: root (keyrings), firmware, module, patch
+    /// What it may sign: root (keyrings), firmware, module, patch, control (desired states and commands)
     #[arg(long, value_name = "ROLE,…", value_delimiter = ',', required = true)]
     roles: Vec<Role>,
     /// The last day on which it is good, as YYYY-MM-DD, or the last second of Unix time

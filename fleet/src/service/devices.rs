@@ -20,8 +20,6 @@ use crate::{
 
 /// Longest log line kept, in bytes.
 const MAX_LINE_BYTES: usize = 512;
-/// Largest revision that can be right: every program can count that far in JSON.
-const MAX_REVISION: u64 = 1 << 53;
 /// How often a sign of life is written down, in milliseconds.
 const SEEN_EVERY_MS: u64 = 60_000;
 
@@ -41,6 +39,7 @@ impl Fleet {
             Up::Heartbeat => decoded(payload, |heartbeat| self.on_heartbeat(&id, &heartbeat)),
             Up::Crash if !retained => decoded(payload, |crash| self.on_crash(now, &id, &crash)),
             Up::Trap => decoded(payload, |trap| self.on_trap(now, &id, &trap)),
+            Up::Refused => decoded(payload, |refused| self.on_refused(now, &id, &refused)),
             Up::Log(level) => self.on_log(now, &id, level.name(), payload),
             // Blocks are served elsewhere; the rest matters as a sign of life.
             Up::Crash | Up::Get | Up::Telemetry(_) | Up::Message(..) | Up::Result(_) => {}
@@ -134,7 +133,7 @@ impl Fleet {
 
     fn on_reported(&mut self, now: Time, id: &DeviceId, reported: &Reported<'_>) {
         let Some(record) = self.records.get(id) else { return };
-        if reported.revision > MAX_REVISION {
+        if !Self::is_possible(now, record, reported.revision) {
             tracing::warn!(device = %id, revision = reported.revision, "ignored an impossible revision");
             return;
         }

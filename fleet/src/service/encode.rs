@@ -19,8 +19,7 @@ impl Fleet {
     /// What the device should run, as it reads it.
     pub(super) fn desired_of_device(&self, id: &DeviceId) -> Option<Publish> {
         let record = self.records.get(id)?;
-        let payload = self.encode(record)?;
-        Some(Publish::cbor(self.device_topic(id, &Down::Desired), payload, Down::Desired.delivery()))
+        self.signed(record, &Down::Desired, self.encode(record)?)
     }
 
     /// What the host should run, as it reads it.

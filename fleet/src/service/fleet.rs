@@ -10,7 +10,7 @@ use wasmbed_broker::credentials::{Role, Secret};
 use wasmbed_plan::{Device, Host, Link, Policy, Power, Time, View, rollout::Owner};
 use wasmbed_wire::{
     DeviceId, HostId, ModuleName,
-    message::{Command, Status, Verb},
+    message::{Refused, Status},
     topic::{self, Down, Full},
 };
 
@@ -30,8 +30,6 @@ use crate::{
 const LOG_LINES: usize = 500;
 /// Unregistered devices remembered; further ones are not listed.
 const MAX_UNCLAIMED: usize = 1_000;
-/// How long a command waits for its device, in seconds.
-const COMMAND_EXPIRY_S: u32 = 60;
 /// How long facts that are heard again anyway may stay in memory only, in milliseconds.
 const FLUSH_MS: u64 = 5_000;
 /// Pause after the store failed, in milliseconds.
@@ -103,6 +101,8 @@ pub(super) struct Record {
     pub(super) last_crash: Option<(u32, String)>,
     /// How each instance last stopped by itself.
     pub(super) traps: BTreeMap<ModuleName, LastTrap>,
+    /// What it said last about what it does not believe.
+    pub(super) refused: Option<Refused>,
     pub(super) logs: VecDeque<api::LogLine>,
     /// Whether `row.memory` is ahead of the store.
     pub(super) dirty: bool,
@@ -129,6 +129,7 @@ impl Record {
             process: None,
             last_crash: None,
             traps: BTreeMap::new(),
+            refused: None,
             logs: VecDeque::new(),
             dirty: false,
         }
@@ -371,16 +372,6 @@ impl Fleet {
         device.start_ms = board.and_then(|board| board.run.start_ms());
         device.desired = row.revision;
         device.health = row.health;
-    }
-
-    pub(super) fn send_command(&mut self, device: DeviceId, verb: Verb, number: u64) {
-        let Ok(id) = format!("cmd-{number}").parse() else { return };
-        let down = Down::Command(id);
-        let topic = self.device_topic(&device, &down);
-        let Ok(payload) = minicbor::to_vec(Command { verb }) else { return };
-        self.tally.commands += 1;
-        let message = Publish::cbor(topic, payload, down.delivery());
-        self.publish(Publish { expiry_s: Some(COMMAND_EXPIRY_S), ..message });
     }
 
     pub(super) fn device_topic(&self, device: &DeviceId, down: &Down) -> String {

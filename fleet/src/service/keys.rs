@@ -20,7 +20,7 @@ use super::{
     fleet::{Fleet, Record},
 };
 use crate::{
-    artifacts::{Trust, key_id},
+    artifacts::{Trust, Untrusted, key_id},
     store::{KeyName, KeyRow, KeyringRow, StoreError},
 };
 
@@ -32,18 +32,27 @@ impl Fleet {
     pub(super) fn load_keys(&mut self, now: Time) -> Result<(), StoreError> {
         (self.keys, self.keyrings) = (self.store.keys()?, self.store.keyrings()?);
         let own = self.options.signer.public();
-        if self.keys.iter().any(|key| key.key == own) {
-            return Ok(());
-        }
         if !self.keyrings.is_empty() {
-            tracing::warn!("the key in signing.key is in no keyring: devices run nothing that it signs");
+            if let Err(error) = self.may_control(&self.keys, now) {
+                tracing::warn!("devices take no desired state and no command from this service: {error}");
+            }
             return Ok(());
         }
-        // Devices without a keyring trust whatever they are provisioned with, and that is this key.
+        // Devices without a keyring trust whatever they are provisioned with, and that is this key: also with roles
+        // that there were not when the row was written.
         let Ok(name) = OWN.parse::<KeyName>() else { return Ok(()) };
         let row = KeyRow { name, key: own, roles: Roles::ALL, not_after_s: None, retired: false };
+        if self.keys.contains(&row) {
+            return Ok(());
+        }
         let keys = Some((vec![row], None));
         self.commit(now, Change { keys, ..Change::default() })
+    }
+
+    /// Whether devices that trust these keys take desired states and commands from this service.
+    pub(super) fn may_control(&self, keys: &[KeyRow], now: Time) -> Result<(), Untrusted> {
+        let trust = Trust { keys: keys.iter().filter_map(KeyRow::trusted).collect(), now_s: seconds(now) };
+        trust.permits(Role::Control, self.options.signer.id())
     }
 
     /// The keys trusted now.

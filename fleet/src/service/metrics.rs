@@ -30,6 +30,8 @@ pub(super) struct Tally {
     pub(super) commands: u64,
     /// Changes that could not be stored.
     pub(super) store_failures: u64,
+    /// Reports of devices that were told something they do not believe.
+    pub(super) refusals: u64,
     requests: u64,
     refused: u64,
     infos: u64,
@@ -153,11 +155,26 @@ impl Fleet {
 }
 
 fn write_tally(tally: &Tally, page: &mut Page) {
-    let Tally { connects, messages, commands, store_failures, requests, refused, infos, warnings, alerts } =
-        *tally;
+    let Tally {
+        connects,
+        messages,
+        commands,
+        store_failures,
+        refusals,
+        requests,
+        refused,
+        infos,
+        warnings,
+        alerts,
+    } = *tally;
     page.counter("wasmbed_service_broker_connects_total", "Connections made to the broker.").set(connects);
     page.counter("wasmbed_service_messages_total", "Messages received from devices and hosts.").set(messages);
     page.counter("wasmbed_service_commands_total", "Commands sent to devices.").set(commands);
+    page.counter(
+        "wasmbed_service_device_refusals_total",
+        "Reports of devices that were told something they do not believe; one a minute and device at most.",
+    )
+    .set(refusals);
     let mut family =
         page.counter("wasmbed_service_requests_total", "Requests of people and programs, by outcome.");
     family.sample(&[("outcome", "done")], requests);

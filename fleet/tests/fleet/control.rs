@@ -3,7 +3,7 @@
 use serde_json::json;
 use wasmbed_wire::{RuntimeId, limits::Class, message::ModuleState};
 
-use crate::world::World;
+use crate::world::{FIRST, World};
 
 #[test]
 fn a_deployed_module_is_desired_with_its_settings_and_shown_as_it_gets_along() {
@@ -13,14 +13,14 @@ fn a_deployed_module_is_desired_with_its_settings_and_shown_as_it_gets_along() {
     assert_eq!(answer["version"], "1.0.0");
     assert_eq!(answer["devices"].as_array().map(Vec::len), Some(2));
     let (revision, wanted) = world.desired("pump").unwrap();
-    assert_eq!(revision, 2);
+    assert_eq!(revision, FIRST + 1);
     assert_eq!(wanted[0].0, "thermo");
     assert_eq!(wanted[0].3, [("unit".to_owned(), "K".to_owned())]);
     assert_ne!(wanted[0].1, world.desired("hub").unwrap().1[0].1, "boards and Linux run other artifacts");
 
     world.reach("pump", ModuleState::Running);
     let shown = world.ask("device-show", json!({ "device": "pump" }));
-    assert_eq!(shown["revision"], json!({ "desired": 2, "reported": 2 }));
+    assert_eq!(shown["revision"], json!({ "desired": FIRST + 1, "reported": FIRST + 1 }));
     assert_eq!(shown["modules"][0]["state"], "running");
     assert_eq!(shown["modules"][0]["version"], "1.0.0");
 }
@@ -50,7 +50,7 @@ fn undeploying_removes_the_module_and_only_it() {
     }
     world.ask("undeploy", json!({ "module": "thermo", "to": "all" }));
     let (revision, wanted) = world.desired("pump").unwrap();
-    assert_eq!((revision, wanted.len(), wanted[0].0.as_str()), (4, 1, "blink"));
+    assert_eq!((revision, wanted.len(), wanted[0].0.as_str()), (FIRST + 3, 1, "blink"));
     assert_eq!(world.refused("undeploy", json!({ "module": "nope", "to": "all" })).0, "not-found");
 }
 

@@ -7,13 +7,13 @@ use wasmbed_wire::{
     message::{Crash, ModuleState, Status},
 };
 
-use crate::world::World;
+use crate::world::{FIRST, World};
 
 #[test]
 fn a_registered_device_gets_its_desired_state_and_its_host_its_password() {
     let mut world = World::new();
     world.ask("device-add", json!({ "device": "pump", "board": "netduino2", "host": "lab" }));
-    assert_eq!(world.desired("pump"), Some((1, Vec::new())));
+    assert_eq!(world.desired("pump"), Some((FIRST, Vec::new())));
     let host = world.host_desired().unwrap();
     assert_eq!(host.devices[0].power, host_api::Power::On);
     assert_eq!(host.devices[0].password.len(), 64);
@@ -86,15 +86,15 @@ fn a_device_ahead_of_the_store_is_overtaken() {
     let mut world = World::with_devices();
     let reported = wasmbed_wire::message::Reported {
         boot: 1,
-        revision: 70,
+        revision: FIRST + 70,
         modules: Default::default(),
         firmware: None,
         keyring: None,
     };
     world.say("p/v1/hub/up/reported", &minicbor::to_vec(reported).unwrap(), false);
-    assert_eq!(world.desired("hub").unwrap().0, 71);
+    assert_eq!(world.desired("hub").unwrap().0, FIRST + 71);
     world.die_and_start();
-    assert_eq!(world.desired("hub").unwrap().0, 71);
+    assert_eq!(world.desired("hub").unwrap().0, FIRST + 71);
 }
 
 #[test]

@@ -49,7 +49,7 @@ fn without_a_keyring_devices_keep_what_they_were_provisioned_with() {
     assert!(keys.get("version").is_none(), "{keys}");
     assert_eq!(keys["can_sign"], true);
     assert_eq!(keys["keys"][0]["name"], "service");
-    assert_eq!(keys["keys"][0]["roles"], json!(["root", "firmware", "module", "patch"]));
+    assert_eq!(keys["keys"][0]["roles"], json!(["root", "firmware", "module", "patch", "control"]));
     world.connect();
     assert_eq!(sent(&world, "pump"), None);
 }
@@ -227,4 +227,16 @@ fn a_device_that_was_away_is_led_from_root_key_to_root_key() {
         world.trusts("pump", has);
         assert_eq!(sent(&world, "pump").unwrap().0, gets);
     }
+}
+
+#[test]
+fn a_service_whose_key_may_no_longer_control_says_so_once() {
+    let mut world = World::with_devices();
+    add(&mut world, "offline-root", &signer(8), &["root"]);
+    add(&mut world, "service", &own(), &["root", "module", "control"]);
+    assert_eq!(world.told(), ["key-added", "key-added"]);
+    add(&mut world, "service", &own(), &["root", "module"]);
+    add(&mut world, "service", &own(), &["root", "module", "patch"]);
+    assert_eq!(world.told()[2..], ["key-added", "alert key-without-control", "key-added"]);
+    assert!(world.reason("key-without-control").contains("control"));
 }

@@ -7,7 +7,7 @@ use wasmbed_wire::{
     Digest, RuntimeId, Seq,
     limits::Class,
     message::{
-        DesiredFirmware, FirmwareReport, FirmwareSlots, FirmwareState as S, Info, Reason, Reported,
+        DesiredFirmware, FirmwareReport, FirmwareSlots, FirmwareState as S, Info, PROTOCOL, Reason, Reported,
         ResetCause, State, Status,
     },
 };
@@ -215,7 +215,7 @@ impl Park {
         let boot = device.boot;
         let info = Info {
             boot,
-            protocol: 1,
+            protocol: PROTOCOL,
             board: "netduino2".parse().unwrap(),
             class: Class::Mcu,
             firmware: "0.1.0",

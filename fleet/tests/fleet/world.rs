@@ -20,11 +20,16 @@ use wasmbed_wire::{
     limits::Class,
     message::{
         Desired, DesiredFirmware, FirmwareReport, FirmwareSlots, FirmwareState, Heartbeat, Info,
-        ModuleReport, ModuleState, Reason, Reported, ResetCause, State, Status,
+        ModuleReport, ModuleState, PROTOCOL, Reason, Refused, Reported, ResetCause, State, Status,
     },
+    sign1::{Audience, Sign1, signed_head},
 };
 
 pub(crate) const HEARTBEAT_MS: u32 = 1_000;
+/// Milliseconds of Unix time when a world begins.
+const BEGINNING_MS: u64 = 1_000_000;
+/// The revision a device begins with that is registered then: the second.
+pub(crate) const FIRST: u64 = BEGINNING_MS / 1_000;
 
 /// One module as a device would run it.
 pub(crate) type Wanted = (String, ArtifactId, u32, Vec<(String, String)>);
@@ -33,7 +38,8 @@ pub(crate) struct World {
     fleet: Option<Fleet>,
     pub(crate) now: Time,
     pub(crate) sent: Vec<Publish>,
-    boots: u32,
+    /// Connects of devices so far.
+    pub(crate) boots: u32,
     slots: BTreeMap<String, FirmwareSlots>,
     keyrings: BTreeMap<String, u32>,
     dir: TempDir,
@@ -63,7 +69,7 @@ impl World {
     pub(crate) fn new() -> Self {
         let mut world = World {
             fleet: None,
-            now: Time(1_000_000),
+            now: Time(BEGINNING_MS),
             sent: Vec::new(),
             boots: 0,
             slots: BTreeMap::new(),
@@ -118,6 +124,14 @@ impl World {
     pub(crate) fn die_and_start(&mut self) {
         self.fleet = None;
         self.sent.clear();
+        self.start();
+    }
+
+    /// Starts without anything that was stored, but for the key.
+    pub(crate) fn lose_the_store(&mut self) {
+        self.fleet = None;
+        self.sent.clear();
+        std::fs::remove_file(self.database()).unwrap();
         self.start();
     }
 
@@ -231,12 +245,24 @@ impl World {
     }
 
     pub(crate) fn device_online_with(&mut self, id: &str, class: Class, board: &str, runtime: RuntimeId) {
+        self.device_speaks(id, class, board, runtime, PROTOCOL);
+    }
+
+    /// A device comes online that speaks this version of the contract.
+    pub(crate) fn device_speaks(
+        &mut self,
+        id: &str,
+        class: Class,
+        board: &str,
+        runtime: RuntimeId,
+        protocol: u8,
+    ) {
         self.boots += 1;
         let boot = self.boots;
         self.state(id, Status::Online, boot);
         let info = Info {
             boot,
-            protocol: 1,
+            protocol,
             board: board.parse().unwrap(),
             class,
             firmware: "0.1.0",
@@ -357,7 +383,7 @@ impl World {
     /// The firmware a device was told last to run.
     pub(crate) fn wish(&self, id: &str) -> Option<DesiredFirmware> {
         let message = *self.sent_to(&format!("p/v1/{id}/dn/desired")).last()?;
-        minicbor::decode::<Desired<'_>>(&message.payload).unwrap().firmware
+        minicbor::decode::<Desired<'_>>(said(id, message)).unwrap().firmware
     }
 
     /// The device reports this of the firmware it was told to run.
@@ -390,6 +416,11 @@ impl World {
     pub(crate) fn report(&mut self, id: &str, firmware: FirmwareReport) {
         let revision = self.desired(id).unwrap().0;
         self.reported(id, revision, Some(firmware));
+    }
+
+    /// The device says that it does not believe something.
+    pub(crate) fn refuses(&mut self, id: &str, refused: Refused) {
+        self.say(&format!("p/v1/{id}/up/refused"), &minicbor::to_vec(refused).unwrap(), false);
     }
 
     /// The device reports that it trusts this keyring.
@@ -444,7 +475,7 @@ impl World {
     pub(crate) fn desired(&self, id: &str) -> Option<(u64, Vec<Wanted>)> {
         let message = *self.sent_to(&format!("p/v1/{id}/dn/desired")).last()?;
         assert!(message.delivery.retain);
-        let desired: Desired<'_> = minicbor::decode(&message.payload).unwrap();
+        let desired: Desired<'_> = minicbor::decode(said(id, message)).unwrap();
         assert_eq!(desired.heartbeat_ms, Some(HEARTBEAT_MS));
         let wanted = desired.modules.iter().map(|module| {
             let settings = module.settings.iter().map(|s| (s.key.to_owned(), s.value.to_owned())).collect();
@@ -456,7 +487,7 @@ impl World {
     /// What the device is told that this instance is granted.
     pub(crate) fn grants(&self, id: &str, instance: &str) -> u32 {
         let sent = self.sent_to(&format!("p/v1/{id}/dn/desired"));
-        let desired: Desired<'_> = minicbor::decode(&sent.last().unwrap().payload).unwrap();
+        let desired: Desired<'_> = minicbor::decode(said(id, sent.last().unwrap())).unwrap();
         desired.modules.iter().find(|module| module.name.as_str() == instance).unwrap().grants
     }
 
@@ -472,7 +503,7 @@ impl World {
     }
 
     /// The events published.
-    fn events(&self) -> Vec<Value> {
+    pub(crate) fn events(&self) -> Vec<Value> {
         let events = self.sent_to("p/v1/_fleet/events").into_iter();
         events.map(|message| serde_json::from_slice(&message.payload).unwrap()).collect()
     }
@@ -492,6 +523,19 @@ impl World {
         let device = self.ask("device-show", json!({ "device": id }));
         device["health"]["stage"].as_str().unwrap().to_owned()
     }
+}
+
+/// What a device believes of a message, which it does only if the service signed it for this device and topic.
+#[track_caller]
+pub(crate) fn said<'m>(id: &str, message: &'m Publish) -> &'m [u8] {
+    let signed = Sign1::decode(&message.payload).unwrap();
+    let topic = message.topic.strip_prefix(&format!("p/v1/{id}/")).unwrap();
+    let head = signed_head(Audience::Device { id: &id.parse().unwrap(), topic }, signed.payload.len());
+    let covered = [head.unwrap().as_ref(), signed.payload].concat();
+    let key = ed25519_compact::PublicKey::new(own().public().0);
+    assert_eq!(signed.key, own().id());
+    key.verify(covered, &ed25519_compact::Signature::new(*signed.signature)).unwrap();
+    signed.payload
 }
 
 /// A signed firmware file.

@@ -21,9 +21,10 @@ use wasmbed_wire::{
     limits::Class,
     manifest::{Kind, Manifest, Patch},
     message::{
-        Block, Desired, DesiredFirmware, FirmwareReport, FirmwareSlots, FirmwareState, Get, Info, Reported,
-        ResetCause,
+        Block, Desired, DesiredFirmware, FirmwareReport, FirmwareSlots, FirmwareState, Get, Info, PROTOCOL,
+        Reported, ResetCause,
     },
+    sign1::Sign1,
 };
 
 use crate::peer::{self, Peer, World};
@@ -70,7 +71,7 @@ impl Pump {
         self.peer.online(self.boot).await;
         let info = Info {
             boot: self.boot,
-            protocol: 1,
+            protocol: PROTOCOL,
             board: "netduino2".parse().unwrap(),
             class: Class::Mcu,
             firmware: "0.1.0",
@@ -90,7 +91,7 @@ impl Pump {
         is_meant: impl Fn(&DesiredFirmware) -> bool,
     ) -> (u64, DesiredFirmware) {
         let meant = |payload: &[u8]| {
-            let desired: Desired<'_> = minicbor::decode(payload).unwrap();
+            let desired: Desired<'_> = minicbor::decode(Sign1::decode(payload).unwrap().payload).unwrap();
             desired.firmware.filter(&is_meant).map(|firmware| (desired.revision, firmware))
         };
         let payload = self.peer.next_where("dn/desired", |payload| meant(payload).is_some()).await;

@@ -351,15 +351,25 @@ impl Fleet {
 
     /// One of Mosquitto's clients, connected as an operator.
     pub fn mosquitto(&self, name: &str) -> Result<Command> {
+        self.mosquitto_as("operator", name)
+    }
+
+    /// The same with the rights of the service, which are those of the broker: it may publish anything.
+    pub fn mosquitto_as_broker(&self, name: &str) -> Result<Command> {
+        self.mosquitto_as("service", name)
+    }
+
+    fn mosquitto_as(&self, role: &str, name: &str) -> Result<Command> {
         let mut command = Command::new(name);
         command.args(["-h", "127.0.0.1", "-p", &self.port.to_string()]);
         if self.kind.is_tls() {
-            let identity = self.dir.path().join("operator");
+            let identity = self.dir.path().join(role);
             command.arg("--cafile").arg(identity.join("ca.pem"));
             command.arg("--cert").arg(identity.join("identity.pem"));
             command.arg("--key").arg(identity.join("identity.key"));
         } else {
-            command.args(["-u", "_operator", "-P", &broker::password("operator/default")?]);
+            let password = broker::password(&format!("{role}/default"))?;
+            command.args(["-u", &format!("_{role}"), "-P", &password]);
         }
         Ok(command)
     }

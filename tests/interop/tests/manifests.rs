@@ -1,4 +1,4 @@
-//! Signed manifests and keyrings, read by `pycose` (COSE, RFC 9052) and `zcbor` (CDDL, RFC 8610).
+//! Signed manifests, keyrings and desired states, read by `pycose` (COSE, RFC 9052) and `zcbor` (CDDL, RFC 8610).
 
 use std::{
     env,
@@ -14,17 +14,19 @@ use wasmbed_wire::{
     keyring::{Keyring, Role, Roles, TrustedKey},
     limits::{Class, MAX_KEYRING_BYTES},
     manifest::{Classes, Kind, Manifest, Patch, Trial},
-    sign1::{Sign1, signed_bytes},
+    message::Desired,
+    sign1::Sign1,
 };
 
 const SEED: [u8; 32] = [7; 32];
-/// Verifies a COSE_Sign1 from standard input, in hexadecimal, with the key in the argument.
+/// Verifies a COSE_Sign1 from standard input, in hexadecimal, with key and external data in the arguments.
 const VERIFY: &str = "
 import sys
 from pycose.keys import OKPKey
 from pycose.messages import CoseMessage
 message = CoseMessage.decode(bytes.fromhex(sys.stdin.read()))
 message.key = OKPKey(crv='ED25519', x=bytes.fromhex(sys.argv[1]))
+message.external_aad = sys.argv[2].encode()
 sys.exit(0 if message.verify_signature() else 3)
 ";
 
@@ -54,7 +56,13 @@ fn feed(command: &mut Command, input: &[u8]) -> Output {
 
 /// What `pycose` says to a message and a key: whether the signature holds.
 fn pycose(python: &Path, message: &[u8], key: &PublicKey) -> bool {
-    let output = feed(Command::new(python).args(["-c", VERIFY, &hex(&key.0)]), hex(message).as_bytes());
+    pycose_with(python, message, key, "")
+}
+
+/// The same with external data.
+fn pycose_with(python: &Path, message: &[u8], key: &PublicKey, external: &str) -> bool {
+    let mut command = Command::new(python);
+    let output = feed(command.args(["-c", VERIFY, &hex(&key.0), external]), hex(message).as_bytes());
     match output.status.code() {
         Some(0) => true,
         Some(3) => false,
@@ -142,6 +150,26 @@ fn pycose_verifies_what_we_sign_and_nothing_else() {
 }
 
 #[test]
+fn pycose_verifies_what_a_device_is_told_for_that_device_and_topic_only() {
+    let Some(python) = python() else { return };
+    let signer = Signer::from_seed(SEED);
+    let desired = Desired {
+        revision: 1_800_000_000,
+        modules: Seq::new(&[]),
+        heartbeat_ms: Some(1_000),
+        firmware: None,
+    };
+    let payload = minicbor::to_vec(desired).expect("it fits");
+    let id = "pump-7".parse().expect("a name");
+    let message = signer.sign_order(&id, "dn/desired", &payload).expect("a topic");
+    let verifies = |external| pycose_with(&python, &message, &signer.public(), external);
+    assert!(verifies("pump-7/dn/desired"));
+    for external in ["", "dn/desired", "pump-8/dn/desired", "pump-7/dn/cmd/desired"] {
+        assert!(!verifies(external), "{external:?}");
+    }
+}
+
+#[test]
 fn zcbor_finds_what_the_schema_says() {
     let Some(python) = python() else { return };
     let signer = Signer::from_seed(SEED);
@@ -184,6 +212,5 @@ print(message.encode().hex())
     assert!(bytes.len() <= MAX_KEYRING_BYTES);
     let read = Sign1::decode(&bytes).expect("a COSE_Sign1 of our form");
     assert_eq!((read.key, read.payload), (kid, &payload[..]));
-    assert!(signed_bytes(read.payload).is_ok());
     assert!(pycose(&python, &bytes, &signer.public()));
 }

@@ -65,7 +65,7 @@ pub(crate) async fn run(parts: Parts) {
 impl Device {
     fn new(parts: Parts) -> anyhow::Result<Self> {
         let Parts { kind, broker, member, trusted, memory, report } = parts;
-        let agent = start(kind, &trusted, memory, ResetCause::Power)?;
+        let agent = start(member.device, kind, &trusted, memory, ResetCause::Power)?;
         lock(&report).starts += 1;
         Ok(Device { kind, broker, member, trusted, report, agent, session: None, started: Clock::now() })
     }
@@ -175,7 +175,7 @@ impl Device {
     fn restart(&mut self) -> anyhow::Result<()> {
         self.session = None;
         let memory = self.agent.platform_mut().switch_off();
-        self.agent = start(self.kind, &self.trusted, memory, ResetCause::Command)?;
+        self.agent = start(self.member.device, self.kind, &self.trusted, memory, ResetCause::Command)?;
         self.started = Clock::now();
         let mut report = lock(&self.report);
         report.is_online = false;

@@ -11,7 +11,7 @@ use wasmbed_update::{
     read_header,
 };
 use wasmbed_wire::{
-    Digest, PublicKey, RuntimeId,
+    DeviceId, Digest, PublicKey, RuntimeId,
     manifest::Manifest,
     message::{Crash, ResetCause},
     sign1::Sign1,
@@ -39,6 +39,7 @@ pub(crate) struct Memory {
 
 /// Between two restarts.
 pub(crate) struct Simulated {
+    id: DeviceId,
     kind: Kind,
     trusted: Arc<[PublicKey]>,
     memory: Memory,
@@ -53,6 +54,7 @@ pub(crate) struct Simulated {
 /// # Errors
 /// Those of the flash.
 pub(crate) fn start(
+    id: DeviceId,
     kind: Kind,
     trusted: &Arc<[PublicKey]>,
     mut memory: Memory,
@@ -64,7 +66,7 @@ pub(crate) fn start(
         false => running(&kind, &mut memory.flash)?,
     };
     let trusted = Arc::clone(trusted);
-    let platform = Simulated { kind, trusted, memory, version, runtime, is_recovery, cause };
+    let platform = Simulated { id, kind, trusted, memory, version, runtime, is_recovery, cause };
     let config =
         Config { heartbeat_ms: HEARTBEAT_MS, keep_alive_s: KEEP_ALIVE_S, window_blocks: kind.window_blocks };
     Ok(Box::new(Agent::new(platform, config)))
@@ -117,6 +119,10 @@ impl Platform for Simulated {
 
     fn firmware(&mut self) -> Option<(&mut Nor, Layout)> {
         Some((&mut self.memory.flash, self.kind.layout))
+    }
+
+    fn device(&self) -> &DeviceId {
+        &self.id
     }
 
     fn is_recovery(&self) -> bool {

@@ -4,10 +4,10 @@ use ed25519_compact::{KeyPair, Seed};
 use sha2::{Digest as _, Sha256};
 use wasmbed_wire::{
     ArtifactId, Digest, KeyId, PublicKey, RuntimeId,
-    limits::{Class, MAX_KEYRING_BYTES, MAX_MANIFEST_BYTES},
+    limits::Class,
     manifest::{Classes, Kind, Manifest},
     message::Reason,
-    sign1::{self, Sign1},
+    sign1::{Audience, OVERHEAD_BYTES, Sign1, signed_head},
 };
 
 /// Size of every block but the last of a payload.
@@ -144,6 +144,8 @@ impl Maker {
 
 /// The key every simulated device trusts.
 pub const TRUSTED: u8 = 1;
+/// The key of the fleet that signs desired states and commands, and nothing else.
+pub const CONTROLLER: u8 = 200;
 
 /// The key with this number.
 pub(crate) fn public_key(key: u8) -> PublicKey {
@@ -155,12 +157,17 @@ fn keys(key: u8) -> KeyPair {
 }
 
 pub(crate) fn sign(manifest: &[u8], key: u8) -> Vec<u8> {
+    sign_for(Audience::Everyone, manifest, key)
+}
+
+pub(crate) fn sign_for(audience: Audience<'_>, payload: &[u8], key: u8) -> Vec<u8> {
     let keys = keys(key);
-    let signature = keys.sk.sign(sign1::signed_bytes(manifest).expect("it fits"), None);
+    let head = signed_head(audience, payload.len()).expect("it fits");
+    let signature = keys.sk.sign([head.as_ref(), payload].concat(), None);
     let mut id = [0; 8];
     id.copy_from_slice(&Sha256::digest(keys.pk.as_ref())[..8]);
-    let mut out = vec![0; MAX_KEYRING_BYTES.max(MAX_MANIFEST_BYTES)];
-    let signed = Sign1 { key: KeyId(id), payload: manifest, signature: &signature };
+    let mut out = vec![0; payload.len() + OVERHEAD_BYTES];
+    let signed = Sign1 { key: KeyId(id), payload, signature: &signature };
     let len = signed.encode(&mut out).expect("it fits");
     out.truncate(len);
     out

@@ -100,7 +100,7 @@ impl Device {
     /// An agent begins to work.
     pub(crate) fn boot(&mut self, now: u64, rng: Rng, is_recovery: bool, is_fit: bool) {
         self.started = now;
-        let mut platform = Simulated::new(Rc::clone(&self.chip), rng);
+        let mut platform = Simulated::new(self.id, Rc::clone(&self.chip), rng);
         platform.flash = self.flash.clone();
         platform.is_recovery = is_recovery;
         platform.is_fit = is_fit;

@@ -5,15 +5,16 @@ use std::collections::BTreeMap;
 use wasmbed_wire::{
     ArtifactId, DeviceId, Digest, ModuleName, Seq,
     message::{
-        Block, CommandResult, Desired, DesiredFirmware, DesiredModule, FirmwareReport, FirmwareSlots,
-        FirmwareState, Get, Heartbeat, Info, ModuleReport, ModuleUse, Outcome, Reported, Setting, State,
-        Trap,
+        Block, Command, CommandResult, Desired, DesiredFirmware, DesiredModule, FirmwareReport,
+        FirmwareSlots, FirmwareState, Get, Heartbeat, Info, ModuleReport, ModuleUse, Outcome, Refused,
+        Reported, Setting, State, Trap,
     },
+    sign1::Audience,
     topic::{Down, Up},
 };
 
 use crate::{
-    artifact::{Artifact, Behaviour},
+    artifact::{Artifact, Behaviour, CONTROLLER, sign_for},
     firmware::Start,
 };
 
@@ -24,6 +25,8 @@ pub(crate) struct Fleet {
     pub(crate) images: BTreeMap<Digest, (Vec<u8>, Start)>,
     /// Whether an image that is seen running is confirmed.
     pub(crate) confirms: bool,
+    /// The key that signs desired states and commands.
+    pub(crate) key: u8,
     /// Blocks and bytes served of each artifact.
     pub(crate) served: BTreeMap<ArtifactId, Served>,
     desired: BTreeMap<DeviceId, Wish>,
@@ -36,6 +39,7 @@ impl Default for Fleet {
             artifacts: BTreeMap::new(),
             images: BTreeMap::new(),
             confirms: true,
+            key: CONTROLLER,
             served: BTreeMap::new(),
             desired: BTreeMap::new(),
             seen: BTreeMap::new(),
@@ -86,10 +90,12 @@ pub(crate) struct Seen {
     pub(crate) traps: u32,
     pub(crate) crashes: usize,
     pub(crate) outcomes: Vec<Outcome>,
+    /// What it said last about what it does not believe.
+    pub(crate) refused: Option<Refused>,
 }
 
 impl Wish {
-    pub(crate) fn encode(&self) -> Vec<u8> {
+    fn encode(&self) -> Vec<u8> {
         let units: Vec<_> = self.modules.iter().map(|m| [Setting { key: "unit", value: m.unit }]).collect();
         let modules: Vec<_> = self.modules.iter().zip(&units).map(wished).collect();
         let desired = Desired {
@@ -164,6 +170,7 @@ impl Fleet {
                 let result: CommandResult = minicbor::decode(payload).expect("a result");
                 seen.outcomes.push(result.outcome);
             }
+            Up::Refused => seen.refused = Some(minicbor::decode(payload).expect("a refusal")),
             Up::Get => return self.blocks(minicbor::decode(payload).expect("a request")),
             Up::Info => {
                 let info: Info<'_> = minicbor::decode(payload).expect("an introduction");
@@ -174,11 +181,26 @@ impl Fleet {
         Vec::new()
     }
 
+    /// The desired state as the device believes it.
+    pub(crate) fn desired(&self, device: DeviceId) -> Vec<u8> {
+        let payload = self.desired.get(&device).map_or_else(|| Wish::default().encode(), Wish::encode);
+        self.sign(device, &Down::Desired, &payload)
+    }
+
+    /// A command as the device believes it.
+    pub(crate) fn command(&self, device: DeviceId, topic: &Down, command: &Command) -> Vec<u8> {
+        self.sign(device, topic, &minicbor::to_vec(command).expect("a vector takes everything"))
+    }
+
+    fn sign(&self, device: DeviceId, topic: &Down, payload: &[u8]) -> Vec<u8> {
+        sign_for(Audience::Device { id: &device, topic: &topic.to_string() }, payload, self.key)
+    }
+
     /// The desired state, if the device does not have it.
     fn remind(&self, device: DeviceId) -> Vec<(Down, Vec<u8>)> {
         let behind = |wish: &&Wish| wish.revision != self.seen(device).revision;
         let wish = self.desired.get(&device).filter(behind);
-        wish.map(|wish| (Down::Desired, wish.encode())).into_iter().collect()
+        wish.map(|_| (Down::Desired, self.desired(device))).into_iter().collect()
     }
 
     /// The image that should run was seen running: that is the proof.
@@ -237,6 +259,7 @@ impl Seen {
         traps: 0,
         crashes: 0,
         outcomes: Vec::new(),
+        refused: None,
     };
 
     fn take_firmware(&mut self, report: Option<FirmwareReport>) {

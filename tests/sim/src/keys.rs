@@ -5,9 +5,9 @@ use wasmbed_wire::{
     keyring::{Keyring, Role, Roles, TrustedKey},
 };
 
-use crate::artifact::{TRUSTED, public_key, sign};
+use crate::artifact::{CONTROLLER, TRUSTED, public_key, sign};
 
-/// Describes a keyring; keys are known by their numbers.
+/// Describes a keyring; keys are known by their numbers. One that names any keys leaves [`CONTROLLER`] its role.
 #[derive(Debug, Clone)]
 pub struct Ring {
     version: u32,
@@ -47,7 +47,11 @@ impl Ring {
     }
 
     pub(crate) fn make(&self) -> Vec<u8> {
-        let ring = Keyring { version: self.version, issued_s: self.issued_s, keys: Seq::new(&self.keys) };
+        let roles = Roles::default().with(Role::Control);
+        let control = TrustedKey { key: public_key(CONTROLLER), roles, not_after_s: None };
+        let mut keys = self.keys.clone();
+        keys.extend(self.keys.first().map(|_| control));
+        let ring = Keyring { version: self.version, issued_s: self.issued_s, keys: Seq::new(&keys) };
         sign(&minicbor::to_vec(ring).expect("a vector takes everything"), self.signer)
     }
 }

@@ -25,7 +25,7 @@ mod rng;
 mod trace;
 mod world;
 
-pub use artifact::{BLOCK_BYTES, Behaviour, Maker, TRUSTED};
+pub use artifact::{BLOCK_BYTES, Behaviour, CONTROLLER, Maker, TRUSTED};
 pub use device::Memory;
 pub use firmware::{Build, Delta, FIRMWARE_BLOCK_BYTES, Image, Start};
 pub use fleet::Served;

@@ -4,12 +4,12 @@ use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use wasmbed_core::{Facts, Layout, Platform, Slot, Store, StoreError, Vitals};
 use wasmbed_wire::{
-    BoardName, PublicKey,
+    BoardName, DeviceId, PublicKey,
     message::{Crash, ResetCause},
 };
 
 use crate::{
-    artifact::{self, CLASS, RUNTIME, TRUSTED},
+    artifact::{self, CLASS, CONTROLLER, RUNTIME, TRUSTED},
     firmware::BOARD,
     flash::{LAYOUT, Shared},
     rng::Rng,
@@ -43,6 +43,7 @@ pub(crate) struct Contents {
 pub(crate) struct Simulated {
     pub(crate) chip: Rc<RefCell<Chip>>,
     pub(crate) rng: Rng,
+    id: DeviceId,
     board: BoardName,
     /// What `saved_desired` lends out.
     desired: Option<Vec<u8>>,
@@ -53,10 +54,10 @@ pub(crate) struct Simulated {
 }
 
 impl Simulated {
-    pub(crate) fn new(chip: Rc<RefCell<Chip>>, rng: Rng) -> Self {
+    pub(crate) fn new(id: DeviceId, chip: Rc<RefCell<Chip>>, rng: Rng) -> Self {
         let desired = chip.borrow().desired.clone();
         let board = BOARD.parse().expect("a board name");
-        Simulated { chip, rng, board, desired, flash: None, is_recovery: false, is_fit: true }
+        Simulated { chip, rng, id, board, desired, flash: None, is_recovery: false, is_fit: true }
     }
 
     /// Whether the power is there: what happens after it failed does not happen.
@@ -75,6 +76,10 @@ impl Platform for Simulated {
 
     fn firmware(&mut self) -> Option<(&mut Shared, Layout)> {
         self.flash.as_mut().map(|flash| (flash, LAYOUT))
+    }
+
+    fn device(&self) -> &DeviceId {
+        &self.id
     }
 
     fn is_recovery(&self) -> bool {
@@ -103,7 +108,7 @@ impl Platform for Simulated {
     }
 
     fn trusted(&self, nth: usize) -> Option<PublicKey> {
-        (nth == 0).then(|| artifact::public_key(TRUSTED))
+        [TRUSTED, CONTROLLER].get(nth).copied().map(artifact::public_key)
     }
 
     fn next_boot(&mut self) -> u32 {

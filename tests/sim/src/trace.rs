@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use wasmbed_wire::{
-    message::{Block, CommandResult, Desired, Get, Reported, State},
+    message::{Block, CommandResult, Desired, Get, Refused, Reported, State},
+    sign1::Sign1,
     topic::{Down, Up},
 };
 
@@ -17,6 +18,8 @@ pub(crate) fn describe_up(topic: &Up, payload: &[u8]) -> String {
         Up::Reported => minicbor::decode::<Reported<'_>>(payload).map(|reported| describe_report(&reported)),
         Up::Result(id) => minicbor::decode::<CommandResult>(payload)
             .map(|result| format!("answer {id} {:?}", result.outcome)),
+        Up::Refused => minicbor::decode::<Refused>(payload)
+            .map(|refused| format!("refused {:?} {:?}", refused.subject, refused.reason)),
         other => Ok(other.to_string()),
     };
     text.unwrap_or_else(|_| "something malformed".into())
@@ -29,7 +32,8 @@ pub(crate) fn describe_down(topic: &str, payload: &[u8]) -> String {
             minicbor::decode::<Block<'_>>(payload).map(|block| format!("block {}", block.index))
         }
         Some(Down::Desired) => {
-            minicbor::decode::<Desired<'_>>(payload).map(|desired| format!("desired r{}", desired.revision))
+            let signed = Sign1::decode(payload).map_or(payload, |signed| signed.payload);
+            minicbor::decode::<Desired<'_>>(signed).map(|desired| format!("desired r{}", desired.revision))
         }
         _ => Ok(topic.to_owned()),
     };

@@ -46,6 +46,8 @@ pub struct World {
     keyrings: BTreeMap<DeviceId, Vec<u8>>,
     /// By time, then in the order they were made.
     events: BTreeMap<(u64, u64), Event>,
+    /// Numbers of commands.
+    commands: BTreeMap<CommandId, u64>,
     made: u64,
     faults: Faults,
     /// Blocks that come to harm once.
@@ -124,6 +126,7 @@ impl World {
             retained: BTreeMap::new(),
             keyrings: BTreeMap::new(),
             events: BTreeMap::new(),
+            commands: BTreeMap::new(),
             made: 0,
             faults: Faults::NONE,
             harmed_blocks: Vec::new(),
@@ -195,26 +198,50 @@ impl World {
     }
 
     fn publish_desired(&mut self, device: DeviceId) {
-        let payload = self.fleet.wish(device).encode();
+        let payload = self.fleet.desired(device);
         self.publish(device, Down::Desired, payload);
     }
 
     /// The bytes of the desired state as it is now, to be replayed with [`World::replay_desired`].
-    pub fn desired(&mut self, device: DeviceId) -> Vec<u8> {
-        self.fleet.wish(device).encode()
+    pub fn desired(&self, device: DeviceId) -> Vec<u8> {
+        self.fleet.desired(device)
     }
 
     /// Delivers an old desired state once more.
     pub fn replay_desired(&mut self, device: DeviceId, payload: Vec<u8>) {
+        self.inject(device, Down::Desired, payload);
+    }
+
+    /// Delivers what nobody of the fleet said, or not to this device now.
+    pub fn inject(&mut self, device: DeviceId, topic: Down, payload: Vec<u8>) {
         let session = self.devices[&device].session;
-        self.after(5, Event::Down { device, session, topic: Down::Desired.to_string(), payload });
+        self.after(5, Event::Down { device, session, topic: topic.to_string(), payload });
+    }
+
+    /// The broker keeps this as the desired state of the device.
+    pub fn retain_instead(&mut self, device: DeviceId, payload: Vec<u8>) {
+        self.retained.insert((device, Down::Desired.to_string()), payload);
+    }
+
+    /// The key that signs desired states and commands from now on.
+    pub fn sign_orders_with(&mut self, key: u8) {
+        self.fleet.key = key;
     }
 
     /// Sends a command.
     pub fn command(&mut self, device: DeviceId, id: &str, verb: Verb) {
+        let (topic, payload) = self.command_bytes(device, id, verb);
+        self.publish(device, topic, payload);
+    }
+
+    /// A command as it is sent in the device's connect of this moment. The same id is the same command.
+    pub fn command_bytes(&mut self, device: DeviceId, id: &str, verb: Verb) -> (Down, Vec<u8>) {
         let id: CommandId = id.parse().expect("a command id");
-        let payload = minicbor::to_vec(Command { verb }).expect("a vector takes everything");
-        self.publish(device, Down::Command(id), payload);
+        let next = self.commands.len() as u64 + 1;
+        let number = *self.commands.entry(id).or_insert(next);
+        let topic = Down::Command(id);
+        let boot = self.devices[&device].chip.borrow().boot;
+        (topic, self.fleet.command(device, &topic, &Command { verb, boot, number }))
     }
 
     /// How bad the network is from now on.

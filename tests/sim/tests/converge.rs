@@ -19,7 +19,7 @@ fn old_desired_states_change_nothing() {
     world.replay_desired(pump, old);
     world.run_for(5_000);
     let trace = world.take_trace();
-    assert!(trace.contains("older than the current revision"), "{trace}");
+    assert!(trace.contains("refused: older than what was accepted"), "{trace}");
     assert!(!trace.contains("start") && !trace.contains("stop"), "{trace}");
 }
 

@@ -9,10 +9,12 @@ use wasmbed_wire::{
     limits::{MAX_KEYRING_BYTES, MAX_MANIFEST_BYTES},
     link::{Config, Event, Link, RX_OVERHEAD_BYTES, encoded_bytes},
     manifest::{Manifest, Trial},
-    message::{Block, Command, CommandResult, Crash, Desired, Get, Heartbeat, Info, Reported, State},
+    message::{
+        Block, Command, CommandResult, Crash, Desired, Get, Heartbeat, Info, Refused, Reported, State,
+    },
     nor::{Answer, Frames, MAX_FRAME_BYTES, Operation, Request},
     provision::Provision,
-    sign1::{Sign1, signed_bytes},
+    sign1::Sign1,
     topic::{DEFAULT_PREFIX, Down, Up, split},
 };
 
@@ -30,7 +32,7 @@ macro_rules! reads_back {
 /// Every message a device or the service reads; the first byte says which.
 pub fn messages(data: &[u8]) {
     let Some((which, data)) = data.split_first() else { return };
-    match which % 10 {
+    match which % 11 {
         0 => reads_back!(State, data),
         1 => reads_back!(Info, data),
         2 => reads_back!(Reported, data),
@@ -40,6 +42,7 @@ pub fn messages(data: &[u8]) {
         6 => reads_back!(Block, data),
         7 => reads_back!(Command, data),
         8 => reads_back!(CommandResult, data),
+        9 => reads_back!(Refused, data),
         _ => reads_back!(Desired, data),
     }
 }
@@ -54,7 +57,6 @@ pub fn manifest(data: &[u8]) {
         assert!(trial.is_none_or(|trial| (1..=15).contains(&trial.tries)));
         assert!(trial.is_none_or(|trial| (5..=3600).contains(&trial.confirm_s)));
     }
-    let _ = signed_bytes(data);
     let Ok(sign1) = Sign1::decode(data) else { return };
     reads_back!(Manifest, sign1.payload);
     let mut out = [0; MAX_MANIFEST_BYTES];

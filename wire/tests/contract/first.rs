@@ -7,12 +7,12 @@ use wasmbed_wire::{
     limits::Class,
     manifest::{Classes, Kind, Manifest},
     message::*,
-    sign1::{Sign1, signed_bytes},
+    sign1::{Audience, Sign1},
 };
 
 use super::{
     samples::parsed,
-    signed::{KEY, hex, key_pair},
+    signed::{KEY, covered, hex, key_pair},
 };
 
 const INFO: &str = "ab00190102010102696e65746475696e6f3203010465302e312e300548b00102030405060706030704081a00010000091902000a00";
@@ -81,6 +81,13 @@ fn reports_are_read_and_written_the_same() {
     assert_eq!(written(reported), REPORTED);
 }
 
+/// A device of the first version is still commanded like this, and skips what it does not know.
+#[test]
+fn a_command_is_read_as_one_for_no_connect() {
+    let command = Command { verb: Verb::Restart, boot: 0, number: 0 };
+    assert_eq!(minicbor::decode::<Command>(&bytes("a10001")).expect("readable"), command);
+}
+
 /// A device that should keep its firmware is still told like this.
 #[test]
 fn a_desired_state_is_read_and_written_the_same() {
@@ -127,6 +134,6 @@ fn a_signature_still_holds() {
     let message = bytes(SIGNED_MANIFEST);
     let received = Sign1::decode(&message).expect("well-formed");
     assert_eq!((received.key, hex(received.payload).as_str()), (KEY, MANIFEST));
-    let covered = signed_bytes(received.payload).expect("fits");
+    let covered = covered(Audience::Everyone, received.payload);
     assert!(key_pair().pk.verify(covered, &Signature::new(*received.signature)).is_ok());
 }

@@ -152,7 +152,7 @@ fn reports() -> Vec<Sample> {
                 firmware_slots: Some(FIRMWARE_SLOTS),
             },
             expect![
-                "ac00190102010102696e65746475696e6f3203010465302e312e300548b00102030405060706030704081a00010000091902000a000ba5005820d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3015820d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2021a00070000031a000100000407"
+                "ac00190102010202696e65746475696e6f3203010465302e312e300548b00102030405060706030704081a00010000091902000a000ba5005820d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3015820d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2021a00070000031a000100000407"
             ]
         ),
         sample!(
@@ -234,6 +234,16 @@ fn reports() -> Vec<Sample> {
             expect!["a600030166746865726d6f0248a001020304050607030b04020582a200070100a2000301190122"]
         ),
         sample!(
+            Refused {
+                boot: 3,
+                count: 70_000,
+                subject: Subject::Command,
+                reason: Refusal::Unchecked,
+                revision: 0x1_0000_0000,
+            },
+            expect!["a50003011a0001117002010306041b0000000100000000"]
+        ),
+        sample!(
             Crash { boot: 2, message: "index out of bounds", pc: 0x0800_1234, uptime_ms: 5_000 },
             expect!["a400020173696e646578206f7574206f6620626f756e6473021a0800123403191388"]
         ),
@@ -248,7 +258,10 @@ fn exchanges() -> Vec<Sample> {
             expect!["a30048a0010203040506070101021a80000001"]
         ),
         sample!(Block { index: 7, bytes: &[0, 0xff, 1] }, expect!["a20007014300ff01"]),
-        sample!(Command { verb: Verb::Restart }, expect!["a10001"]),
+        sample!(
+            Command { verb: Verb::Restart, boot: 3, number: 0x1_0000_0000 },
+            expect!["a300010103021b0000000100000000"]
+        ),
         sample!(CommandResult { boot: 3, outcome: Outcome::Unsupported }, expect!["a200030101"]),
     ]
 }
@@ -305,7 +318,7 @@ fn keyring() -> Sample {
     sample!(
         Keyring { version: 5, issued_s: 1_800_000_000, keys: Seq::new(&[root, trusted_key()]) },
         expect![
-            "a30005011a6b49d2000282a3005820e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2010f021a713fb300a3005820e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1010a021a713fb300"
+            "a30005011a6b49d2000282a3005820e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e2e201181f021a713fb300a3005820e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1e1010a021a713fb300"
         ]
     )
 }

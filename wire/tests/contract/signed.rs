@@ -9,7 +9,8 @@ use wasmbed_wire::{
     limits::{BLOCK_BYTES, Class, MAX_KEYRING_BYTES, MAX_KEYS, MAX_MANIFEST_BYTES, MAX_PAYLOAD_BYTES},
     manifest::{Classes, Kind, Manifest, Patch, Trial},
     provision::{Broker, DeviceSecret, HEADER_BYTES, MAX_BYTES, PrivateKey, Provision, ProvisionError, Tls},
-    sign1::{Malformed, SIGNATURE_BYTES, Sign1, TooLarge, signed_bytes},
+    sign1::{Audience, Malformed, OVERHEAD_BYTES, SIGNATURE_BYTES, Sign1, TooLarge, signed_head},
+    topic,
 };
 
 use super::{
@@ -31,8 +32,13 @@ fn manifest_bytes() -> Vec<u8> {
     samples().into_iter().find(|sample| sample.name == "Manifest").expect("a sample").bytes
 }
 
+/// What a signature covers.
+pub(crate) fn covered(audience: Audience<'_>, payload: &[u8]) -> Vec<u8> {
+    [signed_head(audience, payload.len()).expect("fits").as_ref(), payload].concat()
+}
+
 pub(crate) fn sign(payload: &[u8]) -> Vec<u8> {
-    let covered = signed_bytes(payload).expect("fits");
+    let covered = covered(Audience::Everyone, payload);
     // Without noise Ed25519 is deterministic, so that the bytes can be pinned.
     let signature = key_pair().sk.sign(covered, None::<Noise>);
     let mut out = [0; MAX_KEYRING_BYTES];
@@ -43,9 +49,40 @@ pub(crate) fn sign(payload: &[u8]) -> Vec<u8> {
 
 #[test]
 fn the_signed_bytes_are_the_sig_structure() {
-    let covered = signed_bytes(b"payload").expect("fits");
     // ["Signature1", << {1: -8} >>, h'', h'7061796c6f6164']
-    expect!["846a5369676e61747572653143a1012740477061796c6f6164"].assert_eq(&hex(covered.as_ref()));
+    expect!["846a5369676e61747572653143a1012740477061796c6f6164"]
+        .assert_eq(&hex(&covered(Audience::Everyone, b"payload")));
+}
+
+#[test]
+fn what_is_for_one_device_is_bound_to_it_and_to_its_topic() {
+    let (id, other) = (parsed("pump-7"), parsed("pump-8"));
+    let bound = covered(Audience::Device { id: &id, topic: "dn/desired" }, b"payload");
+    // ["Signature1", << {1: -8} >>, 'pump-7/dn/desired', 'payload']
+    expect!["846a5369676e61747572653143a101275170756d702d372f646e2f64657369726564477061796c6f6164"]
+        .assert_eq(&hex(&bound));
+    for audience in [
+        Audience::Everyone,
+        Audience::Device { id: &other, topic: "dn/desired" },
+        Audience::Device { id: &id, topic: "dn/cmd/desired" },
+    ] {
+        assert_ne!(covered(audience, b"payload"), bound, "{audience:?}");
+    }
+    let longest = "d".repeat(topic::MAX_BYTES);
+    let long_id = parsed(&"i".repeat(32));
+    let head = |topic: &str| signed_head(Audience::Device { id: &long_id, topic }, u32::MAX as usize).is_ok();
+    assert!(head(&longest));
+    assert!(!head(&format!("{longest}d")));
+}
+
+#[test]
+fn a_message_has_no_more_bytes_around_its_payload_than_is_said() {
+    for bytes in [0, 23, 24, 255, 256, 70_000] {
+        let payload = vec![0; bytes];
+        let mut out = vec![0; bytes + OVERHEAD_BYTES];
+        let sign1 = Sign1 { key: KEY, payload: &payload, signature: &[0; SIGNATURE_BYTES] };
+        assert!(sign1.encode(&mut out).is_ok(), "{bytes} bytes");
+    }
 }
 
 #[test]
@@ -59,7 +96,7 @@ fn a_signature_verifies_over_what_was_received_and_over_nothing_else() {
     let received = Sign1::decode(&message).expect("well-formed");
     assert_eq!((received.key, received.payload), (KEY, &manifest_bytes()[..]));
     let verify = |payload: &[u8]| {
-        let covered = signed_bytes(payload).expect("fits");
+        let covered = covered(Audience::Everyone, payload);
         key_pair().pk.verify(covered, &Signature::new(*received.signature))
     };
     assert!(verify(received.payload).is_ok());
@@ -201,8 +238,6 @@ fn the_largest_manifests_fit() {
 
 #[test]
 fn what_has_no_room_says_so() {
-    assert!(signed_bytes(&[0; MAX_KEYRING_BYTES]).is_ok());
-    assert!(signed_bytes(&[0; MAX_KEYRING_BYTES + 10]).is_err());
     let payload = largest(Kind::Patch);
     let sign1 = Sign1 { key: KEY, payload: &payload, signature: &[0; SIGNATURE_BYTES] };
     let needed = sign1.encode(&mut [0; MAX_MANIFEST_BYTES]).expect("fits");

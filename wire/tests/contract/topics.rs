@@ -20,6 +20,7 @@ pub(crate) fn every_up() -> Vec<Up> {
         Up::Log(Level::Error),
         Up::Crash,
         Up::Trap,
+        Up::Refused,
         Up::Get,
         Up::Result(parsed("id")),
     ];
@@ -27,7 +28,7 @@ pub(crate) fn every_up() -> Vec<Up> {
     for up in &all {
         match up {
             Up::State | Up::Info | Up::Reported | Up::Heartbeat | Up::Telemetry(_) => {}
-            Up::Message(..) | Up::Trap => {}
+            Up::Message(..) | Up::Trap | Up::Refused => {}
             Up::Log(_) | Up::Crash | Up::Get | Up::Result(_) => {}
         }
     }
@@ -68,6 +69,7 @@ fn topics_have_these_names_and_ways_to_travel() {
         "up/log/error Q0",
         "up/crash Q1",
         "up/trap Q1",
+        "up/refused Q1",
         "up/get Q0",
         "up/res/id Q1",
         "dn/desired Q1 R",

@@ -1,18 +1,27 @@
 //! Taking in a new desired state.
 
 use wasmbed_update::Keyring;
-use wasmbed_wire::message::{Desired, Reason};
+use wasmbed_wire::message::{Desired, Refusal, Subject};
 
-use super::{Agent, HEARTBEATS_MS};
+use super::{Agent, HEARTBEATS_MS, control::Heard};
 use crate::{Platform, Rejected};
 
 impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SETTINGS> {
-    #[inline(never)]
-    pub(super) fn on_desired(&mut self, payload: &[u8]) -> Result<(), Rejected> {
-        let desired: Desired<'_> = minicbor::decode(payload).map_err(|_| Rejected::Malformed)?;
-        if desired.revision < self.revision {
-            return Err(Rejected::Stale { current: self.revision });
+    pub(super) fn on_desired(&mut self, topic: &str, signed: &[u8]) -> Result<(), Rejected> {
+        match self.judge_desired(topic, signed) {
+            Ok(Heard::News(payload)) => self.adopt(payload),
+            Ok(Heard::Again) => {
+                self.reported.post();
+                Ok(())
+            }
+            Err(refusal) => self.disbelieve(Subject::Desired, refusal),
         }
+    }
+
+    /// Takes in a desired state that is to be believed.
+    #[inline(never)]
+    fn adopt(&mut self, payload: &[u8]) -> Result<(), Rejected> {
+        let desired: Desired<'_> = minicbor::decode(payload).map_err(|_| Rejected::Malformed)?;
         if names_a_module_twice(&desired) {
             return Err(Rejected::DuplicateModule);
         }
@@ -31,17 +40,18 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
     /// image that runs without a key is refused: the device would not start again.
     #[inline(never)]
     pub(super) fn on_keys(&mut self, signed: &[u8]) -> Result<(), Rejected> {
-        let ring = match self.ring.successor(signed) {
+        let judged = self.control.may_check(self.now).and_then(|()| self.ring.successor(signed));
+        let ring = match judged {
             Ok(ring) => ring,
             // The broker repeats it with every connect.
-            Err(Reason::Downgrade) => return Ok(()),
-            Err(_) => return Err(Rejected::Untrusted),
+            Err(Refusal::Stale) => return Ok(()),
+            Err(refusal) => return self.disbelieve(Subject::Keys, refusal),
         };
         if !self.would_start(&ring) {
             return Err(Rejected::Orphaning);
         }
         if let Some((flash, layout)) = self.platform.firmware() {
-            Keyring::keep(signed, flash, &layout).map_err(|_| Rejected::Untrusted)?;
+            Keyring::keep(signed, flash, &layout).map_err(|_| Rejected::NotKept)?;
         }
         self.ring = ring;
         if let Some(update) = &mut self.update {
@@ -65,6 +75,7 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
 
     fn adopted(&mut self, revision: u64, heartbeat_ms: Option<u32>) {
         self.revision = revision;
+        self.raise_floor(revision);
         let heartbeat_ms = heartbeat_ms.unwrap_or(self.config.heartbeat_ms);
         self.heartbeat_ms = heartbeat_ms.clamp(*HEARTBEATS_MS.start(), *HEARTBEATS_MS.end());
         self.next_heartbeat = self.next_heartbeat.min(self.now.after(self.heartbeat_ms.into()));

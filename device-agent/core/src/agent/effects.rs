@@ -31,6 +31,7 @@ pub(super) enum Step {
     Reported,
     Crash,
     Trap,
+    Refused,
     Answer(usize),
     Get(Get),
     Heartbeat,
@@ -92,6 +93,8 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
             Some(Step::Crash)
         } else if self.trap.is_due() {
             Some(Step::Trap)
+        } else if self.control.is_due(self.now) {
+            Some(Step::Refused)
         } else if self.now >= self.next_heartbeat {
             Some(Step::Heartbeat)
         } else {
@@ -133,6 +136,7 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
             Step::Reported => self.publish_reported(),
             Step::Crash => self.publish_crash(),
             Step::Trap => self.publish_trap(),
+            Step::Refused => self.publish_refused(),
             Step::Answer(nth) => self.publish_answer(nth),
             Step::Get(get) => self.publish_get(&get),
             Step::Heartbeat => self.publish_heartbeat(),
@@ -154,6 +158,7 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
     fn connect(&mut self) -> Option<Effect<'_>> {
         let boot = self.platform.next_boot();
         self.session.connecting(self.now, boot);
+        self.control.connecting();
         let will = encode(&mut self.scratch, &State { status: Status::Offline, boot })?;
         Some(Effect::Connect { will, keep_alive_s: self.config.keep_alive_s })
     }
@@ -247,6 +252,14 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
         };
         let payload = encode(&mut self.scratch, &trap)?;
         Some(Effect::Publish { topic: Up::Trap, payload, token })
+    }
+
+    fn publish_refused(&mut self) -> Option<Effect<'_>> {
+        let token = self.session.token();
+        self.control.letter.sent(self.now, token);
+        let refused = self.control.report(self.now, self.session.boot)?;
+        let payload = encode(&mut self.scratch, &refused)?;
+        Some(Effect::Publish { topic: Up::Refused, payload, token })
     }
 
     fn publish_answer(&mut self, nth: usize) -> Option<Effect<'_>> {

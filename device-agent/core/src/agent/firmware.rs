@@ -159,6 +159,11 @@ impl Update {
         }
     }
 
+    /// The highest revision of a desired state that was accepted before this start.
+    pub(super) fn revision(&self) -> u64 {
+        self.record.revision
+    }
+
     /// Takes up what was wished for before this start.
     pub(super) fn recall(&mut self, wish: Option<DesiredFirmware>) {
         self.wish = wish;
@@ -325,6 +330,17 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
             update.record = record;
         }
         Ok(())
+    }
+
+    /// Remembers the revision of a desired state that was accepted. Best effort: a device whose flash fails has to be
+    /// reached all the same, and has forgotten it at the next start.
+    #[inline(never)]
+    pub(super) fn keep_revision(&mut self, revision: u64) {
+        let Some(update) = &mut self.update else { return };
+        update.record.revision = revision;
+        if let Some((flash, layout)) = self.platform.firmware() {
+            let _ = update.record.save(flash, &layout);
+        }
     }
 
     /// Restarts into what the record says.

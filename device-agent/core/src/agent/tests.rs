@@ -4,16 +4,19 @@ use proptest::prelude::*;
 use wasmbed_wire::{
     ArtifactId, Seq,
     message::{
-        Block, Command, CommandResult, Crash, Desired, DesiredModule, Frame, Info, MAX_FRAMES, ModuleState,
-        Outcome, Reason, Reported, Setting, Verb,
+        Block, CommandResult, Crash, Desired, DesiredModule, Frame, Info, MAX_FRAMES, ModuleState, Outcome,
+        Reason, Refusal, Reported, Setting, Verb,
     },
+    sign1::Audience,
 };
 
 use super::*;
 use crate::{
     Used,
     module::{Held, Identity, Wanted},
-    testing::{Bench, desired, encoded, make, manifest, online, serve, settle},
+    testing::{
+        Bench, DEVICE, command, desired, encoded, make, manifest, online, serve, settle, sign_for, told,
+    },
 };
 
 #[test]
@@ -135,7 +138,7 @@ fn a_module_reads_the_settings_it_was_started_with() {
         DesiredModule { name, artifact: made.id, settings: Seq::new(&given), generation: 0, grants: 0 };
     let modules = [module];
     let state = Desired { revision: 1, modules: Seq::new(&modules), heartbeat_ms: Some(1), firmware: None };
-    assert_eq!(agent.on_message(Instant(1), "dn/desired", &encoded(&state)), Ok(()));
+    assert_eq!(agent.on_message(Instant(1), "dn/desired", &told("dn/desired", &state)), Ok(()));
     serve(&mut agent, &made);
     assert_eq!(agent.settings(Slot(0)), Seq::new(&given));
     assert_eq!(agent.heartbeat_ms, *HEARTBEATS_MS.start(), "too short an interval would be all it does");
@@ -144,7 +147,7 @@ fn a_module_reads_the_settings_it_was_started_with() {
     let given = [Setting { key: "unit", value: &long }];
     let modules = [DesiredModule { settings: Seq::new(&given), ..module }];
     let state = Desired { revision: 2, modules: Seq::new(&modules), heartbeat_ms: None, firmware: None };
-    assert_eq!(agent.on_message(Instant(2), "dn/desired", &encoded(&state)), Ok(()));
+    assert_eq!(agent.on_message(Instant(2), "dn/desired", &told("dn/desired", &state)), Ok(()));
     assert_eq!(last_states(&mut agent), [ModuleState::Refused]);
 }
 
@@ -154,7 +157,7 @@ fn strange_messages_are_turned_down_with_a_reason() {
     let mut send = |topic: &str, payload: &[u8]| agent.on_message(Instant(1), topic, payload);
     assert_eq!(send("dn/nothing", b""), Err(Rejected::UnknownTopic));
     assert_eq!(send("up/state", b""), Err(Rejected::UnknownTopic));
-    assert_eq!(send("dn/desired", b"\xff"), Err(Rejected::Malformed));
+    assert_eq!(send("dn/desired", b"\xff"), Err(Rejected::Refused(Refusal::Malformed)));
     assert_eq!(send("dn/blk/0011223344556677", b""), Err(Rejected::Unasked));
     let name = "flow".parse().expect("a name");
     let module = DesiredModule {
@@ -166,7 +169,7 @@ fn strange_messages_are_turned_down_with_a_reason() {
     };
     let modules = [module; 2];
     let twice = Desired { revision: 1, modules: Seq::new(&modules), heartbeat_ms: None, firmware: None };
-    assert_eq!(send("dn/desired", &encoded(&twice)), Err(Rejected::DuplicateModule));
+    assert_eq!(send("dn/desired", &told("dn/desired", &twice)), Err(Rejected::DuplicateModule));
 }
 
 #[test]
@@ -190,7 +193,9 @@ fn a_block_that_is_too_short_or_too_long_is_turned_down() {
 fn an_unknown_command_is_answered_too() {
     let mut agent: Agent<_, 2> = online(Bench::default());
     // A verb that a later version may have.
-    assert_eq!(agent.on_message(Instant(1), "dn/cmd/c-1", b"\xa1\x00\x18\x63"), Err(Rejected::Malformed));
+    let (id, later) = (DEVICE.parse().expect("a name"), b"\xa3\x00\x18\x63\x01\x01\x02\x01");
+    let signed = sign_for(Audience::Device { id: &id, topic: "dn/cmd/c-1" }, later, 1);
+    assert_eq!(agent.on_message(Instant(1), "dn/cmd/c-1", &signed), Err(Rejected::Malformed));
     let said = settle(&mut agent);
     let answer = said.iter().find(|(topic, _)| topic == "up/res/c-1").map(|(_, payload)| &payload[..]);
     let answer: CommandResult = minicbor::decode(answer.expect("an answer")).expect("a whole one");
@@ -200,10 +205,14 @@ fn an_unknown_command_is_answered_too() {
 #[test]
 fn more_commands_than_answers_can_wait_are_turned_down() {
     let mut agent: Agent<_, 2> = online(Bench::default());
-    let ping = encoded(&Command { verb: Verb::Ping });
     for nth in 0..ANSWERS {
-        assert_eq!(agent.on_message(Instant(1), &std::format!("dn/cmd/c-{nth}"), &ping), Ok(()));
+        let topic = std::format!("dn/cmd/c-{nth}");
+        assert_eq!(
+            agent.on_message(Instant(1), &topic, &command(&topic, Verb::Ping, 1 + nth as u64)),
+            Ok(())
+        );
     }
+    let ping = command("dn/cmd/one-more", Verb::Ping, 9);
     assert_eq!(agent.on_message(Instant(1), "dn/cmd/one-more", &ping), Err(Rejected::Busy));
     settle(&mut agent);
     assert_eq!(agent.on_message(Instant(2), "dn/cmd/one-more", &ping), Ok(()));
@@ -225,7 +234,7 @@ fn goodbye_is_said_once_and_waits_for_nobody_for_long() {
 #[test]
 fn a_restart_waits_until_the_broker_has_the_answer() {
     let mut agent: Agent<_, 2> = online(Bench::default());
-    let restart = encoded(&Command { verb: Verb::Restart });
+    let restart = command("dn/cmd/r-1", Verb::Restart, 1);
     assert_eq!(agent.on_message(Instant(1), "dn/cmd/r-1", &restart), Ok(()));
     let tokens = sent(&mut agent);
     let topics: Vec<&str> = tokens.iter().map(|(_, topic)| topic.as_str()).collect();
@@ -240,7 +249,7 @@ fn a_restart_waits_until_the_broker_has_the_answer() {
 #[test]
 fn what_the_broker_did_not_acknowledge_is_said_again_on_the_next_connection() {
     let mut agent: Agent<_, 2> = online(Bench::default());
-    let ping = encoded(&Command { verb: Verb::Ping });
+    let ping = command("dn/cmd/p-1", Verb::Ping, 1);
     assert_eq!(agent.on_message(Instant(1), "dn/cmd/p-1", &ping), Ok(()));
     assert!(sent(&mut agent).iter().any(|(_, topic)| topic == "up/res/p-1"));
     agent.on_disconnected(Instant(2));
@@ -303,7 +312,7 @@ fn inputs() -> impl Strategy<Value = Input> {
         3 => (topics, prop::collection::vec(any::<u8>(), 0..64)).prop_map(|(topic, p)| Input::Message(topic, p)),
         3 => (0..4u64).prop_map(move |revision| Input::Message("dn/desired".into(), desired(revision, id))),
         9 => prop::sample::select(blocks).prop_map(move |block| Input::Message(block_topic.clone(), block)),
-        1 => Just(Input::Message("dn/cmd/p-1".into(), encoded(&Command { verb: Verb::Ping }))),
+        1 => Just(Input::Message("dn/cmd/p-1".into(), command("dn/cmd/p-1", Verb::Ping, 1))),
         3 => any::<u16>().prop_map(Input::Acked),
         6 => (0..4u8, events).prop_map(|(slot, event)| Input::Module(slot, event)),
         3 => prop_oneof![0..3_000u64, 0..u64::from(u32::MAX)].prop_map(Input::Wait),

@@ -24,14 +24,14 @@ use tempfile::TempDir;
 use wasmbed_runtime::Target;
 use wasmbed_wire::{
     ArtifactId, BoardName, Digest, KeyId, Seq,
-    limits::{Class, MAX_MANIFEST_BYTES},
+    limits::Class,
     manifest::{Classes, Kind, Manifest},
     message::{
         Block, Command as DeviceCommand, CommandResult, Desired, DesiredFirmware, DesiredModule,
         FirmwareReport, FirmwareSlots, Get, Info, ModuleReport, ModuleState, Outcome, Reason, Reported,
         ResetCause, State, Verb,
     },
-    sign1::{self, Sign1},
+    sign1::{Audience, OVERHEAD_BYTES, Sign1, signed_head},
     topic::{Down, Full, Up, split},
 };
 
@@ -54,6 +54,7 @@ pub(crate) struct Fleet {
     served: Arc<AtomicUsize>,
     state: Option<State>,
     info: Option<DeviceInfo>,
+    commands: u64,
 }
 
 /// What the device last said it is.
@@ -153,6 +154,7 @@ impl Fleet {
             served,
             state: None,
             info: None,
+            commands: 0,
         }
     }
 
@@ -260,14 +262,31 @@ impl Fleet {
             })
             .collect();
         let desired = Desired { revision, modules: Seq::new(&modules), heartbeat_ms: Some(1000), firmware };
-        self.say(Down::Desired, minicbor::to_vec(desired).unwrap());
+        self.tell(Down::Desired, &minicbor::to_vec(desired).unwrap());
     }
 
     pub(crate) fn command(&mut self, id: &str, verb: Verb) -> Outcome {
         let id = id.parse().unwrap();
-        self.say(Down::Command(id), minicbor::to_vec(DeviceCommand { verb }).unwrap());
+        self.commands += 1;
+        let command = DeviceCommand { verb, boot: self.boot(), number: self.commands };
+        self.tell(Down::Command(id), &minicbor::to_vec(command).unwrap());
         let (_, answer) = self.wait_for(|topic, _| topic == Up::Result(id));
         minicbor::decode::<CommandResult>(&answer).unwrap().outcome
+    }
+
+    /// The connect of the device, as it last said.
+    fn boot(&mut self) -> u32 {
+        self.seen.extend(self.messages.try_iter());
+        let last = self.seen.iter().rfind(|(topic, _)| *topic == Up::State);
+        let last = last.map(|(_, payload)| minicbor::decode(payload).unwrap());
+        last.or(self.state).unwrap().boot
+    }
+
+    /// Says something that the device believes only of its fleet.
+    pub(crate) fn tell(&self, topic: Down, payload: &[u8]) {
+        let id = DEVICE.parse().unwrap();
+        let audience = Audience::Device { id: &id, topic: &topic.to_string() };
+        self.say(topic, sign_for(audience, payload, &keys(1)));
     }
 
     pub(crate) fn say(&self, topic: Down, payload: Vec<u8>) {
@@ -341,11 +360,16 @@ pub(crate) fn keys(seed: u8) -> KeyPair {
 }
 
 fn sign(manifest: &[u8], keys: &KeyPair) -> Vec<u8> {
-    let signature = keys.sk.sign(sign1::signed_bytes(manifest).unwrap(), None);
+    sign_for(Audience::Everyone, manifest, keys)
+}
+
+pub(crate) fn sign_for(audience: Audience<'_>, payload: &[u8], keys: &KeyPair) -> Vec<u8> {
+    let head = signed_head(audience, payload.len()).unwrap();
+    let signature = keys.sk.sign([head.as_ref(), payload].concat(), None);
     let mut key = [0; 8];
     key.copy_from_slice(&Sha256::digest(keys.pk.as_ref())[..8]);
-    let mut out = vec![0; MAX_MANIFEST_BYTES];
-    let signed = Sign1 { key: KeyId(key), payload: manifest, signature: &signature };
+    let mut out = vec![0; payload.len() + OVERHEAD_BYTES];
+    let signed = Sign1 { key: KeyId(key), payload, signature: &signature };
     let len = signed.encode(&mut out).unwrap();
     out.truncate(len);
     out

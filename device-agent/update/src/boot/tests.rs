@@ -7,7 +7,7 @@ use wasmbed_wire::{
     keyring::{self, Roles, TrustedKey},
     limits::MAX_MANIFEST_BYTES,
     manifest::{Classes, Kind, Manifest, Trial},
-    sign1::{self, Sign1},
+    sign1::{self, Audience, Sign1},
 };
 
 use super::*;
@@ -48,7 +48,8 @@ fn board() -> BoardName {
 }
 
 fn sign(cbor: &[u8], key: u8) -> Vec<u8> {
-    let signature = keys(key).sk.sign(sign1::signed_bytes(cbor).expect("it fits"), None);
+    let head = sign1::signed_head(Audience::Everyone, cbor.len()).expect("it fits");
+    let signature = keys(key).sk.sign([head.as_ref(), cbor].concat(), None);
     let mut out = vec![0; MAX_MANIFEST_BYTES];
     let signed = Sign1 { key: key_id(&public(key)), payload: cbor, signature: &signature };
     let len = signed.encode(&mut out).expect("it fits");

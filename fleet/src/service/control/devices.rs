@@ -112,7 +112,7 @@ impl Fleet {
             machine: add.machine.clone(),
             power: true,
             cycle: 0,
-            revision: 1,
+            revision: Self::first_revision(now),
             heartbeat_ms: self.options.heartbeat_ms,
             health: starting(now, 0),
             owner: Owner::default(),

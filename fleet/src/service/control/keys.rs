@@ -102,7 +102,8 @@ impl Fleet {
         }
         let keys = self.keys_of(&keyring);
         check_keys(&keys, keyring.issued_s)?;
-        let events = self.events_of(&keys);
+        let mut events = self.events_of(&keys);
+        events.extend(self.loss_of_control(now, &keys));
         let (version, issued_s) = (keyring.version, keyring.issued_s);
         let row = KeyringRow { version, issued_s, key, signed: signed.clone() };
         let shown = self.listed(now, &keys, Some(&row));
@@ -113,7 +114,7 @@ impl Fleet {
         let KeyAdd { name, key, roles, not_after } = add;
         if roles.is_empty() {
             return Err(Problem::new(Code::BadRequest, "a key needs at least one role")
-                .hint("roles are root, firmware, module and patch"));
+                .hint("roles are root, firmware, module, patch and control"));
         }
         if let Some(until) = not_after.filter(|until| *until <= seconds(now)) {
             return Err(Problem::new(Code::BadRequest, format!("{until} s of Unix time is past"))
@@ -155,7 +156,8 @@ impl Fleet {
         let (version, issued_s) = (keyring.version, keyring.issued_s);
         let row = KeyringRow { version, issued_s, key: signer.id(), signed };
         let shown = self.listed(now, &keys, Some(&row));
-        with(shown, Change { keys: Some((keys, Some(row))), events: vec![event], ..Change::default() })
+        let events = [event].into_iter().chain(self.loss_of_control(now, &keys)).collect();
+        with(shown, Change { keys: Some((keys, Some(row))), events, ..Change::default() })
     }
 
     /// The keys of a keyring under the names they have here, and those it no longer has.
@@ -177,6 +179,17 @@ impl Fleet {
         }
         rows.sort_by(|a, b| a.name.cmp(&b.name));
         rows
+    }
+
+    /// What there is to say where these keys take this service's say away.
+    fn loss_of_control(&self, now: Time, keys: &[KeyRow]) -> Option<NewEvent> {
+        self.may_control(&self.keys, now).ok()?;
+        let error = self.may_control(keys, now).err()?;
+        let reason = format!(
+            "devices take no desired state and no command from this service any more: {error}; give its key the role \
+             control"
+        );
+        Some(NewEvent::new(Severity::Alert, "key-without-control", reason))
     }
 
     fn events_of(&self, keys: &[KeyRow]) -> Vec<NewEvent> {

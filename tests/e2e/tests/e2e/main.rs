@@ -7,6 +7,7 @@ mod examples;
 mod faults;
 mod features;
 mod firmware;
+mod forgeries;
 mod messages;
 mod modules;
 mod mosquitto;

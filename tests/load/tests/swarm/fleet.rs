@@ -25,10 +25,9 @@ use wasmbed_load::{Factory, Kind};
 use wasmbed_update::{artifact_id, key_id};
 use wasmbed_wire::{
     ArtifactId, DeviceId, Digest, PublicKey, RuntimeId, Seq,
-    limits::MAX_MANIFEST_BYTES,
     manifest::{Classes, Kind as PayloadKind, Manifest},
     message::{Block, Desired, DesiredFirmware, FirmwareState, Get, Reported, State, Status},
-    sign1::{self, Sign1},
+    sign1::{Audience, OVERHEAD_BYTES, Sign1, signed_head},
     topic::{DEFAULT_PREFIX, Down, Full, Up, split},
 };
 
@@ -96,14 +95,7 @@ impl Image {
     }
 
     fn signed(&self) -> Vec<u8> {
-        let keys = KeyPair::from_seed(Seed::new([self.seed; 32]));
-        let signature = keys.sk.sign(sign1::signed_bytes(&self.manifest).expect("it fits"), None);
-        let signed =
-            Sign1 { key: key_id(&PublicKey(*keys.pk)), payload: &self.manifest, signature: &signature };
-        let mut out = vec![0; MAX_MANIFEST_BYTES];
-        let len = signed.encode(&mut out).expect("it fits");
-        out.truncate(len);
-        out
+        sign(self.seed, Audience::Everyone, &self.manifest)
     }
 
     fn block(&self, index: u32) -> Option<Vec<u8>> {
@@ -112,6 +104,17 @@ impl Image {
             Some(nth) => self.payload.chunks(self.block_bytes.into()).nth(nth as usize).map(<[u8]>::to_vec),
         }
     }
+}
+
+fn sign(seed: u8, audience: Audience<'_>, payload: &[u8]) -> Vec<u8> {
+    let keys = KeyPair::from_seed(Seed::new([seed; 32]));
+    let head = signed_head(audience, payload.len()).expect("it fits");
+    let signature = keys.sk.sign([head.as_ref(), payload].concat(), None);
+    let signed = Sign1 { key: key_id(&PublicKey(*keys.pk)), payload, signature: &signature };
+    let mut out = vec![0; payload.len() + OVERHEAD_BYTES];
+    let len = signed.encode(&mut out).expect("it fits");
+    out.truncate(len);
+    out
 }
 
 /// Wishes for the image and confirms it. Everything ends when it is dropped.
@@ -224,7 +227,9 @@ impl Service {
             };
             let desired =
                 Desired { revision, modules: Seq::new(&[]), heartbeat_ms: None, firmware: Some(firmware) };
-            self.publish(device, Down::Desired, minicbor::to_vec(desired).expect("a vector"));
+            let payload = minicbor::to_vec(desired).expect("a vector");
+            let audience = Audience::Device { id: &device, topic: &Down::Desired.to_string() };
+            self.publish(device, Down::Desired, sign(SEED, audience, &payload));
         }
     }
 

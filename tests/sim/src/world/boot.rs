@@ -6,7 +6,7 @@ use wasmbed_wire::{DeviceId, Digest, message::ResetCause};
 
 use super::{Event, World};
 use crate::{
-    artifact::{TRUSTED, public_key},
+    artifact::{CONTROLLER, TRUSTED, public_key},
     firmware::{BOARD, Start},
     flash::{InFlash, LAYOUT, Shared},
     rng::Rng,
@@ -88,7 +88,7 @@ impl World {
 
 /// What the bootloader decides; `None` if the power failed meanwhile.
 fn decide(mut flash: Shared, cause: ResetCause) -> Option<Boot> {
-    let provisioned = Keyring::provisioned([public_key(TRUSTED)].into_iter(), 0);
+    let provisioned = Keyring::provisioned([TRUSTED, CONTROLLER].map(public_key).into_iter(), 0);
     let decided = provisioned.load(&mut flash, &LAYOUT).and_then(|keys| {
         let board = BOARD.parse().expect("a board name");
         let keys = &BootKeys::new(keys, provisioned);

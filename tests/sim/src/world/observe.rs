@@ -2,7 +2,7 @@
 
 use wasmbed_wire::{
     ArtifactId, DeviceId,
-    message::{ModuleReport, ModuleState, ModuleUse, Outcome, Reason, Status},
+    message::{ModuleReport, ModuleState, ModuleUse, Outcome, Reason, Refused, Status},
 };
 
 use super::World;
@@ -24,6 +24,11 @@ impl World {
     /// Answers to commands so far.
     pub fn outcomes(&self, device: DeviceId) -> Vec<Outcome> {
         self.fleet.seen(device).outcomes.clone()
+    }
+
+    /// What the device said last about what it does not believe.
+    pub fn refused(&self, device: DeviceId) -> Option<Refused> {
+        self.fleet.seen(device).refused
     }
 
     /// Crash records that arrived so far.

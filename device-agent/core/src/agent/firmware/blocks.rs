@@ -120,7 +120,7 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
     }
 
     fn on_patch_manifest(&mut self, firmware: Firmware, signed: &[u8]) -> Result<(), Reason> {
-        let payload = self.ring.verify(Role::Patch, signed)?;
+        let payload = self.ring.manifest(Role::Patch, signed)?;
         let manifest: Manifest<'_> = minicbor::decode(payload).map_err(|_| Reason::BadManifest)?;
         let Some(update) = &self.update else { return Ok(()) };
         let artifact = update.job.as_ref().and_then(|job| job.wish.patch);
