@@ -17,7 +17,7 @@ mod image;
 mod link;
 mod run;
 
-pub use board::{Board, BoardError, Boards, Budget, Chip, Firmware, Memory, Modules, Region, Slots};
+pub use board::{Agent, Board, BoardError, Boards, Budget, Chip, Firmware, Memory, Modules, Region, Slots};
 pub use image::{Image, ImageError};
 pub use link::{constants, memory_map};
 pub use run::{DeviceFile, Holds, Place, Places, Run};
