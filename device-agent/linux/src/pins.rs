@@ -131,9 +131,12 @@ mod tests {
 
     #[test]
     fn a_chip_that_is_absent_or_no_chip_is_a_failure_of_its_pins_alone() {
-        for place in
-            ["chip = '/dev/null'\nline = 3", "chip = '/dev/no-such-chip'\nline = 3", "line = 'NO-SUCH-LINE'"]
-        {
+        for place in [
+            "chip = '/dev/null'\nline = 3",
+            "chip = '/dev/no-such-chip'\nline = 3",
+            "chip = 'no-such-label'\nline = 3",
+            "line = 'NO-SUCH-LINE'",
+        ] {
             let pins = pins(&format!("[[gpio]]\npin = 1\n{place}"), true);
             assert_eq!(pins.read(1), Err(Errno::Io), "{place}");
             assert_eq!(pins.write(1, true), Err(Errno::Io), "{place}");

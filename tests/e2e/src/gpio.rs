@@ -20,8 +20,9 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::{Fleet, images};
 
-/// Where the registers are: memory that the kernel is told to leave alone.
-const BASE: u32 = 0x1f00_0000;
+/// Where the registers are: memory that the kernel is told to leave alone, far below the initramfs, which QEMU puts at
+/// its end, and above the kernel, so that it begins with zeros.
+const BASE: u32 = 0x1800_0000;
 const SIZE: u32 = 0x400;
 /// The input of the machine's interrupt controller that it is wired to.
 const INTERRUPT: u32 = 20;

@@ -10,13 +10,14 @@
 use std::{
     io::{PipeReader, PipeWriter, pipe},
     os::fd::AsFd,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, Weak},
     thread,
 };
 
 use gpiocdev::{
     Chip, Request,
+    chip::chips,
     line::{Bias, EdgeDetection, EdgeKind, Offset},
     request::Config,
 };
@@ -86,6 +87,8 @@ struct Listener(#[expect(dead_code, reason = "closed when it is dropped")] PipeW
 enum Failure {
     #[error(transparent)]
     Chip(#[from] gpiocdev::Error),
+    #[error("there is no chip with this label; `gpiodetect` lists them")]
+    NoSuchChip,
     #[error("there is no line of this name; `gpioinfo` lists them")]
     NoSuchLine,
     #[error("cannot wait for edges")]
@@ -175,10 +178,11 @@ impl Line {
     /// Where it is now: chips may come and go, and have other numbers then.
     fn find(&self) -> Result<(PathBuf, Offset), Failure> {
         match (&self.config.chip, &self.config.line) {
-            (Some(chip), LineId::Number(number)) => Ok((chip.clone(), *number)),
+            (Some(chip), LineId::Number(number)) => Ok((path_of(chip)?, *number)),
             (Some(chip), LineId::Name(name)) => {
-                let found = Chip::from_path(chip)?.find_line_info(name).ok_or(Failure::NoSuchLine)?;
-                Ok((chip.clone(), found.offset))
+                let chip = path_of(chip)?;
+                let found = Chip::from_path(&chip)?.find_line_info(name).ok_or(Failure::NoSuchLine)?;
+                Ok((chip, found.offset))
             }
             (None, LineId::Name(name)) => {
                 let names = [name.as_str()];
@@ -266,6 +270,16 @@ impl Failure {
             _ => None,
         }
     }
+}
+
+/// The device of a chip that is called by its path or its label.
+fn path_of(chip: &Path) -> Result<PathBuf, Failure> {
+    if chip.is_absolute() {
+        return Ok(chip.to_owned());
+    }
+    let label = |path: &PathBuf| Chip::from_path(path).and_then(|chip| chip.info()).map(|info| info.label);
+    let found = chips()?.into_iter().find(|path| label(path).is_ok_and(|label| Path::new(&label) == chip));
+    found.ok_or(Failure::NoSuchChip)
 }
 
 /// Tells the edges of a line as the kernel does, until the line is let go.

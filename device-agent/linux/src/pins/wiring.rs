@@ -3,7 +3,7 @@
 //! ```toml
 //! [[gpio]]
 //! pin = 17                            # the number that modules use
-//! chip = "/dev/gpiochip0"
+//! chip = "pinctrl-bcm2835"            # its label, or a path; chips have the same number at each start by luck only
 //! line = 17                           # its number on the chip
 //! direction = "output"                # or "input"; as modules use it, if absent
 //!

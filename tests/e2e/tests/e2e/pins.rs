@@ -27,7 +27,7 @@ line = 5
 
 [[agent.gpio]]
 pin = 3
-chip = "/dev/gpiochip0"
+chip = "AMDI0030:00"
 line = 14
 direction = "input"
 
