@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use wasmbed_update::Layout;
 use wasmbed_wire::{
     BoardName,
@@ -34,7 +34,7 @@ const EMBEDDED: [(&str, &str); 7] = [
 ];
 
 /// One kind of device; the contents of a `board.toml`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Board {
     /// Its name, also that of its folder.
@@ -49,6 +49,24 @@ pub struct Board {
     pub firmware: Option<Firmware>,
     /// How it is started.
     pub run: Run,
+    /// What modules may use of a machine that runs the agent for Linux.
+    #[serde(default)]
+    pub agent: Agent,
+}
+
+/// Pins and buses of a machine, as the agent's configuration names them; the agent judges what is in them.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Agent {
+    /// Lines of GPIO chips.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpio: Vec<toml::Table>,
+    /// I2C buses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub i2c: Vec<toml::Table>,
+    /// Chips on SPI buses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spi: Vec<toml::Table>,
 }
 
 /// Room for modules.
@@ -174,7 +192,7 @@ pub enum BoardError {
 }
 
 /// All boards by name.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Boards(BTreeMap<BoardName, Board>);
 
 impl Boards {
@@ -442,6 +460,7 @@ mod tests {
             ("slots = 2", "slots = 0", "modules.slots is 0 and modules.slot_bytes 32768"),
             ("block_bytes = 1024", "block_bytes = 128", "modules.block_bytes is 128; use 256 to 16384"),
             ("slots = 2", "slotz = 2", "unknown field `slotz`"),
+            ("[modules]", "[[agent.uart]]\npin = 1\n[modules]", "unknown field `uart`"),
             ("origin = 0x080f_f000", "origin = 0x080d_f000", "memory.provision and memory.flash overlap"),
             ("origin = 0x0802_0000", "origin = 0x0801_f000", "memory.flash and memory.boot overlap"),
             (

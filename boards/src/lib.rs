@@ -18,7 +18,7 @@ mod link;
 mod machine;
 mod run;
 
-pub use board::{Board, BoardError, Boards, Budget, Chip, Firmware, Memory, Modules, Region, Slots};
+pub use board::{Agent, Board, BoardError, Boards, Budget, Chip, Firmware, Memory, Modules, Region, Slots};
 pub use image::{Image, ImageError};
 pub use link::{constants, memory_map};
 pub use machine::{Choice, Forward, Machine, NoForward, Protocol, Span, Unfit};

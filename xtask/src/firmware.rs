@@ -179,8 +179,9 @@ fn for_each_target<T: Send>(
     })
 }
 
-/// Builds `images/variants/<board>-<variant>.elf`.
+/// Builds `images/variants/<board>-<variant>.elf`, and what tests start machines with an operating system from.
 fn build_variants(boards: &Boards, wanted: impl Fn(&Board) -> bool) -> Result<()> {
+    system::build_variants(boards, &wanted)?;
     for_each_target(boards, wanted, |board, firmware| {
         let of_serial = match firmware.slots.chip {
             Chip::Serial => &VARIANTS_OF_SERIAL[..],

@@ -24,7 +24,7 @@ use crate::{
     run::{output, run, step},
 };
 use cpio::Archive;
-use kernel::Kernel;
+use kernel::{CLOUD, Flavour, GENERIC, Kernel};
 
 /// What `wasmbed-init` runs, where it expects it.
 const PROGRAMS: [(&str, &str); 2] = [("wasmbed-init", "init"), ("wasmbed-agent", "bin/wasmbed-agent")];
@@ -39,24 +39,40 @@ const TEXTS: [(&str, &str); 2] =
 /// Makes the files of every board that has such and is wanted. Where no kernel can be had, such boards are left out,
 /// with the reason.
 pub(crate) fn build(boards: &Boards, wanted: impl Fn(&Board) -> bool) -> Result<()> {
+    build_with(CLOUD, boards, wanted, |name| paths::images().join(name))
+}
+
+/// The same with a kernel that knows GPIO, for tests: `variants/<board>-gpio.…`.
+pub(crate) fn build_variants(boards: &Boards, wanted: impl Fn(&Board) -> bool) -> Result<()> {
+    let variant = |name: &str| paths::images().join("variants").join(name.replacen('.', "-gpio.", 1));
+    build_with(GENERIC, boards, wanted, variant)
+}
+
+fn build_with(
+    flavour: Flavour,
+    boards: &Boards,
+    wanted: impl Fn(&Board) -> bool,
+    path: impl Fn(&str) -> PathBuf,
+) -> Result<()> {
     for board in boards.iter().filter(|board| wanted(board) && board.system_files().next().is_some()) {
         step(&format!("kernel and initramfs for {}", board.title));
-        match Kernel::fetched() {
-            Ok(kernel) => write_files(board, &kernel)?,
+        match Kernel::fetched(flavour) {
+            Ok(kernel) => write_files(board, &kernel, &path)?,
             Err(error) => step(&format!("{} is left out: {error:#}", board.name)),
         }
     }
     Ok(())
 }
 
-fn write_files(board: &Board, kernel: &Kernel) -> Result<()> {
-    fs::create_dir_all(paths::images())?;
+fn write_files(board: &Board, kernel: &Kernel, path: impl Fn(&str) -> PathBuf) -> Result<()> {
     for (place, name) in board.system_files() {
+        let path = path(&name);
+        path.parent().map_or(Ok(()), fs::create_dir_all)?;
         let contents = match place {
             Place::Kernel => read(&kernel.image)?,
             _ => initramfs(kernel)?,
         };
-        write(&paths::images().join(name), &contents)?;
+        write(&path, &contents)?;
     }
     Ok(())
 }

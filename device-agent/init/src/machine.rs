@@ -20,6 +20,7 @@ use crate::agent;
 const DRIVERS: &str = "/lib/modules";
 /// What QEMU was given with `-fw_cfg name=opt/wasmbed/agent.toml,…`.
 const HANDED_OVER: &str = "/sys/firmware/qemu_fw_cfg/by_name/opt/wasmbed/agent.toml/raw";
+const DEV: &str = "/dev";
 const DISK: &str = "/dev/vda";
 const MKE2FS: &str = "/sbin/mke2fs";
 /// Where the disk is mounted.
@@ -53,6 +54,19 @@ pub(crate) fn load_drivers() -> anyhow::Result<()> {
     for driver in drivers {
         let load = || anyhow::Ok(finit_module(File::open(&driver)?, c"", ModuleInitFlags::empty())?);
         load().with_context(|| format!("cannot load {}", driver.display()))?;
+    }
+    Ok(())
+}
+
+/// Gives the agent what it may open of the machine: GPIO chips.
+pub(crate) fn give_devices() -> anyhow::Result<()> {
+    for entry in fs::read_dir(DEV).context(DEV)? {
+        let path = entry.context(DEV)?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with("gpiochip") {
+            chown(&path, Some(agent::USER), Some(agent::USER))
+                .with_context(|| format!("cannot give away {}", path.display()))?;
+        }
     }
     Ok(())
 }

@@ -42,6 +42,7 @@ fn main() -> anyhow::Result<Infallible> {
 fn run() -> anyhow::Result<agent::End> {
     machine::mount_system()?;
     machine::load_drivers()?;
+    machine::give_devices()?;
     network::bring_up()?;
     let config = machine::take_config()?;
     machine::mount_data()?;

@@ -22,6 +22,7 @@ mod folders;
 mod launch;
 mod metrics;
 mod mqtt;
+mod pins;
 mod px4;
 mod secrets;
 mod sensors;

@@ -1,48 +1,24 @@
-//! What a Linux device can measure and drive.
+//! What a Linux device can measure.
 
-use std::{
-    fs,
-    path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
-};
+use std::{fs, path::PathBuf};
 
-use wasmbed_abi::{Edges, Errno, Sensor};
-
-use crate::worker::Line;
+use wasmbed_abi::{Errno, Sensor};
 
 /// Where Linux shows the temperatures it knows, in thousandths of a degree Celsius.
 const THERMAL: &str = "/sys/class/thermal";
-/// Pins of a simulated device.
-const PINS: usize = 32;
 
-/// Sensors and pins of the device; clones are the same device.
+/// Sensors of the device.
 #[derive(Debug, Clone)]
-pub(crate) struct Peripherals {
+pub(crate) struct Sensors {
     dir: Option<PathBuf>,
     simulate: bool,
-    pins: Arc<Pins>,
 }
 
-/// Pins that only modules drive.
-#[derive(Debug, Default)]
-struct Pins {
-    levels: Mutex<[bool; PINS]>,
-    watchers: Mutex<Vec<Watcher>>,
-}
-
-/// A module that is told when a pin changes.
-#[derive(Debug)]
-struct Watcher {
-    pin: u32,
-    edges: Edges,
-    line: Weak<Line>,
-}
-
-impl Peripherals {
+impl Sensors {
     /// A sensor with a file in `dir` (`temperature`, `adc3`, …, thousandths of the unit as text) reads that
     /// file. With `simulate`, what the machine lacks is made up.
     pub(crate) fn new(dir: Option<PathBuf>, simulate: bool) -> Self {
-        Peripherals { dir, simulate, pins: Arc::default() }
+        Sensors { dir, simulate }
     }
 
     pub(crate) fn read(&self, sensor: Sensor, uptime_ms: u64) -> Result<i64, Errno> {
@@ -61,52 +37,6 @@ impl Peripherals {
         let text = fs::read_to_string(self.dir.as_ref()?.join(name(sensor))).ok()?;
         Some(text.trim().parse().map_err(|_| Errno::Io))
     }
-
-    pub(crate) fn write_pin(&self, pin: u32, high: bool) -> Result<(), Errno> {
-        let nth = self.pin(pin)?;
-        let before = std::mem::replace(&mut lock(&self.pins.levels)[nth], high);
-        if before != high {
-            self.tell(pin, high);
-        }
-        Ok(())
-    }
-
-    pub(crate) fn read_pin(&self, pin: u32) -> Result<bool, Errno> {
-        self.pin(pin).map(|nth| lock(&self.pins.levels)[nth])
-    }
-
-    /// Has changes of a pin told to a module from now on.
-    pub(crate) fn watch_pin(&self, pin: u32, edges: Edges, line: &Weak<Line>) -> Result<(), Errno> {
-        self.pin(pin)?;
-        let mut watchers = lock(&self.pins.watchers);
-        watchers.retain(|watcher| !(watcher.pin == pin && watcher.line.ptr_eq(line)));
-        if edges != Edges::default() {
-            watchers.push(Watcher { pin, edges, line: Weak::clone(line) });
-        }
-        Ok(())
-    }
-
-    fn tell(&self, pin: u32, high: bool) {
-        lock(&self.pins.watchers).retain(|watcher| {
-            let Some(line) = watcher.line.upgrade() else { return false };
-            if watcher.pin == pin && watcher.edges.watch(high) {
-                line.gpio_edge(pin, high);
-            }
-            true
-        });
-    }
-
-    /// Its place among the pins there are.
-    fn pin(&self, pin: u32) -> Result<usize, Errno> {
-        if !self.simulate {
-            return Err(Errno::Unsupported);
-        }
-        usize::try_from(pin).ok().filter(|nth| *nth < PINS).ok_or(Errno::NotFound)
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn name(sensor: Sensor) -> String {
@@ -152,10 +82,10 @@ mod tests {
         let dir = tempfile::tempdir()?;
         fs::write(dir.path().join("adc2"), "1234\n")?;
         fs::write(dir.path().join("supply"), "full")?;
-        let peripherals = Peripherals::new(Some(dir.path().to_owned()), false);
-        assert_eq!(peripherals.read(Sensor::Adc(2), 0), Ok(1234));
-        assert_eq!(peripherals.read(Sensor::Supply, 0), Err(Errno::Io));
-        assert_eq!(peripherals.read(Sensor::Adc(3), 0), Err(Errno::NotFound));
+        let sensors = Sensors::new(Some(dir.path().to_owned()), false);
+        assert_eq!(sensors.read(Sensor::Adc(2), 0), Ok(1234));
+        assert_eq!(sensors.read(Sensor::Supply, 0), Err(Errno::Io));
+        assert_eq!(sensors.read(Sensor::Adc(3), 0), Err(Errno::NotFound));
         Ok(())
     }
 
@@ -165,15 +95,5 @@ mod tests {
             (0..240_000).step_by(1_000).map(|at| simulated(Sensor::Temperature, at)).collect();
         assert_eq!(readings.iter().min(), Some(&20_000));
         assert_eq!(readings.iter().max(), Some(&25_000));
-    }
-
-    #[test]
-    fn only_a_simulated_device_has_pins() {
-        let plain = Peripherals::new(None, false);
-        assert_eq!(plain.write_pin(1, true), Err(Errno::Unsupported));
-        let simulated = Peripherals::new(None, true);
-        assert_eq!(simulated.write_pin(1, true), Ok(()));
-        assert_eq!(simulated.read_pin(1), Ok(true));
-        assert_eq!(simulated.read_pin(32), Err(Errno::NotFound));
     }
 }

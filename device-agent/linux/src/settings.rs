@@ -19,6 +19,7 @@ use wasmbed_wire::{
 use crate::{
     buses::{Buses, I2cConfig, SpiConfig},
     files,
+    pins::{GpioConfig, Wiring},
     px4::{Px4Config, Px4Settings},
 };
 
@@ -112,6 +113,8 @@ struct Config {
     heartbeat_ms: Option<u32>,
     sensors_dir: Option<PathBuf>,
     #[serde(default)]
+    gpio: Vec<GpioConfig>,
+    #[serde(default)]
     i2c: Vec<I2cConfig>,
     #[serde(default)]
     spi: Vec<SpiConfig>,
@@ -165,6 +168,7 @@ pub(crate) struct Settings {
     pub(crate) prefix: String,
     pub(crate) heartbeat_ms: u32,
     pub(crate) sensors_dir: Option<PathBuf>,
+    pub(crate) wiring: Wiring,
     pub(crate) buses: Buses,
     pub(crate) px4: Option<Px4Settings>,
     pub(crate) simulate: bool,
@@ -259,6 +263,7 @@ impl Settings {
             prefix,
             heartbeat_ms: config.heartbeat_ms.unwrap_or(HEARTBEAT_MS),
             sensors_dir: config.sensors_dir,
+            wiring: Wiring::new(config.gpio)?,
             buses: Buses::new(config.i2c, config.spi)?,
             px4: config.px4.map(Px4Config::validate).transpose()?,
             simulate: config.simulate,
@@ -370,6 +375,13 @@ mod tests {
             ("device = 'a'\ndata_dir = 'd'\n".to_owned(), "trusted"),
             (format!("{complete}[[i2c]]\nbus = -1\ndevice = '/dev/i2c-1'\n"), "bus"),
             (format!("{complete}[[spi]]\nbus = 1\nchip_select = 0\ndevice = 'd'\nmode = 5\n"), "use 0 to 3"),
+            (format!("{complete}[[gpio]]\npin = 1\nline = 4\n"), "without its chip"),
+            (format!("{complete}[[gpio]]\npin = 1\nline = 4.5\n"), "its number on the chip, or its name"),
+            (format!("{complete}[[gpio]]\npin = 1\nline = 'A'\nbias = 'up'\n"), "no bias \"up\"; use"),
+            (
+                format!("{complete}[[gpio]]\npin = 1\nline = 'A'\ndirection = 'both'\n"),
+                "no direction \"both\"",
+            ),
             (format!("{complete}[px4]\nconnection = 'udp'\n"), "udpin:HOST:PORT"),
             (format!("device = 'A'\ntrusted = ['{KEY}']\n"), "a-z"),
         ];

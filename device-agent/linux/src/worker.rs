@@ -29,9 +29,10 @@ use crate::{
     buses::Buses,
     device::CLASS,
     folders::Folders,
+    pins::Pins,
     px4::{Pilot, Px4},
     secrets::{self, Secrets},
-    sensors::Peripherals,
+    sensors::Sensors,
     values::Values,
 };
 
@@ -81,7 +82,8 @@ pub(crate) struct Surroundings {
     pub(crate) outbox: mpsc::Sender<Message>,
     /// Whether messages of modules have somewhere to go.
     pub(crate) online: Arc<AtomicBool>,
-    pub(crate) peripherals: Peripherals,
+    pub(crate) sensors: Sensors,
+    pub(crate) pins: Pins,
     pub(crate) buses: Buses,
     pub(crate) secrets: Secrets,
     pub(crate) values: Values,
@@ -112,6 +114,8 @@ pub(crate) struct Line {
 struct Queue {
     /// Calls besides the tick that were not made yet.
     waiting: AtomicUsize,
+    /// Some were dropped since all that waited were made.
+    is_behind: AtomicBool,
     /// Nobody is interested any more in calls that wait.
     over: AtomicBool,
 }
@@ -125,7 +129,10 @@ impl Line {
     fn call(&self, call: Call) {
         if self.queue.waiting.fetch_add(1, Ordering::Relaxed) >= MAX_WAITING {
             self.queue.waiting.fetch_sub(1, Ordering::Relaxed);
-            tracing::warn!(module = %self.name, "{MAX_WAITING} calls wait already; one more was dropped");
+            // Once, not for each: a pin may change thousands of times a second.
+            if !self.queue.is_behind.swap(true, Ordering::Relaxed) {
+                tracing::warn!(module = %self.name, "{MAX_WAITING} calls wait already; others are dropped");
+            }
             return;
         }
         // A thread that is over says so itself.
@@ -209,8 +216,8 @@ impl Job {
             }
             let start = Instant::now();
             let is_tick = matches!(call, Call::Tick);
-            if !is_tick {
-                self.queue.waiting.fetch_sub(1, Ordering::Relaxed);
+            if !is_tick && self.queue.waiting.fetch_sub(1, Ordering::Relaxed) == 1 {
+                self.queue.is_behind.store(false, Ordering::Relaxed);
             }
             let mut made = self.make(&mut instance, call);
             if made.is_ok() && is_tick && asked.elapsed() >= HEALTH_EVERY {
@@ -363,19 +370,19 @@ impl Host for ModuleHost {
 
     fn sensor_read(&mut self, sensor: Sensor) -> Result<i64, Errno> {
         let uptime_ms = self.uptime_ms();
-        self.surroundings.peripherals.read(sensor, uptime_ms)
+        self.surroundings.sensors.read(sensor, uptime_ms)
     }
 
     fn gpio_write(&mut self, pin: u32, high: bool) -> Result<(), Errno> {
-        self.surroundings.peripherals.write_pin(pin, high)
+        self.surroundings.pins.write(pin, high)
     }
 
     fn gpio_read(&mut self, pin: u32) -> Result<bool, Errno> {
-        self.surroundings.peripherals.read_pin(pin)
+        self.surroundings.pins.read(pin)
     }
 
     fn gpio_watch(&mut self, pin: u32, edges: Edges) -> Result<(), Errno> {
-        self.surroundings.peripherals.watch_pin(pin, edges, &self.line)
+        self.surroundings.pins.watch(pin, edges, &self.line)
     }
 
     fn publish(&mut self, channel: Channel, payload: &[u8]) -> Result<(), Errno> {

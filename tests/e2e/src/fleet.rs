@@ -77,10 +77,14 @@ impl Fleet {
 
     /// Starts a fleet of these devices and waits until they are online.
     pub fn start_with(kind: BrokerKind, devices: &[(&str, &str)]) -> Result<Self> {
-        Self::begin(kind, devices, str::to_owned)
+        Self::begin(kind, devices, unaltered)
     }
 
-    fn begin(kind: BrokerKind, devices: &[(&str, &str)], alter: impl Fn(&str) -> String) -> Result<Self> {
+    fn begin(
+        kind: BrokerKind,
+        devices: &[(&str, &str)],
+        alter: impl Fn(&str) -> Result<String>,
+    ) -> Result<Self> {
         Self::prepare(kind, devices, HEARTBEAT_MS, alter)?.come_up()
     }
 
@@ -95,14 +99,14 @@ impl Fleet {
 
     /// A fleet of these devices whose host is not started yet.
     pub fn without_host(devices: &[(&str, &str)], heartbeat_ms: u32) -> Result<Self> {
-        Self::prepare(BrokerKind::Embedded, devices, heartbeat_ms, str::to_owned)
+        Self::prepare(BrokerKind::Embedded, devices, heartbeat_ms, unaltered)
     }
 
     fn prepare(
         kind: BrokerKind,
         devices: &[(&str, &str)],
         heartbeat_ms: u32,
-        alter: impl Fn(&str) -> String,
+        alter: impl Fn(&str) -> Result<String>,
     ) -> Result<Self> {
         let owned = |(id, board): &(&str, &str)| ((*id).to_owned(), (*board).to_owned());
         let dir = TempDir::with_prefix("wasmbed-e2e-")?;
@@ -134,11 +138,11 @@ impl Fleet {
     /// Starts a fleet whose emulators advance their clocks by one nanosecond for each instruction.
     pub fn start_counting(devices: &[(&str, &str)]) -> Result<Self> {
         let counting = "arguments = [\n    \"-icount\", \"shift=0,sleep=on\",";
-        Self::start_altered(devices, |board| board.replace("arguments = [", counting))
+        Self::start_altered(devices, |board| Ok(board.replace("arguments = [", counting)))
     }
 
     /// Starts a fleet on whose host the files of emulated boards are altered.
-    pub fn start_altered(devices: &[(&str, &str)], alter: impl Fn(&str) -> String) -> Result<Self> {
+    pub fn start_altered(devices: &[(&str, &str)], alter: impl Fn(&str) -> Result<String>) -> Result<Self> {
         Self::begin(BrokerKind::Embedded, devices, alter)
     }
 
@@ -222,11 +226,11 @@ impl Fleet {
         self.host.take().context("no host runs")?.kill()
     }
 
-    fn alter_boards(&self, alter: impl Fn(&str) -> String) -> Result<()> {
+    fn alter_boards(&self, alter: impl Fn(&str) -> Result<String>) -> Result<()> {
         for (_, board) in &self.devices {
             let file = boards()?.join(board).join("board.toml");
             let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-            let altered = alter(&text);
+            let altered = alter(&text)?;
             if text.contains("kind = \"qemu\"") && altered != text {
                 let dir = self.dir.path().join("host/boards").join(board);
                 fs::create_dir_all(&dir)?;
@@ -474,4 +478,8 @@ impl Fleet {
         }
         text
     }
+}
+
+fn unaltered(board: &str) -> Result<String> {
+    Ok(board.to_owned())
 }

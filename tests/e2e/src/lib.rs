@@ -8,12 +8,14 @@ mod broker;
 pub mod features;
 mod firmware;
 mod fleet;
+mod gpio;
 mod process;
 mod subscription;
 
 pub use broker::{Broker, Kind as BrokerKind, password};
 pub use firmware::FACTORY_VERSION;
 pub use fleet::{Fleet, Limit};
+pub use gpio::{GpioChip, GpioTable, with_gpio};
 pub use process::{Process, signal, wait_for};
 pub use subscription::Subscription;
 

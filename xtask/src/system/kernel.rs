@@ -1,4 +1,4 @@
-//! Debian's kernel for virtual machines: downloaded once, unpacked, and never installed.
+//! Debian's kernels: downloaded once, unpacked, and never installed.
 
 use std::{
     collections::HashMap,
@@ -14,39 +14,56 @@ use crate::{
     run::{exists, output, run, step},
 };
 
-/// The package that depends on the current one.
-const PACKAGE: &str = "linux-image-cloud-amd64";
 /// What the machine has, and what its configuration is read through; others come with them.
 const DRIVERS: [&str; 4] = ["virtio_pci", "virtio_blk", "virtio_net", "qemu_fw_cfg"];
+
+/// A kernel of Debian's that machines can start.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Flavour {
+    /// The package that depends on the current one.
+    package: &'static str,
+    /// Where it is unpacked, below the build's folder.
+    dir: &'static str,
+    /// Drivers that it needs besides [`DRIVERS`].
+    drivers: &'static [&'static str],
+}
+
+/// For virtual machines: what devices run. It knows no GPIO.
+pub(super) const CLOUD: Flavour = Flavour { package: "linux-image-cloud-amd64", dir: "kernel", drivers: &[] };
+/// For any machine, with drivers for GPIO controllers; it takes three times the download and twice the time to start.
+/// The file system asks for its checksum by name only.
+pub(super) const GENERIC: Flavour =
+    Flavour { package: "linux-image-amd64", dir: "kernel-generic", drivers: &["crc32c_generic", "ext4"] };
 
 /// A kernel and its modules.
 pub(super) struct Kernel {
     /// The image QEMU loads.
     pub(super) image: PathBuf,
     modules: PathBuf,
+    flavour: Flavour,
 }
 
 impl Kernel {
     /// The kernel that was fetched, now or earlier.
-    pub(super) fn fetched() -> Result<Self> {
+    pub(super) fn fetched(flavour: Flavour) -> Result<Self> {
         ensure!(
             cfg!(target_arch = "x86_64"),
             "the agent built here runs on x86-64 machines only if this is one"
         );
-        let dir = paths::target().join("kernel");
+        let dir = paths::target().join(flavour.dir);
         if !dir.is_dir() {
-            fetch(&dir)?;
+            fetch(flavour.package, &dir)?;
         }
         let image = only(&dir.join("boot"), "vmlinuz-")?;
-        Ok(Kernel { image, modules: only(&dir.join("lib/modules"), "")? })
+        Ok(Kernel { image, modules: only(&dir.join("lib/modules"), "")?, flavour })
     }
 
-    /// The modules of [`DRIVERS`] and those they depend on, each after its own.
+    /// The modules it needs and those they depend on, each after its own.
     pub(super) fn drivers(&self) -> Result<Vec<PathBuf>> {
         let mut all = HashMap::new();
         index(&self.modules, &mut all)?;
         let mut loaded = Vec::new();
-        for driver in DRIVERS {
+        for driver in DRIVERS.iter().chain(self.flavour.drivers) {
             load(driver, &all, &mut loaded)?;
         }
         Ok(loaded)
@@ -95,10 +112,10 @@ fn only(dir: &Path, prefix: &str) -> Result<PathBuf> {
     found.with_context(|| format!("nothing in {} is called {prefix}…; remove its folder", dir.display()))
 }
 
-/// Downloads the package and unpacks it to `dir`, whole or not at all.
-fn fetch(dir: &Path) -> Result<()> {
-    ensure!(exists("apt-get"), "its kernel comes from Debian's {PACKAGE}, and there is no apt-get here");
-    let package = package()?;
+/// Downloads the package that this one depends on and unpacks it to `dir`, whole or not at all.
+fn fetch(package: &str, dir: &Path) -> Result<()> {
+    ensure!(exists("apt-get"), "its kernel comes from Debian's {package}, and there is no apt-get here");
+    let package = current(package)?;
     step(&format!("downloading {package}"));
     let unfinished = dir.with_extension("new");
     if unfinished.exists() {
@@ -116,12 +133,12 @@ fn fetch(dir: &Path) -> Result<()> {
 }
 
 /// The name of the package with the current kernel.
-fn package() -> Result<String> {
-    let listed = output(Command::new("apt-cache").args(["depends", "--important", PACKAGE]))?;
+fn current(package: &str) -> Result<String> {
+    let listed = output(Command::new("apt-cache").args(["depends", "--important", package]))?;
     let depends = listed.lines().find_map(|line| line.trim().strip_prefix("Depends: "));
     match depends {
         Some(package) => Ok(package.to_owned()),
-        None => bail!("apt knows no {PACKAGE}, which Debian has; on Debian, run `sudo apt-get update`"),
+        None => bail!("apt knows no {package}, which Debian has; on Debian, run `sudo apt-get update`"),
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use serde::Serialize;
-use wasmbed_boards::{Board, Run};
+use wasmbed_boards::{Agent, Board, Run};
 use wasmbed_wire::{BoardName, DeviceId, PublicKey};
 
 use crate::{
@@ -33,6 +33,9 @@ struct Config<'a> {
     /// What the files of TLS hold, for a machine that cannot read them.
     #[serde(skip_serializing_if = "Option::is_none")]
     identity: Option<Handed>,
+    /// Tables follow everything else in TOML.
+    #[serde(flatten)]
+    hardware: &'a Agent,
 }
 
 /// A certificate that is handed over with its key.
@@ -79,6 +82,7 @@ pub(super) fn write_config(
         identity,
         trusted: &device.trusted,
         data_dir: matches!(board.run, Run::Process { .. }).then(|| dir.join("data")),
+        hardware: &board.agent,
     };
     let text = toml::to_string(&config).map_err(io::Error::other)?;
     let path = dir.join("agent.toml");

@@ -12,6 +12,7 @@ mod messages;
 mod modules;
 mod mosquitto;
 mod orders;
+mod pins;
 mod power_cuts;
 mod rabbitmq;
 mod supervision;

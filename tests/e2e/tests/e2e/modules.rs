@@ -64,7 +64,7 @@ fn a_module_signs_with_a_key_that_the_device_keeps() -> Result<()> {
 fn a_module_reads_which_chip_is_on_the_bus_of_its_board() -> Result<()> {
     // The board has Winbond's W25Q80; the same module finds Micron's M25P40 where that takes its place.
     for (chip, id) in [("w25q80", "ef5014"), ("m25p40", "202013")] {
-        let altered = |board: &str| board.replace("\"w25q80\"", &format!("\"{chip}\""));
+        let altered = |board: &str| Ok(board.replace("\"w25q80\"", &format!("\"{chip}\"")));
         let fleet = Fleet::start_altered(&[("n2-1", "netduino2")], altered)?;
         fleet.cli(&["module", "grant", "chip", "bus"])?;
         fleet.cli(&["module", "push", &module("chip")?.to_string_lossy(), "--version", "1.0.0"])?;
