@@ -215,7 +215,10 @@ fn a_message_that_means_nothing_is_told_and_does_no_harm() {
     world.run_until("a session", |world| world.topics.len() > 2);
     world.say(&ToBoard::Deliver { topic: "dn/desired", payload: b"\xff\xff" });
     world.run_until("a complaint", |world| {
-        world.console.iter().any(|line| line == "dn/desired: refused: not signed, or not the message of its topic")
+        world
+            .console
+            .iter()
+            .any(|line| line == "dn/desired: refused: not signed, or not the message of its topic")
     });
     assert!(world.driver.agent.is_connected());
 }
