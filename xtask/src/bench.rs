@@ -9,7 +9,7 @@ use wasmbed_wire::BoardName;
 
 use crate::{
     firmware, modules, paths,
-    run::{run, step},
+    run::{self, run, step},
     setup,
 };
 
@@ -113,7 +113,7 @@ fn ota() -> Result<()> {
 fn broker(arguments: &[String]) -> Result<()> {
     setup::ensure(setup::Need::ALL)?;
     step("broker and benchmark, for release (the first time takes some minutes)");
-    let mut cargo = Command::new("cargo");
+    let mut cargo = run::cargo();
     cargo.args([
         "build",
         "--release",
@@ -132,7 +132,7 @@ fn runtime() -> Result<()> {
     setup::ensure(setup::Need::UP)?;
     let modules = modules::build_workloads()?;
     step("the benchmark, for release (the first time takes some minutes)");
-    let mut cargo = Command::new("cargo");
+    let mut cargo = run::cargo();
     cargo.args(["build", "--release", "--quiet", "--package", "wasmbed-speed"]).current_dir(paths::root());
     run(&mut cargo)?;
     let measure = || {

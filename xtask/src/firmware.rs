@@ -16,7 +16,7 @@ use wasmbed_wire::BoardName;
 
 use crate::{
     bench, paths,
-    run::{run, step},
+    run::{self, run, step},
     system, up, xtensa,
 };
 
@@ -254,7 +254,7 @@ fn cargo(
     (package, binary): (&str, &str),
     feature: Option<&str>,
 ) -> Result<Command> {
-    let mut cargo = Command::new("cargo");
+    let mut cargo = run::cargo();
     cargo
         .args(["build", "--release", "--quiet", "--package", package, "--bin", binary, "--target-dir"])
         .arg(target_dir(firmware))

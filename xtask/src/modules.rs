@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 
 use crate::{
     paths,
-    run::{host_target, output, run, step},
+    run::{self, host_target, output, run, step},
 };
 
 /// Builds every example and returns the directory that holds them as `<name>.wasm`.
@@ -42,7 +42,7 @@ pub(crate) fn build_workloads() -> Result<PathBuf> {
     step("workloads as modules");
     let out = paths::target().join("workloads");
     let build = |name: &str| {
-        let mut cargo = Command::new("cargo");
+        let mut cargo = run::cargo();
         cargo.args(["build", "--release", "--quiet", "--package", "wasmbed-workloads", "--examples"]);
         // Other modules are built to be small.
         cargo.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "3");
@@ -57,7 +57,7 @@ pub(crate) fn build_workloads() -> Result<PathBuf> {
 
 fn build_rust(guest: &Path, out: &Path) -> Result<()> {
     let target_dir = paths::target().join("guest");
-    let mut cargo = Command::new("cargo");
+    let mut cargo = run::cargo();
     cargo.args(["build", "--release", "--quiet", "--workspace", "--exclude", "wasmbed-guest"]);
     run(cargo.arg("--target-dir").arg(&target_dir).current_dir(guest))?;
     let built = target_dir.join("wasm32-unknown-unknown/release");

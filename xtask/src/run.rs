@@ -10,6 +10,19 @@ use anyhow::{Context, Result, bail};
 
 use crate::paths;
 
+/// Cargo, as if nobody had started it but the user: what Cargo tells this program about the package `xtask` would have
+/// build scripts run again, and half of the workspace compiled anew, whenever Cargo is run by hand in between.
+pub(crate) fn cargo() -> Command {
+    let mut cargo = Command::new("cargo");
+    for (name, _) in std::env::vars_os() {
+        let is_told = |prefix: &str| name.as_encoded_bytes().starts_with(prefix.as_bytes());
+        if is_told("CARGO_PKG_") || is_told("CARGO_MANIFEST_") {
+            cargo.env_remove(name);
+        }
+    }
+    cargo
+}
+
 /// Runs a command to its end; its output is the user's to see.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let shown = show(command);

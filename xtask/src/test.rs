@@ -10,7 +10,7 @@ use clap::Args;
 
 use crate::{
     compose, firmware, modules, paths, python,
-    run::{exists, host_target, run, step},
+    run::{self, exists, host_target, run, step},
     setup,
 };
 
@@ -79,7 +79,7 @@ fn test_other_workspaces(options: &Options) -> Result<Counts> {
     for ([dir, package], features) in
         [(firmware, "ip"), (firmware, "security"), (["device-agent/guest", "wasmbed-guest"], "")]
     {
-        let mut cargo = Command::new("cargo");
+        let mut cargo = run::cargo();
         cargo.args(["test", "--quiet", "--package", package, "--lib", "--target", &host]);
         cargo.args(["--features", features]);
         cargo.arg("--target-dir").arg(paths::target().join("other")).args(&options.filter);
@@ -91,7 +91,7 @@ fn test_other_workspaces(options: &Options) -> Result<Counts> {
 fn check_style() -> Result<()> {
     step("formatting");
     for dir in [paths::root(), paths::root().join("firmware"), paths::root().join("device-agent/guest")] {
-        run(Command::new("cargo").args(["fmt", "--all", "--check"]).current_dir(dir))
+        run(run::cargo().args(["fmt", "--all", "--check"]).current_dir(dir))
             .context("the code is not formatted; run `cargo fmt --all` there")?;
     }
     step("lints");
@@ -102,12 +102,12 @@ fn check_licences() -> Result<()> {
     step("licences and sources of dependencies");
     if !exists("cargo-deny") {
         // Unoptimized: it runs once, and compiling it is what takes the time.
-        let mut install = Command::new("cargo");
+        let mut install = run::cargo();
         install.args(["install", "--quiet", "--locked", "--debug", "cargo-deny@^0.20"]);
         run(install.current_dir(paths::root()))?;
     }
     for manifest in ["Cargo.toml", "firmware/Cargo.toml", "device-agent/guest/Cargo.toml"] {
-        let mut deny = Command::new("cargo");
+        let mut deny = run::cargo();
         deny.args(["deny", "--log-level", "error", "--config", "deny.toml", "--manifest-path", manifest])
             .args(["check", "bans", "licenses", "sources"]);
         run(deny.current_dir(paths::root()))?;
@@ -118,7 +118,7 @@ fn check_licences() -> Result<()> {
 /// Known vulnerabilities, where their data base can be reached.
 fn check_advisories() -> Result<()> {
     let deny = |what: &[&str]| {
-        let mut deny = Command::new("cargo");
+        let mut deny = run::cargo();
         deny.args(["deny", "--log-level", "error", "--config", "deny.toml"]).args(what);
         deny.current_dir(paths::root());
         deny
@@ -132,7 +132,7 @@ fn check_advisories() -> Result<()> {
 }
 
 fn cargo(args: &[&str]) -> Command {
-    let mut command = Command::new("cargo");
+    let mut command = run::cargo();
     command.args(args).current_dir(paths::root());
     command
 }

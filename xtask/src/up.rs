@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::{
     firmware, modules, paths,
-    run::{run, step},
+    run::{self, run, step},
     setup,
 };
 
@@ -32,7 +32,7 @@ pub(crate) fn up(options: &Options) -> Result<()> {
 /// Builds `wasmbed`, `wasmbed-broker` and `wasmbed-agent`.
 pub(crate) fn build_programs() -> Result<()> {
     step("building the fleet programs (the first time takes some minutes)");
-    let mut cargo = Command::new("cargo");
+    let mut cargo = run::cargo();
     cargo.args(["build", "--workspace", "--bins"]).args(paths::is_release().then_some("--release"));
     run(cargo.current_dir(paths::root()))
 }

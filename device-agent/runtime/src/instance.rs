@@ -42,10 +42,13 @@ pub(crate) struct Guest<H> {
     pub(crate) interval_ms: u32,
     pub(crate) mailbox: Mailbox,
     limiter: Limiter,
+    #[cfg(feature = "security")]
     meter: Arc<Meter>,
+    #[cfg(feature = "security")]
     call_ms: u32,
 }
 
+#[cfg(feature = "security")]
 impl<H> Guest<H> {
     /// The fuel of a call into the module; none where a clock limits it.
     pub(crate) fn budget(&self) -> Option<u64> {
@@ -110,7 +113,9 @@ impl Runtime {
             interval_ms: DEFAULT_INTERVAL_MS,
             mailbox: Mailbox::default(),
             limiter: Limiter::new(limits),
+            #[cfg(feature = "security")]
             meter: Arc::clone(&self.meter),
+            #[cfg(feature = "security")]
             call_ms: limits.call_ms,
         };
         let control = Control {
