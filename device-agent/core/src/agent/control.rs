@@ -24,21 +24,22 @@ const CALM_MS: u64 = 2_000;
 /// Time between two reports of what was refused, in milliseconds.
 const REPORT_MS: u64 = 60_000;
 /// Enough of a signature to know it again: who sends something else under it is not heard, that is all.
-const KNOWN_BYTES: usize = 8;
+const KNOWN_BYTES: usize = 4;
 
 /// What was accepted, and what was not.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Control {
     /// The highest revision that was accepted, in this start or before.
     pub(super) floor: u64,
-    /// The start of the signature of the desired state that is in force; none before the first of this start.
-    known: Option<[u8; KNOWN_BYTES]>,
+    /// The start of the signature of the desired state that is in force; zeros before the first of this start, which is
+    /// as good as none: what would be taken for it is in force then, too.
+    known: [u8; KNOWN_BYTES],
     /// Number of the last command of this connect.
     number: u64,
     /// No signature is tried before.
     calm: Instant,
-    /// How much was refused, and the last of it.
-    count: u32,
+    /// How much was refused, up to 65,535, and the last of it.
+    count: u16,
     last: Option<(Subject, Refusal)>,
     pub(super) letter: Letter,
     /// Nothing about it is said before.
@@ -58,7 +59,7 @@ impl Control {
     pub(super) const fn new() -> Self {
         Control {
             floor: 0,
-            known: None,
+            known: [0; KNOWN_BYTES],
             number: 0,
             calm: Instant(0),
             count: 0,
@@ -115,7 +116,7 @@ impl Control {
     pub(super) fn report(&mut self, now: Instant, boot: u32) -> Option<Refused> {
         let (subject, reason) = self.last?;
         self.next_report = now.after(REPORT_MS);
-        Some(Refused { boot, count: self.count, subject, reason, revision: self.floor })
+        Some(Refused { boot, count: self.count.into(), subject, reason, revision: self.floor })
     }
 }
 
@@ -137,11 +138,11 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
             return Err(Refusal::Stale);
         }
         let known = known(signed.signature);
-        if revision == self.revision && self.control.known == Some(known) {
+        if revision == self.revision && self.control.known == known {
             return Ok(Heard::Again);
         }
         self.verify_order(topic, &signed)?;
-        self.control.known = Some(known);
+        self.control.known = known;
         Ok(Heard::News(signed.payload))
     }
 
