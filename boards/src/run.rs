@@ -246,8 +246,8 @@ impl Run {
                 return Err(Unfit::NoPorts(*forward));
             }
             let is_same =
-                |other: &&Forward| (other.listen, other.protocol) == (forward.listen, forward.protocol);
-            if machine.forwards.iter().take(nth).any(|other| is_same(&other)) {
+                |other: &Forward| (other.listen, other.protocol) == (forward.listen, forward.protocol);
+            if machine.forwards.iter().take(nth).any(is_same) {
                 return Err(Unfit::Twice(forward.listen));
             }
         }

@@ -18,7 +18,7 @@ const DEVICES: usize = 10_000;
 const AGAIN: usize = 4_000;
 /// How many connect at the same time.
 const AT_ONCE: usize = 200;
-/// What the broker may take for each of them, in KiB: four times what it takes.
+/// What the broker may take for each of them, in KiB.
 const KIB_EACH: usize = 256;
 /// Longest that anything may take while everybody connects.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -4,11 +4,8 @@ use std::{fs, io::Write, process::Stdio};
 
 use anyhow::{Context, Result, ensure};
 use ed25519_compact::{KeyPair, Seed};
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
-use wasmbed_e2e::{BrokerKind, Fleet, Limit, Subscription, module};
+use nix::sys::signal::Signal;
+use wasmbed_e2e::{BrokerKind, Fleet, Limit, Subscription, module, signal};
 use wasmbed_update::key_id;
 use wasmbed_wire::{
     DeviceId, Digest, PublicKey, Seq,
@@ -136,7 +133,7 @@ fn forged_and_replayed_orders_change_nothing_and_are_told() -> Result<()> {
     fleet.kill_service()?;
     for (nth, (id, _)) in DEVICES.into_iter().enumerate() {
         say(&fleet, id, DESIRED, &old[nth])?;
-        kill(Pid::from_raw(processes[nth].try_into()?), Signal::SIGKILL)?;
+        signal(processes[nth], Signal::SIGKILL)?;
         let newest = revision(&last[nth])?;
         said[nth].next(|line| {
             read(line).is_some_and(|refused| {
