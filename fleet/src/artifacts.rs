@@ -51,10 +51,12 @@ pub fn build(
 ) -> Result<NewModule, Problem> {
     check_version(version)?;
     check_size(wasm.len() as u64)?;
-    let Checked { classes: mut report, needs, uses } = check(&wasm);
+    let Checked { classes: mut report, needs, uses, stack_bytes } = check(&wasm);
     let mut artifacts = Vec::new();
     for (target, classes) in targets(&report) {
-        match make(signer, boards, name, version, &wasm, target, (classes, uses)) {
+        // Native code has frames of its own, on the stack of its thread.
+        let stack_bytes = if target == Target::Wasm { 0 } else { stack_bytes.unwrap_or(0) };
+        match make(signer, boards, name, version, &wasm, target, (classes, uses, stack_bytes)) {
             Ok(artifact) => artifacts.push(artifact),
             Err(violation) => withdraw(&mut report, classes, &violation),
         }
@@ -141,7 +143,7 @@ fn make(
     version: &str,
     wasm: &Bytes,
     target: Target,
-    (classes, uses): (Classes, Capabilities),
+    (classes, uses, stack_bytes): (Classes, Capabilities, u32),
 ) -> Result<StoredArtifact, Violation> {
     // Compiled with the features of the smallest class, it loads on the larger ones too.
     let smallest = classes.iter().min_by_key(|class| class.limits().memory_bytes).unwrap_or(Class::Mcu);
@@ -172,6 +174,7 @@ fn make(
         patch: None,
         trial: None,
         capabilities: uses.bits(),
+        stack_bytes,
     };
     let (id, manifest) = signer
         .sign(&manifest)

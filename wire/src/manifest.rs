@@ -53,6 +53,11 @@ pub struct Manifest<'a> {
     #[n(12)]
     #[cbor(default, skip_if = "crate::manifest::is_zero")]
     pub capabilities: u32,
+    /// Stack that a call into a module takes at most, in bytes; a device gives each instance no more. 0 where that is
+    /// not known, which gets all that the class allows; 0 for native code and for firmware.
+    #[n(13)]
+    #[cbor(default, skip_if = "crate::manifest::is_zero")]
+    pub stack_bytes: u32,
 }
 
 /// From which firmware image to which, each named by its SHA-256.

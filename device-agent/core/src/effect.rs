@@ -89,6 +89,8 @@ pub struct ModuleInfo {
     pub size: u32,
     /// What it asks for, bit `n` for the capability with number `n` in the guest ABI.
     pub capabilities: u32,
+    /// Stack that a call into it takes at most, in bytes; 0 if that is not known.
+    pub stack_bytes: u32,
 }
 
 /// An instance of a module, as it is to run.

@@ -170,6 +170,7 @@ pub(crate) fn manifest(payload: &[u8]) -> Manifest<'static> {
         patch: None,
         trial: None,
         capabilities: 0,
+        stack_bytes: 0,
     }
 }
 

@@ -36,6 +36,7 @@ pub(crate) fn accept<P: Platform>(platform: &P, ring: &Keyring, signed: &[u8]) -
             artifact: artifact_id(payload),
             size: manifest.size,
             capabilities: manifest.capabilities,
+            stack_bytes: manifest.stack_bytes,
         },
         digest: manifest.digest,
         block_bytes: manifest.block_bytes,

@@ -12,7 +12,7 @@ use wasmbed_abi::{Export, ExportError, Import, ImportError, ValueType};
 use wasmbed_wire::limits::Class;
 use wasmtime::{ExternType, FuncType, ValType};
 
-use crate::Runtime;
+use crate::{Runtime, SetupError};
 
 /// Alignment of precompiled bytes, in bytes.
 const ALIGN: usize = 16;
@@ -31,6 +31,9 @@ pub enum LoadError {
     /// The bytes are not at a multiple of 16.
     #[error("the artifact lies at an address that is not a multiple of 16")]
     Misaligned,
+    /// There is no engine with the stack it needs.
+    #[error(transparent)]
+    Engine(#[from] SetupError),
     /// The engine does not take it.
     #[error("not for this runtime: {0}")]
     Rejected(String),
@@ -69,34 +72,37 @@ pub enum LoadError {
 }
 
 impl Runtime {
-    /// Takes precompiled bytes as they lie in memory, without copying them.
+    /// Takes precompiled bytes as they lie in memory, without copying them. Its instances get `stack_bytes` of stack, as
+    /// its manifest says; all that the class allows if that is 0 or more.
     ///
     /// # Errors
-    /// If the bytes are for another engine, lie at an odd address, or do not fit the class.
+    /// If the bytes are for another engine, lie at an odd address, or do not fit the class; if there is no memory.
     ///
     /// # Safety
     /// The bytes are what [`compile`](fn@crate::compile) made, which a signature checked after they were
     /// last written proves; they are valid and do not change until the module, its clones and
     /// all their instances are dropped. No module loaded from them earlier is left; clone that one.
-    pub unsafe fn load(&self, artifact: NonNull<[u8]>) -> Result<Module, LoadError> {
+    pub unsafe fn load(&self, artifact: NonNull<[u8]>, stack_bytes: u32) -> Result<Module, LoadError> {
         if !artifact.cast::<u8>().addr().get().is_multiple_of(ALIGN) {
             return Err(LoadError::Misaligned);
         }
+        let engine = self.engine_with(stack_bytes)?;
         // SAFETY: the caller vouches for origin and lifetime of the bytes.
-        let module = unsafe { wasmtime::Module::deserialize_raw(&self.engine, artifact) };
+        let module = unsafe { wasmtime::Module::deserialize_raw(&engine, artifact) };
         Module::check(module, self.class)
     }
 
-    /// Takes a copy of precompiled bytes.
+    /// Takes a copy of precompiled bytes, as [`load`](Self::load) does.
     ///
     /// # Errors
     /// As [`load`](Self::load).
     ///
     /// # Safety
     /// The bytes are what [`compile`](fn@crate::compile) made, which a checked signature proves.
-    pub unsafe fn load_copied(&self, artifact: &[u8]) -> Result<Module, LoadError> {
+    pub unsafe fn load_copied(&self, artifact: &[u8], stack_bytes: u32) -> Result<Module, LoadError> {
+        let engine = self.engine_with(stack_bytes)?;
         // SAFETY: the caller vouches for the origin of the bytes.
-        let module = unsafe { wasmtime::Module::deserialize(&self.engine, artifact) };
+        let module = unsafe { wasmtime::Module::deserialize(&engine, artifact) };
         Module::check(module, self.class)
     }
 }

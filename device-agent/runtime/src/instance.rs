@@ -127,13 +127,12 @@ impl Runtime {
             stopped: None,
             backtrace: Backtrace::default(),
         };
-        Ok(Instance::start(self, module, granted, guest, control)?)
+        Ok(Instance::start(module, granted, guest, control)?)
     }
 }
 
 impl<H: Host> Instance<H> {
     fn start(
-        runtime: &Runtime,
         module: &Module,
         granted: Capabilities,
         guest: Guest<H>,
@@ -141,7 +140,7 @@ impl<H: Host> Instance<H> {
     ) -> Result<Self, Stopped> {
         let call_ms = control.call_ms;
         let engine_error = |error: wasmtime::Error| Stopped::from_error(&error, call_ms);
-        let mut store = Store::try_new(&runtime.engine, guest).map_err(engine_error)?;
+        let mut store = Store::try_new(module.inner.engine(), guest).map_err(engine_error)?;
         store.limiter(|guest| &mut guest.limiter);
         let imports = link(&mut store, module, granted).map_err(engine_error)?;
         let instance =

@@ -1,6 +1,7 @@
 //! Native code on Linux: compiled where it runs.
 
 use wasmbed_wire::limits::Class;
+use wasmtime::Engine;
 
 use crate::{LoadError, Module, Runtime, SetupError, Target, meter::Meter, tunables, watch::Watch};
 
@@ -15,9 +16,9 @@ impl Runtime {
     /// If the system refuses memory or a thread, or the processor is not supported.
     pub fn new(class: Class) -> Result<Self, SetupError> {
         let config = tunables::native(class, class.limits().stack_bytes as usize);
-        Self::set_up(class, Target::Wasm, config, |engine| {
-            Watch::new(engine.clone()).map(Meter::Watch).map_err(SetupError::new)
-        })
+        let engine = Engine::new(&config).map_err(SetupError::new)?;
+        let watch = Watch::new(engine.clone()).map_err(SetupError::new)?;
+        Ok(Self::around(engine, class, Target::Wasm, Meter::Watch(watch)))
     }
 
     /// Stack a thread needs to call into a module of this class, in bytes. A module that uses up its

@@ -6,9 +6,12 @@ use wasmbed_wire::{
     RuntimeId,
     limits::{Class, Limits},
 };
-use wasmtime::{Config, Engine};
+use wasmtime::Engine;
 
 use crate::{Target, calibrate, meter::Meter, tunables};
+
+/// Stack that every instance has, in bytes: where it ends on the way into the module, wasmtime cannot tell of it.
+const LEAST_STACK_BYTES: u32 = 512;
 
 /// Loads and runs the modules of one device. One is enough for all of them.
 pub struct Runtime {
@@ -53,24 +56,22 @@ impl Runtime {
     /// # Errors
     /// If there is not enough memory, or `stack_bytes` is 0.
     pub fn bytecode(class: Class, stack_bytes: usize) -> Result<Self, SetupError> {
-        let config = tunables::bytecode(class, stack_bytes);
-        #[cfg(feature = "std")]
-        let config = tunables::for_target(config, Target::HERE).map_err(SetupError::new)?;
-        Self::set_up(class, Target::HERE, config, |_| Ok(Meter::fuel()))
+        let engine = bytecode_engine(class, stack_bytes)?;
+        Ok(Self::around(engine, class, Target::HERE, Meter::fuel()))
     }
 
-    // Not inlined: `Config` is large, and a board's stack is deepest in calls into modules, not here.
-    #[inline(never)]
-    pub(crate) fn set_up(
-        class: Class,
-        target: Target,
-        config: Config,
-        meter: impl FnOnce(&Engine) -> Result<Meter, SetupError>,
-    ) -> Result<Self, SetupError> {
-        let engine = Engine::new(&config).map_err(SetupError::new)?;
-        drop(config);
-        let meter = Arc::new(meter(&engine)?);
-        Ok(Runtime { engine, class, meter, target })
+    pub(crate) fn around(engine: Engine, class: Class, target: Target, meter: Meter) -> Self {
+        Runtime { engine, class, meter: Arc::new(meter), target }
+    }
+
+    /// The engine for a module whose calls take so much stack: it owns the size of its instances' stacks. One more is
+    /// about a kilobyte, and saves the rest of the class's stack in each instance.
+    pub(crate) fn engine_with(&self, stack_bytes: u32) -> Result<Engine, SetupError> {
+        let is_bytecode = self.fuel_per_ms().is_some();
+        if is_bytecode && (1..self.limits().stack_bytes).contains(&stack_bytes) {
+            return bytecode_engine(self.class, stack_bytes.max(LEAST_STACK_BYTES) as usize);
+        }
+        Ok(self.engine.clone())
     }
 
     /// The engine as modules get it, for programs that check or measure the engine itself: what they run on
@@ -116,6 +117,15 @@ impl Runtime {
     pub fn set_fuel_per_ms(&self, fuel_per_ms: u32) {
         self.meter.set_fuel_per_ms(fuel_per_ms);
     }
+}
+
+// Not inlined: `Config` is large, and a board's stack is deepest in calls into modules, not here.
+#[inline(never)]
+fn bytecode_engine(class: Class, stack_bytes: usize) -> Result<Engine, SetupError> {
+    let config = tunables::bytecode(class, stack_bytes);
+    #[cfg(feature = "std")]
+    let config = tunables::for_target(config, Target::HERE).map_err(SetupError::new)?;
+    Engine::new(&config).map_err(SetupError::new)
 }
 
 impl SetupError {

@@ -48,7 +48,7 @@ fn least(board: &Board) -> Result<()> {
     let mut growth = Growth::new(board, "least");
     let runtime = board.runtime(LEAST_STACK_BYTES)?;
     growth.told("heap-engine");
-    let module = SMALL.load(&runtime)?;
+    let module = SMALL.load_within(&runtime)?;
     growth.told("heap-module");
     let mut instance = start(&runtime, &module)?;
     instance.tick()?;

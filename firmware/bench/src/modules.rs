@@ -12,6 +12,8 @@ pub(crate) struct Module {
     pub(crate) wasm: &'static [u8],
     bytecode: &'static [u8],
     uncounted: &'static [u8],
+    /// What its manifest would say of its stack: bytes, least significant first.
+    stack: &'static [u8; 4],
 }
 
 #[repr(C, align(16))]
@@ -37,6 +39,7 @@ macro_rules! module {
             wasm: file!(concat!($name, ".wasm")),
             bytecode: file!(concat!($name, ".pulley")),
             uncounted: file!(concat!($name, ".uncounted")),
+            stack: include_bytes!(concat!(env!("WASMBED_BENCH_MODULES"), "/", $name, ".stack")),
         }
     };
 }
@@ -62,9 +65,18 @@ impl Module {
 
     /// As the board loads it. There is one at a time.
     pub(crate) fn load(&self, runtime: &Runtime) -> Result<wasmbed_runtime::Module> {
+        self.load_with(runtime, u32::from_le_bytes(*self.stack))
+    }
+
+    /// With the stack of the runtime's own engine. There is one at a time.
+    pub(crate) fn load_within(&self, runtime: &Runtime) -> Result<wasmbed_runtime::Module> {
+        self.load_with(runtime, 0)
+    }
+
+    fn load_with(&self, runtime: &Runtime, stack_bytes: u32) -> Result<wasmbed_runtime::Module> {
         // SAFETY: `compile` made the bytes for this engine; they never change, and what was loaded from them
         // before has been dropped.
-        Ok(unsafe { runtime.load(NonNull::from(self.bytecode)) }?)
+        Ok(unsafe { runtime.load(NonNull::from(self.bytecode), stack_bytes) }?)
     }
 
     /// For the engine itself. There is one at a time.

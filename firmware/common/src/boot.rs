@@ -171,6 +171,7 @@ mod tests {
             patch: None,
             trial: None,
             capabilities: 0,
+            stack_bytes: 0,
         })
         .expect("a manifest");
         let pair = key_pair();

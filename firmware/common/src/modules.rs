@@ -205,7 +205,7 @@ impl<B: Board, const SLOTS: usize> Modules<B, SLOTS> {
         assignment: &Assignment,
         settings: Seq<'_, Setting<'_>>,
     ) -> Result<Instance<ModuleHost<B>>, NotStarted> {
-        self.check_memory()?;
+        self.check_memory(assignment.module.stack_bytes)?;
         let host =
             ModuleHost::new(Rc::clone(&self.port), Rc::clone(&self.keeper), assignment.owner(), settings);
         let granted = Capabilities::from_bits(assignment.grants).and(Capabilities::all(self.class));
@@ -215,7 +215,8 @@ impl<B: Board, const SLOTS: usize> Modules<B, SLOTS> {
         // SAFETY: the agent has checked signature and digest of the payload, and it cannot have changed
         // since: a slot with a verified payload is only ever begun afresh or discarded. From here it is
         // pinned until `end`, which first drops the instance. What ran in this slot before is gone.
-        let module: Module = unsafe { runtime.load(payload) }.map_err(NotStarted::Load)?;
+        let module: Module =
+            unsafe { runtime.load(payload, assignment.module.stack_bytes) }.map_err(NotStarted::Load)?;
         let mut instance = runtime.instantiate(&module, host, settings).map_err(NotStarted::Start)?;
         let ready = instance.init();
         match ready.map_err(|stopped| NotStarted::Stopped(stopped, instance.backtrace()))? {
@@ -229,9 +230,11 @@ impl<B: Board, const SLOTS: usize> Modules<B, SLOTS> {
         }
     }
 
-    fn check_memory(&self) -> Result<(), NotStarted> {
+    fn check_memory(&self, stack_bytes: u32) -> Result<(), NotStarted> {
         let heap = self.port.board.borrow().heap();
-        let needed = self.class.limits().stack_bytes as usize + SPARE_BYTES;
+        let most = self.class.limits().stack_bytes;
+        let stack_bytes = if (1..most).contains(&stack_bytes) { stack_bytes } else { most };
+        let needed = stack_bytes as usize + SPARE_BYTES;
         if heap.total.saturating_sub(heap.used) < needed { Err(NotStarted::NoMemory) } else { Ok(()) }
     }
 

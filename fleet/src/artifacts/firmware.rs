@@ -119,6 +119,7 @@ pub fn sign_firmware(
         patch: None,
         trial,
         capabilities: 0,
+        stack_bytes: 0,
     };
     let (_, manifest) = signer.sign(&manifest)?;
     Ok(FirmwareFile { manifest, metadata, payload: image })

@@ -177,6 +177,7 @@ mod tests {
             patch: None,
             trial: None,
             capabilities: 0,
+            stack_bytes: 0,
         }
     }
 

@@ -28,6 +28,9 @@ pub struct Checked {
     pub needs: Capabilities,
     /// What it has a use for, with what it needs.
     pub uses: Capabilities,
+    /// Stack that a call into it takes at most as bytecode, in bytes; none if there is no bound, as functions call each
+    /// other.
+    pub stack_bytes: Option<u32>,
 }
 
 /// What functions of a file are called, by their indices; nothing for a file that cannot be read.
@@ -60,7 +63,8 @@ pub fn check(wasm: &[u8]) -> Checked {
             ClassReport { class, admitted: violations.is_empty(), violations, warnings }
         })
         .collect();
-    Checked { classes, needs, uses }
+    let stack_bytes = found.ok().and_then(|(stack, _)| stack.bytes());
+    Checked { classes, needs, uses, stack_bytes }
 }
 
 fn violations(facts: &Facts, stack: &Stack, class: Class, wasm: &[u8]) -> Vec<Violation> {

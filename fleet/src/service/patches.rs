@@ -257,6 +257,7 @@ pub fn make_patch(signer: &Signer, order: &PatchOrder, base: &[u8], image: &[u8]
         patch: Some(Patch { base: order.base, image: order.image }),
         trial: None,
         capabilities: 0,
+        stack_bytes: 0,
     };
     let (artifact, manifest) = signer.sign(&manifest).ok()?;
     let row = PatchRow { artifact, base: order.base, image: order.image, key: signer.id(), size_bytes: size };

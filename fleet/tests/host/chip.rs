@@ -95,6 +95,7 @@ pub(crate) fn signed(board: &str, image: &[u8]) -> FirmwareFile {
         patch: None,
         trial: None,
         capabilities: 0,
+        stack_bytes: 0,
     };
     let (_, manifest) = Signer::from_seed([7; 32]).sign(&manifest).expect("it fits");
     FirmwareFile { manifest, metadata: Metadata::default(), payload: image.to_vec().into() }

@@ -98,6 +98,7 @@ fn firmware() -> Manifest<'static> {
         patch: None,
         trial: Some(Trial { tries: 3, confirm_s: 90 }),
         capabilities: 0,
+        stack_bytes: 0,
     }
 }
 

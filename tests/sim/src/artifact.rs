@@ -133,6 +133,7 @@ impl Maker {
             patch: None,
             trial: None,
             capabilities: 0,
+            stack_bytes: 0,
         };
         let mut payload = self.payload.clone();
         if self.spoilt {

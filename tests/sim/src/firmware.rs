@@ -143,6 +143,7 @@ impl Build {
             patch: None,
             trial: self.trial,
             capabilities: 0,
+            stack_bytes: 0,
         };
         let mut payload = self.payload.clone();
         if self.spoilt {
@@ -201,6 +202,7 @@ impl Delta {
             patch: Some(Patch { base: self.base.digest, image: self.makes.digest }),
             trial: None,
             capabilities: 0,
+            stack_bytes: 0,
         };
         Artifact::new(&manifest, self.key, &self.payload)
     }

@@ -32,7 +32,7 @@ pub(crate) fn bytecode(wasm: &[u8]) -> Result<Vec<u8>> {
 pub(crate) fn load(runtime: &Runtime, bytecode: &[u8]) -> Result<Module> {
     #[allow(unsafe_code, reason = "the contract is kept: `bytecode` made the bytes in this program")]
     // SAFETY: see above.
-    let module = unsafe { runtime.load_copied(bytecode) };
+    let module = unsafe { runtime.load_copied(bytecode, 0) };
     Ok(module?)
 }
 

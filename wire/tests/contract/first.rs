@@ -122,6 +122,7 @@ fn a_manifest_is_read_and_now_says_its_counter_too() {
         patch: None,
         trial: None,
         capabilities: 0,
+        stack_bytes: 0,
     };
     assert_eq!(minicbor::decode::<Manifest>(&bytes(MANIFEST)).expect("readable"), manifest);
     // Nine fields instead of eight, and the ninth.

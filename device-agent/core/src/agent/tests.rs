@@ -72,7 +72,8 @@ pub(super) fn fill_tables<const SLOTS: usize>(agent: &mut Agent<Bench, SLOTS>) {
         wanted.restarts = u32::MAX;
         agent.tables.wanted[nth] = Some(wanted);
         let Identity { name, artifact } = identity(nth, 1);
-        let mut held = Held::new(name, crate::ModuleInfo { name, artifact, size: 1, capabilities: 0 });
+        let mut held =
+            Held::new(name, crate::ModuleInfo { name, artifact, size: 1, capabilities: 0, stack_bytes: 0 });
         held.run = Run::Running { since: Instant(0), tick: Tick::Never };
         agent.tables.places[nth] = crate::module::Place::Held(held);
     }

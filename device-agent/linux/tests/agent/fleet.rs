@@ -227,6 +227,7 @@ impl Fleet {
             patch: None,
             trial: None,
             capabilities: u32::MAX,
+            stack_bytes: 0,
         };
         self.publish(&manifest, payload, keys)
     }

@@ -52,6 +52,7 @@ pub(crate) fn manifest<'a>(version: &'a str, image: &[u8], tries: u8) -> Manifes
         patch: None,
         trial: Some(Trial { tries, confirm_s: 60 }),
         capabilities: 0,
+        stack_bytes: 0,
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::{collections::HashSet, ptr::NonNull};
 
-use wasmbed_runtime::{LoadError, Module, Runtime, Target, compile};
+use wasmbed_runtime::{LoadError, Module, Runtime, Stopped, Target, TrapCode, compile};
 use wasmbed_wire::limits::Class;
 
 use crate::world::Device;
@@ -20,7 +20,7 @@ fn board(class: Class) -> Runtime {
 
 fn load(runtime: &Runtime, bytes: &[u8]) -> Result<Module, LoadError> {
     // SAFETY: what `compile` made is loaded as it is; the rest is refused before any of it is trusted.
-    unsafe { runtime.load_copied(bytes) }
+    unsafe { runtime.load_copied(bytes, 0) }
 }
 
 fn refusal(runtime: &Runtime, bytes: &[u8]) -> String {
@@ -75,7 +75,7 @@ fn artifacts_at_odd_addresses_are_refused() {
     let bytes = [0u8; 64];
     let odd = &bytes[bytes.as_ptr().align_offset(16) + 1..];
     // SAFETY: refused before it is looked at.
-    let result = unsafe { board(Class::Mcu).load(NonNull::from(odd)) };
+    let result = unsafe { board(Class::Mcu).load(NonNull::from(odd), 0) };
     assert!(matches!(result, Err(LoadError::Misaligned)));
 }
 
@@ -89,10 +89,32 @@ fn an_artifact_is_run_where_it_lies() {
     let runtime = board(Class::Mcu);
     for _ in 0..2 {
         // SAFETY: compiled above, not changed since; the module goes before the slot and the next load.
-        let module = unsafe { runtime.load(NonNull::from(&slot.0[..compiled.len()])) }.expect("it loads");
+        let module = unsafe { runtime.load(NonNull::from(&slot.0[..compiled.len()]), 0) }.expect("it loads");
         let host = Device::default();
         let mut instance = runtime.instantiate(&module, host, Default::default()).expect("it starts");
         assert_eq!(instance.tick(), Ok(()));
+    }
+}
+
+#[test]
+fn an_instance_has_the_stack_its_artifact_says_and_no_more_than_its_class_allows() {
+    let deep = r#"(module (memory (export "memory") 64 64 (pagesize 1))
+        (func $down (param i64) (result i64) (if (result i64) (i64.eqz (local.get 0)) (then (i64.const 0))
+            (else (i64.add (call $down (i64.sub (local.get 0) (i64.const 1))) (local.get 0)))))
+        (func (export "tick") (drop (call $down (i64.const 60)))))"#;
+    let wasm = wat::parse_str(deep).expect("valid text");
+    let bytes = compile(&wasm, Target::Pulley64, Class::Mcu).expect("it compiles");
+    let runtime = board(Class::Mcu);
+    let tick = |stack_bytes: u32| {
+        // SAFETY: compiled above.
+        let module = unsafe { runtime.load_copied(&bytes, stack_bytes) }.expect("it loads");
+        runtime.instantiate(&module, Device::default(), Default::default()).expect("it starts").tick()
+    };
+    for little in [1, 1024] {
+        assert_eq!(tick(little), Err(Stopped::Trap(TrapCode::STACK_OVERFLOW)), "{little}");
+    }
+    for enough in [0, 4096, 8192, u32::MAX] {
+        assert_eq!(tick(enough), Ok(()), "{enough}");
     }
 }
 

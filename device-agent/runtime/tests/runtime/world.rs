@@ -339,7 +339,7 @@ impl World {
                 // SAFETY: just compiled.
                 #[allow(unsafe_code, reason = "the contract is kept: nobody touched the bytes")]
                 unsafe {
-                    self.runtime.load_copied(&bytes)
+                    self.runtime.load_copied(&bytes, 0)
                 }
             }
         }

@@ -76,6 +76,7 @@ fn manifest(image: &[u8]) -> Manifest<'static> {
         patch: None,
         trial: None,
         capabilities: 0,
+        stack_bytes: 0,
     }
 }
 

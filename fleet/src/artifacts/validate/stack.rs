@@ -15,7 +15,7 @@ use wasmparser::types::CoreTypeId;
 use super::{code::Callee, facts::Facts};
 
 /// Bytes of stack that the way into the module and that out to the host take.
-const ENTRY_BYTES: u64 = 192;
+const ENTRY_BYTES: u64 = 320;
 /// Functions of a chain of calls that are named.
 const NAMED: usize = 6;
 
@@ -84,6 +84,11 @@ impl Stack {
             always.copied().map(Node::Function).collect()
         };
         Stack { deepest: deepest(facts, called.clone(), may), always: deepest(facts, called, must).err() }
+    }
+
+    /// What the deepest chain may take, in bytes; none if there is no bound.
+    pub(super) fn bytes(&self) -> Option<u32> {
+        self.deepest.as_ref().ok().and_then(|deepest| u32::try_from(deepest.bytes).ok())
     }
 }
 

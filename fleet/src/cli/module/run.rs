@@ -102,8 +102,8 @@ impl Run {
         let settings: BTreeMap<String, String> = self.settings.iter().cloned().collect();
         let mut device = Device::new(clock, script, settings, sink);
 
-        self.admit(&wasm, &mut device)?;
-        let runtime = self.runtime()?;
+        let stack_bytes = self.admit(&wasm, &mut device)?;
+        let runtime = self.runtime(stack_bytes)?;
         let module = runtime.load_wasm(&wasm).with_context(|| self.file.display().to_string())?;
         let granted = Settings { capabilities: Capabilities::all(self.class) };
         let mut instance = match runtime.instantiate(&module, device, granted) {
@@ -119,9 +119,10 @@ impl Run {
         ran
     }
 
-    fn admit(&self, wasm: &[u8], device: &mut Device) -> Result<()> {
-        let reports = artifacts::check(wasm).classes;
-        let report = reports.into_iter().find(|report| report.class == self.class);
+    /// Returns the stack that its calls take at most, in bytes.
+    fn admit(&self, wasm: &[u8], device: &mut Device) -> Result<u32> {
+        let checked = artifacts::check(wasm);
+        let report = checked.classes.into_iter().find(|report| report.class == self.class);
         let report = report.with_context(|| format!("class {} says nothing", self.class))?;
         if !report.admitted {
             let broken = report.violations.iter().map(|v| format!("{}: {}; {}", v.rule, v.found, v.limit));
@@ -129,14 +130,15 @@ impl Run {
             bail!("class {} refuses {}\n  {}", self.class, self.file.display(), broken.join("\n  "));
         }
         report.warnings.into_iter().for_each(|warning| device.say(Event::Warning(warning)));
-        Ok(())
+        let most = self.class.limits().stack_bytes;
+        Ok(checked.stack_bytes.map_or(most, |bytes| bytes.min(most)))
     }
 
-    fn runtime(&self) -> Result<Runtime> {
+    fn runtime(&self, stack_bytes: u32) -> Result<Runtime> {
         if self.class == Class::Mpu {
             return Ok(Runtime::new(self.class)?);
         }
-        let runtime = Runtime::bytecode(self.class, self.class.limits().stack_bytes as usize)?;
+        let runtime = Runtime::bytecode(self.class, stack_bytes as usize)?;
         runtime.set_fuel_per_ms(self.fuel_per_ms);
         Ok(runtime)
     }

@@ -68,6 +68,7 @@ impl Image {
             patch: None,
             trial: None,
             capabilities: 0,
+            stack_bytes: 0,
         };
         let manifest = minicbor::to_vec(manifest).expect("a vector takes everything");
         Image { manifest, payload, block_bytes: kind.block_bytes, seed: SEED }
