@@ -24,6 +24,7 @@ pub fn constants(board: &Board, firmware: &Firmware) -> Result<String, fmt::Erro
     writeln!(text, "    slot_bytes: {},", modules.slot_bytes)?;
     writeln!(text, "    block_bytes: {},", modules.block_bytes)?;
     writeln!(text, "    window_blocks: {},", modules.window_blocks)?;
+    writeln!(text, "    desired_bytes: wasmbed_firmware_common::largest_desired_bytes({}),", modules.slots)?;
     writeln!(
         text,
         "    layout: wasmbed_firmware_common::Layout::new({:#x}, {:#x}, {:#x}, {:#x}).with_values({:#x}),",

@@ -6,6 +6,7 @@
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Context, bail};
@@ -19,7 +20,7 @@ use crate::{
     api::Grants,
     connection::{Address, Connection, Dialect, Protocol, TlsFiles},
     host_api::HostConfig,
-    service::ServiceConfig,
+    service::{CERTIFICATE_LIFE, ServiceConfig},
 };
 
 /// Name of the file passwords are derived from, in the data directory.
@@ -28,6 +29,8 @@ pub const SECRET_FILE: &str = "broker.secret";
 const CA_DIR: &str = "ca";
 /// Shortest and longest time between heartbeats.
 const HEARTBEATS: std::ops::RangeInclusive<u32> = 100..=3_600_000;
+/// Shortest and longest life of a device's certificate, in seconds.
+const CERTIFICATE_LIVES_S: std::ops::RangeInclusive<u64> = 600..=157_680_000;
 
 /// Everything that can be configured, as written.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -90,6 +93,9 @@ pub struct ServiceSection {
     pub auto_register: bool,
     /// Folder of the certificate authority; with one, the devices that hosts run get certificates instead of passwords.
     pub ca_dir: Option<PathBuf>,
+    /// How long a certificate of a device is good, in seconds, 600 to 157 680 000 (five years); 90 days if absent. It
+    /// is renewed when a third of that is left.
+    pub certificate_life_s: Option<u64>,
     /// A folder of further boards, `NAME/board.toml` each.
     pub boards_dir: Option<PathBuf>,
     /// What modules are granted that have no grants of their own, see [`Grants`].
@@ -150,6 +156,13 @@ impl Config {
                 "service.heartbeat_ms is {found}; it must be between {} and {}",
                 HEARTBEATS.start(),
                 HEARTBEATS.end()
+            );
+        }
+        if let Some(found) = self.service.certificate_life_s.filter(|s| !CERTIFICATE_LIVES_S.contains(s)) {
+            bail!(
+                "service.certificate_life_s is {found}; it must be between {} and {}",
+                CERTIFICATE_LIVES_S.start(),
+                CERTIFICATE_LIVES_S.end()
             );
         }
         if self.health.overdue_tenths < 10 {
@@ -245,6 +258,7 @@ impl Config {
             boards_dir: self.service.boards_dir.clone(),
             secret: self.secret()?,
             ca_dir: self.service.ca_dir.clone(),
+            certificate_life: self.service.certificate_life_s.map_or(CERTIFICATE_LIFE, Duration::from_secs),
             policy: self.health,
             heartbeat_ms: self.service.heartbeat_ms.unwrap_or(HEARTBEAT_MS),
             auto_register: self.service.auto_register,
@@ -326,6 +340,7 @@ mod tests {
             ("[broker]\nurl = \"http://x\"", "http://x"),
             ("prefix = \"a//b\"", "a//b"),
             ("[service]\nheartbeat_ms = 1", "heartbeat_ms"),
+            ("[service]\ncertificate_life_s = 30", "certificate_life_s"),
             ("[service]\ngrants = [\"gpoi\"]", "gpoi"),
             ("[host]\nmetrics_listen = \"9100\"", "metrics_listen"),
         ] {

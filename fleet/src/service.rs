@@ -33,6 +33,7 @@ mod traps;
 mod uploads;
 mod worker;
 
+pub use certificates::CERTIFICATE_LIFE;
 pub use control::Reaction;
 pub(crate) use devices::{failure_text, reason_text};
 pub use fleet::{Fleet, Options};

@@ -20,7 +20,7 @@ mod tests;
 
 use wasmbed_delta::Applier;
 use wasmbed_update::Keyring;
-use wasmbed_wire::{ModuleName, Seq, limits::HEARTBEAT_MS, message::Setting, topic::Down};
+use wasmbed_wire::{ModuleName, Seq, limits::HEARTBEAT_MS, message::Setting, sign1, topic::Down};
 
 use self::{
     command::Answer,
@@ -57,6 +57,16 @@ pub const fn largest_message_bytes(slots: usize) -> usize {
     if bytes < SCRATCH_BYTES { SCRATCH_BYTES } else { bytes }
 }
 
+/// Bytes of settings of each module, counted as CBOR, that an agent keeps unless it has room for more.
+const SETTINGS_BYTES: usize = 256;
+
+/// What the largest desired state of so many modules may have, in bytes, signed as it comes. A driver that has room for
+/// it loses none that an agent with [`Agent`]'s usual room for settings can follow.
+pub const fn largest_desired_bytes(slots: usize) -> usize {
+    // See the test of the largest one.
+    sign1::OVERHEAD_BYTES + 96 + (64 + SETTINGS_BYTES) * slots
+}
+
 /// How an agent behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Config {
@@ -77,7 +87,7 @@ impl Default for Config {
 
 /// One device's agent with room for `SLOTS` modules (up to 255) and for `SETTINGS` bytes of settings of
 /// each, counted as CBOR.
-pub struct Agent<P, const SLOTS: usize, const SETTINGS: usize = 256> {
+pub struct Agent<P, const SLOTS: usize, const SETTINGS: usize = SETTINGS_BYTES> {
     platform: P,
     config: Config,
     now: Instant,

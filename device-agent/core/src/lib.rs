@@ -31,7 +31,7 @@ mod time;
 mod trust;
 mod window;
 
-pub use agent::{Agent, Config, largest_message_bytes};
+pub use agent::{Agent, Config, largest_desired_bytes, largest_message_bytes};
 pub use effect::{
     Assignment, Effect, ModuleEvent, ModuleInfo, OWNER_BYTES, Owner, Rejected, Slot, Token, Used,
 };

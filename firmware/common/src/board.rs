@@ -8,6 +8,9 @@ use crate::{AnyUplink, Entropy, heap::HeapUse};
 
 /// One board's hardware, as the driver sees it. Nothing blocks but [`Board::sleep`].
 pub trait Board: 'static {
+    /// Largest agent the board has a place for, in bytes; a larger one does not compile.
+    const AGENT_BYTES: usize = usize::MAX;
+
     /// Microseconds since the device started.
     fn now_us(&self) -> u64;
 
@@ -119,6 +122,8 @@ pub struct Sheet {
     pub block_bytes: u16,
     /// Blocks taken in at once.
     pub window_blocks: u8,
+    /// Largest desired state, in bytes; a recovery hears of all modules too.
+    pub desired_bytes: usize,
     /// What lies where in its firmware flash.
     pub layout: Layout,
 }

@@ -123,6 +123,7 @@ mod tests {
         slot_bytes: 8192,
         block_bytes: 1024,
         window_blocks: 2,
+        desired_bytes: 1024,
         layout: Layout::new(0, SECTOR, 0x4000, 0x1000),
     };
     const IMAGE: [u8; 5000] = [0x5a; 5000];

@@ -146,6 +146,10 @@ fn place<B: Board, F: Flash, const SLOTS: usize>(
     device: Device<B, F, SLOTS>,
     config: Config,
 ) -> Box<Agent<Device<B, F, SLOTS>, SLOTS>> {
+    const {
+        let bytes = size_of::<Agent<Device<B, F, SLOTS>, SLOTS>>();
+        assert!(bytes <= B::AGENT_BYTES, "the agent has outgrown the board, see Board::AGENT_BYTES");
+    }
     Box::write(Box::new_uninit(), Agent::asleep(device, config))
 }
 

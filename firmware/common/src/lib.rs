@@ -48,5 +48,6 @@ pub use nic::{FRAME_BYTES, Nic};
 pub use port::Full;
 pub use running::Running;
 pub use uplink::{AnyUplink, Entropy, Uplink};
+pub use wasmbed_core::largest_desired_bytes;
 pub use wasmbed_update::Layout;
 pub use wasmbed_wire::{limits::Class, provision::Provision};

@@ -31,7 +31,7 @@ const MARGIN_BYTES: usize = 16;
 
 /// What the buffers of a link need, in bytes.
 struct Sizes {
-    /// The largest datagram that comes: a block, or a keyring.
+    /// The largest datagram that comes: a block, a keyring, or a desired state.
     received: usize,
     /// The largest one that goes: what the agent or a module says.
     sent: usize,
@@ -40,7 +40,8 @@ struct Sizes {
 
 impl Sizes {
     fn of(sheet: &Sheet, message_bytes: usize) -> Self {
-        let received = usize::from(sheet.block_bytes).max(MAX_KEYRING_BYTES) + AROUND_BYTES + OVERHEAD_BYTES;
+        let payload = usize::from(sheet.block_bytes).max(MAX_KEYRING_BYTES).max(sheet.desired_bytes);
+        let received = payload + AROUND_BYTES + OVERHEAD_BYTES;
         let message = message_bytes + OVERHEAD_BYTES;
         if !modules::ARE_RUN {
             // The largest message, or some of the usual ones.

@@ -15,8 +15,8 @@ use crate::{
     store::{NewEvent, Severity},
 };
 
-/// How long a device's certificate is good. It is renewed when a third of that is left.
-const LIFE: Duration = Duration::from_secs(90 * 86_400);
+/// How long a device's certificate is good unless it is configured. It is renewed when a third of that is left.
+pub const CERTIFICATE_LIFE: Duration = Duration::from_secs(90 * 86_400);
 /// How often what was revoked is looked at, and one certificate is renewed: devices start again for it, and not all at
 /// once.
 const PACE_MS: u64 = 60_000;
@@ -59,8 +59,9 @@ impl Fleet {
         device: DeviceId,
         request: &str,
     ) {
+        let life = self.options.certificate_life;
         let Some(ca) = &mut self.ca else { return };
-        match ca.renew(request, Role::Device(device), LIFE) {
+        match ca.renew(request, Role::Device(device), life) {
             Ok(issued) => self.give(now, device, issued, format!("asked for by host {host}")),
             Err(CaError::Revoked(_)) => self.refuse(now, device),
             Err(error) => tracing::warn!(%device, %error, "a request for a certificate was refused"),
@@ -73,6 +74,7 @@ impl Fleet {
             return;
         }
         self.certificates.tended = now;
+        let life = self.options.certificate_life;
         let Some(ca) = &mut self.ca else { return };
         let is_revoked = |device: &&DeviceId| matches!(ca.certificate_of(Role::Device(**device)), Ok(None));
         let revoked: Vec<DeviceId> = self.certificates.issued.keys().filter(is_revoked).copied().collect();
@@ -81,9 +83,9 @@ impl Fleet {
             |device: &DeviceId| self.records.get(device).is_some_and(|record| record.row.host.is_some());
         let hosted = self.certificates.issued.iter().filter(|(device, _)| is_hosted(device));
         let first = hosted.min_by_key(|(_, issued)| issued.ends_s);
-        let Some((device, issued)) = first.filter(|(_, issued)| issued.left() < LIFE / 3) else { return };
+        let Some((device, issued)) = first.filter(|(_, issued)| issued.left() < life / 3) else { return };
         let device = *device;
-        match self.ca.as_mut().map(|ca| ca.extend(issued, Role::Device(device), LIFE)) {
+        match self.ca.as_mut().map(|ca| ca.extend(issued, Role::Device(device), life)) {
             Some(Ok(renewed)) => self.give(now, device, renewed, "the last one comes to its end".to_owned()),
             Some(Err(error)) => tracing::error!(%device, %error, "cannot renew its certificate"),
             None => {}
@@ -117,6 +119,7 @@ impl Fleet {
         if !self.records.contains_key(&device) {
             return Err("no device of that name is registered".to_owned());
         }
+        let life = self.options.certificate_life;
         let ca = self.ca.as_mut().ok_or("this fleet has no certificate authority (service.ca_dir)")?;
         let role = Role::Device(device);
         let issued = match (is_first, &asked.token) {
@@ -124,12 +127,12 @@ impl Fleet {
                 let token = self.options.secret.read_token(device, token.as_bytes());
                 let token = token.filter(|token| !token.has_expired());
                 let token = token.ok_or("the token is not this device's, or has expired")?;
-                ca.enrol(&asked.request, &token, role, LIFE)
+                ca.enrol(&asked.request, &token, role, life)
             }
             (true, None) => {
                 return Err(format!("a token is missing; who has a certificate asks on {}", topic::RENEW));
             }
-            (false, _) => ca.renew(&asked.request, role, LIFE),
+            (false, _) => ca.renew(&asked.request, role, life),
         };
         issued.map_err(|error| error.to_string())
     }

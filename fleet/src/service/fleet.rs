@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashSet, VecDeque},
     sync::{Arc, RwLock},
+    time::Duration,
 };
 
 use wasmbed_boards::Boards;
@@ -57,6 +58,8 @@ pub struct Options {
     pub signer: Arc<Signer>,
     /// What modules are granted that have no grants of their own.
     pub grants: Grants,
+    /// How long a device's certificate is good.
+    pub certificate_life: Duration,
 }
 
 /// The fleet: takes messages, requests and the time, gives messages to publish. Knows no sockets and no

@@ -68,6 +68,8 @@ pub struct ServiceConfig {
     pub secret: Secret,
     /// Folder of the authority that gives them certificates instead.
     pub ca_dir: Option<PathBuf>,
+    /// How long a certificate of that authority is good.
+    pub certificate_life: Duration,
     /// How patient it is with devices.
     pub policy: Policy,
     /// Time between heartbeats, in milliseconds.
@@ -115,6 +117,7 @@ pub async fn run(config: ServiceConfig, mut shutdown: Shutdown) -> anyhow::Resul
         secret: config.secret,
         signer: Arc::clone(&signer),
         grants: config.grants,
+        certificate_life: config.certificate_life,
     };
     let ca = config.ca_dir.as_deref().map(Ca::load).transpose()?;
     let fleet = Fleet::open(clock.now(), store, options, ca)?;

@@ -11,7 +11,7 @@ use wasmbed_fleet::{
     api::{Answer, Grants, Problem},
     artifacts::{Release, Signer, admit_firmware, build, sign_firmware},
     host_api,
-    service::{Built, Fleet, Options, Publish, Reaction, make_patch},
+    service::{Built, CERTIFICATE_LIFE, Fleet, Options, Publish, Reaction, make_patch},
     store::{NewModule, Store},
 };
 use wasmbed_plan::{Policy, Time};
@@ -115,6 +115,7 @@ impl World {
             secret: Secret::new([1; 32]),
             signer: Arc::new(own()),
             grants: Grants::default(),
+            certificate_life: CERTIFICATE_LIFE,
         };
         self.fleet = Some(Fleet::open(self.now, store, options, None).unwrap());
         self.connect();

@@ -28,7 +28,7 @@ use wasmbed_fleet::{
     api::Grants,
     client::Client,
     connection::{Address, Connection, Dialect},
-    service::{self, ServiceConfig},
+    service::{self, CERTIFICATE_LIFE, ServiceConfig},
     shutdown::{self, Trigger},
 };
 use wasmbed_metrics::AskError;
@@ -79,6 +79,7 @@ impl World {
             heartbeat_ms: 1_000,
             auto_register: false,
             grants: Grants::default(),
+            certificate_life: CERTIFICATE_LIFE,
             max_store_bytes: None,
             metrics_listen: Some(self.metrics),
         };

@@ -186,10 +186,16 @@ impl Fleet {
 
     /// Starts the service.
     pub fn start_service(&mut self) -> Result<()> {
+        self.start_service_with(&[])
+    }
+
+    /// Starts the service with settings from the environment.
+    pub fn start_service_with(&mut self, settings: &[(&str, &str)]) -> Result<()> {
         let mut command = Command::new(program("wasmbed")?);
         command.arg("serve").arg("--data-dir").arg(self.dir.path().join("service"));
         self.log_in(&mut command, "service")?;
         command.args(["--heartbeat-ms", &self.heartbeat_ms.to_string()]);
+        command.envs(settings.iter().copied());
         self.service = Some(Process::start("service", self.dir.path(), &command)?);
         Ok(())
     }

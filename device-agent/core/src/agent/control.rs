@@ -38,7 +38,7 @@ pub(super) struct Control {
     number: u64,
     /// No signature is tried before.
     calm: Instant,
-    /// How much was refused, up to 65,535, and the last of it.
+    /// How much was refused, up to 65,535, and what is reported of it: the last, or what was forged.
     count: u16,
     last: Option<(Subject, Refusal)>,
     pub(super) letter: Letter,
@@ -95,8 +95,13 @@ impl Control {
             self.calm = now.after(CALM_MS);
         }
         self.count = self.count.saturating_add(1);
-        // What follows from something forged must not hide it.
-        if reason != Refusal::Unchecked || self.last.is_none() {
+        // What follows from something forged must not hide it, nor what comes before it was reported.
+        let is_hidden = |(_, last)| match reason {
+            Refusal::Forged => false,
+            Refusal::Unchecked => true,
+            _ => last == Refusal::Forged && self.letter.is_due(),
+        };
+        if !self.last.is_some_and(is_hidden) {
             self.last = Some((subject, reason));
         }
         self.letter.post();

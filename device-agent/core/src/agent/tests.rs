@@ -2,10 +2,10 @@ use std::{string::String, vec, vec::Vec};
 
 use proptest::prelude::*;
 use wasmbed_wire::{
-    ArtifactId, Seq,
+    ArtifactId, Digest, Seq,
     message::{
-        Block, CommandResult, Crash, Desired, DesiredModule, Frame, Info, MAX_FRAMES, ModuleState, Outcome,
-        Reason, Refusal, Reported, Setting, Verb,
+        Block, CommandResult, Crash, Desired, DesiredFirmware, DesiredModule, Frame, Info, MAX_FRAMES,
+        ModuleState, Outcome, Reason, Refusal, Reported, Setting, Verb,
     },
     sign1::Audience,
 };
@@ -51,6 +51,39 @@ fn fits_with_slots<const SLOTS: usize>() {
         minicbor::decode(find("up/reported").expect("a report")).expect("a whole one");
     assert_eq!(reported.modules.len(), 2 * SLOTS + 2);
     assert!(find("up/hb").is_some());
+}
+
+#[test]
+fn the_largest_desired_states_fit() {
+    let value: String = core::iter::repeat_n('v', SETTINGS_BYTES - 8).collect();
+    let setting = [Setting { key: "k", value: &value }];
+    let settings = Seq::new(&setting);
+    assert_eq!(encoded(&settings).len(), SETTINGS_BYTES, "as much as an agent keeps");
+    let module = DesiredModule {
+        name: "a-module-with-a-name-of-32-bytes".parse().expect("a name"),
+        artifact: ArtifactId([0xff; 8]),
+        settings,
+        generation: u32::MAX,
+        grants: u32::MAX,
+    };
+    let firmware = DesiredFirmware {
+        artifact: ArtifactId([0xff; 8]),
+        image: Digest([0xff; 32]),
+        patch: Some(ArtifactId([0xff; 8])),
+        generation: u32::MAX,
+        confirm: Some(u32::MAX),
+    };
+    for slots in 0..=16 {
+        let modules = std::vec![module; slots];
+        let desired = Desired {
+            revision: u64::MAX,
+            modules: Seq::new(&modules),
+            heartbeat_ms: Some(u32::MAX),
+            firmware: Some(firmware),
+        };
+        let signed = told("dn/desired", &desired).len();
+        assert!(signed <= largest_desired_bytes(slots), "{signed} bytes with {slots} modules");
+    }
 }
 
 /// Every slot holds a predecessor, every module waits for its successor, and two have no slot.

@@ -19,6 +19,7 @@ const SHEET: Sheet = Sheet {
     slot_bytes: 8192,
     block_bytes: 1024,
     window_blocks: 2,
+    desired_bytes: 1024,
     layout: Layout::new(0, SECTOR, 0x4000, 0x1000),
 };
 const START: Start = Start { starts: 3, cause: ResetCause::Watchdog, last_boot: 40, crash: None };

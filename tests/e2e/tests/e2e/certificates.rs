@@ -1,6 +1,6 @@
 //! Fleets in which nobody gets in without a certificate.
 
-use std::{fs, process::Command};
+use std::{fs, path::PathBuf, process::Command};
 
 use anyhow::{Context, Result};
 use wasmbed_e2e::{
@@ -62,38 +62,94 @@ fn a_board_keeps_away_from_a_broker_that_is_not_its_own() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn a_device_of_ones_own_gets_its_certificate_with_a_token_once() -> Result<()> {
-    let fleet = Fleet::start_with(BrokerKind::EmbeddedTls, &[("hub-1", "linux")])?;
-    fleet.add_idle("pump-7", "linux")?;
-    let made = fleet.cli(&["device", "token", "pump-7", "--json"])?;
-    let token = made["token"].as_str().context("no token")?;
-    let keys = fleet.cli(&["keys", "list", "--json"])?;
-    let key = keys["keys"][0]["key"].as_str().with_context(|| format!("no key in {keys}"))?;
-    let agent = |dir: &str| {
-        let data = fleet.dir().join(dir);
-        let config = fleet.dir().join(format!("{dir}.toml"));
-        let (ca, broker) = (fleet.dir().join("ca/ca.pem"), fleet.broker());
+/// A Linux device that no host runs.
+struct Own {
+    dir: PathBuf,
+    broker: String,
+    key: String,
+}
+
+impl Own {
+    fn new(fleet: &Fleet) -> Result<Self> {
+        fleet.add_idle("pump-7", "linux")?;
+        let keys = fleet.cli(&["keys", "list", "--json"])?;
+        let key = keys["keys"][0]["key"].as_str().with_context(|| format!("no key in {keys}"))?.to_owned();
+        Ok(Own { dir: fleet.dir().to_owned(), broker: fleet.broker().to_string(), key })
+    }
+
+    /// What gets it its first certificate.
+    fn token(fleet: &Fleet) -> Result<String> {
+        let made = fleet.cli(&["device", "token", "pump-7", "--json"])?;
+        made["token"].as_str().map(str::to_owned).context("no token")
+    }
+
+    /// Its agent, with its data in a folder of that name.
+    fn agent(&self, data: &str, options: &[&str]) -> Result<Command> {
+        let config = self.dir.join(format!("{data}.toml"));
         let text = format!(
-            "device = 'pump-7'\nbroker = 'mqtts://{broker}'\nca_file = '{}'\ntrusted = ['{key}']\n\
+            "device = 'pump-7'\nbroker = 'mqtts://{}'\nca_file = '{}'\ntrusted = ['{}']\n\
              data_dir = '{}'\nsimulate = true\n",
-            ca.display(),
-            data.display()
+            self.broker,
+            self.dir.join("ca/ca.pem").display(),
+            self.key,
+            self.dir.join(data).display()
         );
         fs::write(&config, text)?;
         let mut command = Command::new(program("wasmbed-agent")?);
-        command.arg("--config").arg(config);
-        anyhow::Ok(command)
-    };
-    let mut first = Process::start("pump", fleet.dir(), agent("pump")?.args(["--enrol-token", token]))?;
+        command.arg("--config").arg(config).args(options);
+        Ok(command)
+    }
+
+    fn start(&self, options: &[&str]) -> Result<Process> {
+        Process::start("pump", &self.dir, &self.agent("pump", options)?)
+    }
+
+    fn certificate(&self) -> Result<Vec<u8>> {
+        Ok(fs::read(self.dir.join("pump/identity/identity.pem"))?)
+    }
+}
+
+#[test]
+fn a_device_of_ones_own_gets_its_certificate_with_a_token_once() -> Result<()> {
+    let fleet = Fleet::start_with(BrokerKind::EmbeddedTls, &[("hub-1", "linux")])?;
+    let (own, token) = (Own::new(&fleet)?, Own::token(&fleet)?);
+    let mut first = own.start(&["--enrol-token", &token])?;
     fleet.wait_online("pump-7")?;
     first.kill()?;
     // The token is of no use any more, and not needed.
-    let again = Process::start("pump", fleet.dir(), &agent("pump")?)?;
+    let again = own.start(&[])?;
     fleet.wait_fresh_heartbeat("pump-7", Limit::seconds(20))?;
     drop(again);
-    let thief = agent("thief")?.args(["--enrol-token", token]).output()?;
+    let thief = own.agent("thief", &["--enrol-token", &token])?.output()?;
     let said = String::from_utf8_lossy(&thief.stderr).into_owned();
     assert!(!thief.status.success() && said.contains("used already"), "{said}");
     Ok(())
+}
+
+/// With a service that makes them for longer than it did, so that the old ones have less than a third of it left.
+#[test]
+fn certificates_are_renewed_before_they_end() -> Result<()> {
+    const LIFE: &str = "WASMBED__SERVICE__CERTIFICATE_LIFE_S";
+    let mut fleet = Fleet::start_with(BrokerKind::EmbeddedTls, &[("mps-1", "mps2-an385")])?;
+    fleet.kill_service()?;
+    // As certificates begin an hour ago, the agent sees less than a third of this one's life left at once.
+    fleet.start_service_with(&[(LIFE, "1500")])?;
+    let (own, token) = (Own::new(&fleet)?, Own::token(&fleet)?);
+    let mut first = own.start(&["--enrol-token", &token])?;
+    fleet.wait_online("pump-7")?;
+    first.kill()?;
+    let first = own.certificate()?;
+
+    fleet.kill_service()?;
+    fleet.start_service_with(&[(LIFE, "25920000")])?;
+    let mut renewing = own.start(&[])?;
+    fleet.wait_event("pump-7", "certificate-issued", &["asked for by the device"], Limit::seconds(30))?;
+    fleet.wait("the agent to keep it", Limit::seconds(10), || Ok(own.certificate()? != first))?;
+    renewing.kill()?;
+    let _with_the_new_one = own.start(&[])?;
+    fleet.wait_fresh_heartbeat("pump-7", Limit::seconds(20))?;
+
+    // The service renews those of devices that hosts run by itself, and they start again with them.
+    fleet.wait_event("mps-1", "certificate-issued", &["comes to its end"], Limit::seconds(90))?;
+    fleet.wait_fresh_heartbeat("mps-1", Limit::seconds(60))
 }

@@ -235,6 +235,22 @@ fn what_is_refused_is_counted_and_said_once_a_minute() {
 }
 
 #[test]
+fn what_is_old_does_not_hide_what_was_forged_before_it_is_reported() {
+    let mut agent: Device = online(Bench::default());
+    assert_eq!(hear(&mut agent, 1, DESIRED, &desired(5, ARTIFACT)), Ok(()));
+    settle(&mut agent);
+    let refused = |count, reason| Refused { boot: 1, count, subject: Subject::Desired, reason, revision: 5 };
+    let old = || desired(4, ARTIFACT);
+    let forged = signed("pump-8", DESIRED, &state(6), 1);
+    assert_eq!(hear(&mut agent, 2, DESIRED, &forged), Err(Refusal::Forged));
+    assert_eq!(hear(&mut agent, 3, DESIRED, &old()), Err(Refusal::Stale));
+    assert_eq!(reports(&mut agent), [refused(2, Refusal::Forged)]);
+    assert_eq!(hear(&mut agent, 4, DESIRED, &old()), Err(Refusal::Stale));
+    agent.on_deadline(MINUTE.after(3));
+    assert_eq!(reports(&mut agent), [refused(3, Refusal::Stale)], "the forgery has been told");
+}
+
+#[test]
 fn a_forged_keyring_is_reported_and_a_known_one_is_not() {
     let mut agent = with_a_keyring();
     let one = [TrustedKey { key: PublicKey(*keys(2).pk), roles: Roles::ALL, not_after_s: None }];
