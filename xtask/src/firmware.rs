@@ -25,10 +25,11 @@ const VARIANT: &str = "variant";
 /// What stands before the name of its fault.
 const MARK: &[u8] = b"WASMBED FAULT: ";
 /// The files made of it on every board, and the fault of each.
-const VARIANTS: [(&str, &[u8; 5]); 2] = [("variant-note", b"none "), ("fault-panic", b"panic")];
+const VARIANTS: [(&str, &[u8; 5]); 3] =
+    [("variant-note", b"none "), ("fault-panic", b"panic"), ("fault-hang", b"hang ")];
 /// What these show depends on what resets the board: those with the host's flash chip have them, one with a reset
 /// of its own and one without.
-const VARIANTS_OF_SERIAL: [(&str, &[u8; 5]); 2] = [("fault-hang", b"hang "), ("fault-mute", b"mute ")];
+const VARIANTS_OF_SERIAL: [(&str, &[u8; 5]); 1] = [("fault-mute", b"mute ")];
 
 /// The package with images for measurements of every board that runs modules, `<board>-bench`.
 const BENCH: &str = "wasmbed-firmware-bench";

@@ -40,7 +40,7 @@ pub struct Start {
     pub cause: ResetCause,
     /// The last connect before, as the agent numbers them; 0 if not known.
     pub last_boot: u32,
-    /// The crash that caused the reset, if one did.
+    /// The crash that caused the reset, or where the watchdog found the device, if one did.
     pub crash: Option<LastCrash>,
 }
 
@@ -140,6 +140,15 @@ impl Record {
 
     /// Keeps a crash. The first one of a run is the cause; what follows from it changes nothing.
     pub fn crash_with(&mut self, place: Place, text: fmt::Arguments<'_>) {
+        self.keep(ResetCause::Crash, place, text);
+    }
+
+    /// Keeps where the board's own watchdog found the device, unless that is a crash already.
+    pub fn hang_with(&mut self, place: Place, text: fmt::Arguments<'_>) {
+        self.keep(ResetCause::Watchdog, place, text);
+    }
+
+    fn keep(&mut self, cause: ResetCause, place: Place, text: fmt::Arguments<'_>) {
         if self.is_intact() && self.cause == ResetCause::Crash as u32 {
             return;
         }
@@ -150,7 +159,7 @@ impl Record {
         self.text_len = kept.len as u32;
         self.pc = place.pc;
         self.uptime_ms = [place.uptime_ms as u32, (place.uptime_ms >> 32) as u32];
-        self.set_cause(ResetCause::Crash);
+        self.set_cause(cause);
     }
 
     fn cause(&self) -> ResetCause {
@@ -161,7 +170,8 @@ impl Record {
     }
 
     fn crash(&self) -> Option<LastCrash> {
-        (self.cause == ResetCause::Crash as u32).then_some(LastCrash {
+        let is_told = self.cause == ResetCause::Watchdog as u32 && self.text_len > 0;
+        (is_told || self.cause == ResetCause::Crash as u32).then_some(LastCrash {
             text: Text { bytes: self.text, len: (self.text_len as usize).min(MAX_TEXT_BYTES) },
             pc: self.pc,
             boot: self.boot,
@@ -301,6 +311,20 @@ mod tests {
         record.crash_with(Place::default(), format_args!("cause"));
         record.crash_with(Place::default(), format_args!("consequence"));
         assert_eq!(record.begin().crash.expect("a crash").text(), "cause");
+    }
+
+    #[test]
+    fn where_the_watchdog_found_the_device_is_told_unless_it_had_crashed() {
+        let mut record = started();
+        record.hang_with(Place { pc: 0x0800_1234, uptime_ms: 1 }, format_args!("hung"));
+        let start = record.begin();
+        assert_eq!(start.cause, ResetCause::Watchdog);
+        assert_eq!(start.crash.map(|crash| (crash.pc, crash.boot)), Some((0x0800_1234, 0)));
+        assert_eq!(record.begin().crash, None, "a reset from outside tells nothing");
+        record.crash_with(Place::default(), format_args!("cause"));
+        record.hang_with(Place::default(), format_args!("consequence"));
+        let start = record.begin();
+        assert_eq!((start.cause, start.crash.expect("a crash").text()), (ResetCause::Crash, "cause"));
     }
 
     #[test]

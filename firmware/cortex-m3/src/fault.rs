@@ -9,7 +9,7 @@ use core::{
 use cortex_m::peripheral::SCB;
 use cortex_m_rt::ExceptionFrame;
 use wasmbed_firmware_common::{
-    crash::{self, Place},
+    crash::{self, Place, Record},
     trace::Callers,
 };
 
@@ -38,12 +38,35 @@ pub fn hard_fault(frame: Option<&ExceptionFrame>, say: impl FnOnce(fmt::Argument
     crash(pc, text, say)
 }
 
+/// An interrupt that cannot be masked, from outside; the thread was at `frame`.
+pub fn unmaskable(frame: Option<&ExceptionFrame>, say: impl FnOnce(fmt::Arguments<'_>)) -> ! {
+    let (pc, lr) = frame.map_or((0, 0), |frame| (frame.pc(), frame.lr()));
+    crash(pc, format_args!("NMI; from {pc:x} {lr:x}"), say)
+}
+
+/// The watchdog has not been fed for `seconds`; the thread was at `frame`.
+pub fn hang(frame: Option<&ExceptionFrame>, seconds: u32, say: impl FnOnce(fmt::Arguments<'_>)) -> ! {
+    let (pc, lr) = frame.map_or((0, 0), |frame| (frame.pc(), frame.lr()));
+    let callers = callers();
+    let text = format_args!("hung for {seconds} s; from {pc:x} {lr:x}{callers}");
+    end(say, pc, text, Record::hang_with)
+}
+
 /// Keeps a crash, tells it to `say` and resets. A crash in here resets without more words.
 fn crash(pc: u32, text: fmt::Arguments<'_>, say: impl FnOnce(fmt::Arguments<'_>)) -> ! {
+    end(say, pc, text, Record::crash_with)
+}
+
+fn end(
+    say: impl FnOnce(fmt::Arguments<'_>),
+    pc: u32,
+    text: fmt::Arguments<'_>,
+    keep: impl FnOnce(&mut Record, Place, fmt::Arguments<'_>),
+) -> ! {
     cortex_m::interrupt::disable();
     if !CRASHING.swap(true, Ordering::Relaxed) {
         let place = Place { pc, uptime_ms: clock::now_ms() };
-        crash::with_record(|record| record.crash_with(place, text));
+        crash::with_record(|record| keep(record, place, text));
         say(text);
     }
     SCB::sys_reset()

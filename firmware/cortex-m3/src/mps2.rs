@@ -1,5 +1,5 @@
 //! The Arm MPS2 with the FPGA image AN385 as QEMU models it (Arm DAI 0385): link on UART0, Ethernet, chips on the I2C
-//! and SPI buses of the shields, LEDs and buttons.
+//! and SPI buses of the shields, LEDs and buttons, watchdog.
 //!
 //! Not here: the boot controller and the clock generators, which QEMU does not have. The core runs at 25 MHz.
 
@@ -9,6 +9,7 @@ pub mod lan9118;
 mod nvm;
 mod spi;
 pub mod uart0;
+mod watchdog;
 
 use core::{fmt, ops::Range, panic::PanicInfo};
 
@@ -51,6 +52,11 @@ pub fn start(heap: &'static Heap) -> Option<(Mps2, Flash)> {
     Some((Mps2 { heap }, nvm::flash()))
 }
 
+/// Has the board reset if the loop stands still; what that is, is kept and told after the reset.
+pub fn watch() {
+    watchdog::start();
+}
+
 /// Stops everything that [`start`] started and jumps to the image whose vectors lie at `image`.
 ///
 /// # Safety
@@ -72,7 +78,9 @@ impl Board for Mps2 {
         clock::now_us()
     }
 
+    /// Each round of the loop begins with it.
     fn read(&mut self, out: &mut [u8]) -> usize {
+        watchdog::feed();
         uart0::read(out)
     }
 
@@ -96,10 +104,12 @@ impl Board for Mps2 {
 
     fn sleep(&mut self, deadline_ms: Option<u64>) {
         lan9118::listen();
+        let fed_until_ms = clock::now_ms() + u64::from(watchdog::SECONDS) * 1000 / 2;
+        let deadline_ms = deadline_ms.unwrap_or(u64::MAX).min(fed_until_ms);
         let mut awake = critical_section::with(|cs| {
             clock::take_tick();
-            clock::wake_at(cs, deadline_ms.unwrap_or(u64::MAX));
-            deadline_ms.is_some_and(|deadline_ms| clock::now_ms() >= deadline_ms)
+            clock::wake_at(cs, deadline_ms);
+            clock::now_ms() >= deadline_ms
         });
         while !awake {
             awake = critical_section::with(|_| {
@@ -170,6 +180,12 @@ macro_rules! mps2_handlers {
             $crate::mps2::panic(info)
         }
 
+        // SAFETY: as below.
+        #[cortex_m_rt::exception]
+        unsafe fn NonMaskableInt() -> ! {
+            $crate::mps2::unmaskable($ram)
+        }
+
         // SAFETY: nothing in here depends on what the fault interrupted; it ends in a reset.
         #[cortex_m_rt::exception]
         unsafe fn HardFault(frame: &cortex_m_rt::ExceptionFrame) -> ! {
@@ -204,6 +220,17 @@ pub const fn vectors() -> Vectors<INTERRUPTS> {
 /// For the panic handler.
 pub fn panic(info: &PanicInfo<'_>) -> ! {
     fault::panic(info, say)
+}
+
+/// For the handler of interrupts that cannot be masked; `ram` is where stacks can be.
+pub fn unmaskable(ram: Range<usize>) -> ! {
+    let frame = cortex_m::register::psp::read() as usize;
+    // SAFETY: the thread was interrupted, if by way of another handler, and its frame is where its stack ends.
+    let frame = ram.contains(&frame).then(|| unsafe { &*(frame as *const ExceptionFrame) });
+    match watchdog::has_expired() {
+        true => fault::hang(frame, watchdog::SECONDS, say),
+        false => fault::unmaskable(frame, say),
+    }
 }
 
 /// For the handler of hard faults; `ram` is where stacks can be.

@@ -128,14 +128,8 @@ pub const PANICS: Feature = Feature {
 pub const HANGS: Feature = Feature {
     what: "gives up an image that hangs or does not reach the broker",
     test: "firmware::an_image_that_hangs_is_given_up",
-    devices: &[NETDUINO2, HIFIVE1],
-    but: &[
-        ("mps2-an385", RESET),
-        ("rv32-virt", RESET),
-        ("lx60", RESET),
-        ("linux", AGENTS),
-        ("linux-x86-64", AGENTS),
-    ],
+    devices: &[NETDUINO2, HIFIVE1, MPS2],
+    but: &[("rv32-virt", RESET), ("lx60", RESET), ("linux", AGENTS), ("linux-x86-64", AGENTS)],
 };
 
 /// Boards whose flash is in the emulator, killed in an update.

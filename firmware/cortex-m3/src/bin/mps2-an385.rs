@@ -41,6 +41,7 @@ fn set_up() -> (Mps2, Box<Setup<Flash>>) {
     let Some((board, mut flash)) = mps2::start(&HEAP) else { panic!("the peripherals were taken before") };
     // A flash that fails now may answer the agent later.
     let running = Running::load(&mut flash, &SHEET.layout).ok().flatten();
+    mps2::watch();
     (board, Setup::image(&SHEET, provision, flash, running, start))
 }
 
