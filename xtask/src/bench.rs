@@ -142,6 +142,7 @@ fn runtime() -> Result<()> {
     };
     let prepared = modules.join("prepared");
     run(measure().arg("prepare").arg(&prepared))?;
+    modules::find_stacks(&prepared)?;
     let boards = firmware::build_benches(&prepared)?;
     step("this machine");
     run(measure().arg("linux"))?;

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use serde_json::Value;
 
 use crate::{
     paths,
@@ -53,6 +54,30 @@ pub(crate) fn build_workloads() -> Result<PathBuf> {
     // In place of what the guest workspace has for the smallest devices.
     run(build("linux").env("RUSTFLAGS", "-Ctarget-feature=+simd128"))?;
     Ok(out)
+}
+
+/// Writes `NAME.stack` beside each `NAME.wasm` in the folders of this one: what the fleet finds a call into it to take, in
+/// four bytes, least significant first; 0 if that has no bound.
+pub(crate) fn find_stacks(prepared: &Path) -> Result<()> {
+    for folder in fs::read_dir(prepared)? {
+        let folder = folder?.path();
+        for file in fs::read_dir(&folder).into_iter().flatten() {
+            let file = file?.path();
+            if file.extension().is_some_and(|extension| extension == "wasm") {
+                let said = output(
+                    Command::new(paths::bin("wasmbed")).args(["--json", "module", "check"]).arg(&file),
+                )?;
+                let classes: Value = serde_json::from_str(&said)?;
+                let bytes = classes[0]["stack_bytes"].as_u64().map_or(Ok(0), u32::try_from)?;
+                let stack = file.with_extension("stack");
+                // Written only if it has changed, so that an image is not built again for nothing.
+                if fs::read(&stack).ok().as_deref() != Some(&bytes.to_le_bytes()) {
+                    fs::write(stack, bytes.to_le_bytes())?;
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 fn build_rust(guest: &Path, out: &Path) -> Result<()> {

@@ -12,6 +12,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
+use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use wasmbed_wire::{Digest, ModuleName, limits::MAX_MODULE_BYTES};
@@ -19,7 +20,7 @@ use wasmbed_wire::{Digest, ModuleName, limits::MAX_MODULE_BYTES};
 use super::{Common, device::once, output, table::Table};
 use crate::{
     api::{self, ClassReport, ModuleRemove, Violation},
-    artifacts,
+    artifacts::{self, Checked},
     client::Client,
 };
 
@@ -166,9 +167,18 @@ pub(super) fn next_after(last: &str) -> Result<String> {
 }
 
 fn check(common: &Common, path: &Path) -> Result<()> {
-    let report = artifacts::check(&read(path)?).classes;
+    #[derive(Serialize)]
+    struct Line<'r> {
+        #[serde(flatten)]
+        report: &'r ClassReport,
+        /// What a call takes at most of the stack that instances of bytecode have.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        stack_bytes: Option<u32>,
+    }
+    let Checked { classes: report, stack_bytes, .. } = artifacts::check(&read(path)?);
     if common.json {
-        output::json(&report)?;
+        let line = |report| Line { report, stack_bytes };
+        output::json(&report.iter().map(line).collect::<Vec<_>>())?;
     } else {
         output::text(reports(&report))?;
     }

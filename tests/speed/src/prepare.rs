@@ -2,7 +2,6 @@
 
 use std::{fs, path::Path};
 
-use wasmbed_fleet::artifacts;
 use wasmbed_runtime::{Target, compile, measuring_loop};
 use wasmbed_wire::limits::Class;
 use wasmtime::{Engine, Result, error::Context as _};
@@ -10,7 +9,7 @@ use wasmtime::{Engine, Result, error::Context as _};
 use crate::{Module, machine::uncounted, text};
 
 /// Writes `measuring-loop`, and for each class of boards a folder of its name, with modules as WebAssembly, as
-/// bytecode and as bytecode that does not count fuel, and the stack that the fleet finds it to need.
+/// bytecode and as bytecode that does not count fuel.
 pub(crate) fn write(fir: &Module, mixed: &Module, out: &Path) -> Result<()> {
     let modules = [
         ("fir", fir.boards.clone()),
@@ -28,8 +27,6 @@ pub(crate) fn write(fir: &Module, mixed: &Module, out: &Path) -> Result<()> {
             keep(&dir.join(name).with_extension("wasm"), wasm)?;
             keep(&dir.join(name).with_extension("pulley"), &compile(wasm, Target::Pulley32, class)?)?;
             keep(&dir.join(name).with_extension("uncounted"), &without_fuel.precompile_module(wasm)?)?;
-            let stack_bytes = artifacts::check(wasm).stack_bytes.unwrap_or(0);
-            keep(&dir.join(name).with_extension("stack"), &stack_bytes.to_le_bytes())?;
         }
     }
     keep(&out.join("measuring-loop"), &measuring_loop()?)
