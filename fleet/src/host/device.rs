@@ -409,13 +409,7 @@ impl Device {
     /// Takes over what the host before had started, if it is what would be started now; otherwise stops it.
     async fn adopt(&mut self, wanted: &DesiredDevice) -> Option<Running> {
         let Taken { process, launched } = self.taken.take()?;
-        let attached = match self.launcher.adopt(wanted, &launched.digest) {
-            _ if wanted.cycle > launched.cycle => Err("power cycle".to_owned()),
-            Ok(Some(launch)) => self.printer(&launch).map(|printer| (launch, printer)),
-            Ok(None) => Err("it is to be started with something else".to_owned()),
-            Err(error) => Err(error.to_string()),
-        };
-        let (launch, printer) = match attached {
+        let (launch, printer) = match self.attach(wanted, &launched) {
             Ok(attached) => attached,
             Err(why) => {
                 self.taken = Some(Taken { process, launched });
@@ -427,6 +421,7 @@ impl Device {
         self.wishes.cycle = launched.cycle;
         self.boot_floor = launched.boot_floor;
         self.group = process.group().map(|group| group.display().to_string());
+        Ongoing::new(&launch, &self.reporter).calm_adopted(&process);
         printer.note(&format!(
             "{} (the host started again), process {}",
             EventKind::Adopted.name(),
@@ -434,6 +429,17 @@ impl Device {
         ));
         self.event(EventKind::Adopted, "the host started again");
         Some(Running { launch, printer, process })
+    }
+
+    /// Attaches to what the host before had started so.
+    fn attach(&self, wanted: &DesiredDevice, launched: &Launched) -> Result<(Launch, Printer), String> {
+        if wanted.cycle > launched.cycle {
+            return Err("power cycle".to_owned());
+        }
+        let attached = self.launcher.adopt(wanted, &launched.digest).map_err(|error| error.to_string())?;
+        let launch = attached.ok_or("it is to be started with something else")?;
+        let printer = self.printer(&launch)?;
+        Ok((launch, printer))
     }
 
     async fn stop_taken(&mut self, why: &str) {
