@@ -77,8 +77,7 @@ pub(crate) async fn run(socket: &Path, lock: &Path) -> anyhow::Result<()> {
         events,
         host: None,
     };
-    server.run(first, listener, happened).await?;
-    remove_if_there(socket).with_context(|| format!("cannot remove {}", socket.display()))
+    server.run(first, listener, socket, happened).await
 }
 
 fn host_at_stdin() -> io::Result<UnixStream> {
@@ -131,6 +130,7 @@ impl Server {
         mut self,
         first: UnixStream,
         listener: UnixListener,
+        socket: &Path,
         mut happened: mpsc::Receiver<Event>,
     ) -> anyhow::Result<()> {
         let mut terminate = signal(SignalKind::terminate()).context("cannot watch for signals")?;
@@ -162,8 +162,10 @@ impl Server {
                 alone_since = Instant::now();
             }
         }
+        // While the lock is held, what is there is this keeper's.
+        let removed = remove_if_there(socket);
         self.kill_all(&mut happened).await;
-        Ok(())
+        removed.with_context(|| format!("cannot remove {}", socket.display()))
     }
 
     /// Tells a host what there is and returns what it asks for.
