@@ -86,6 +86,9 @@ enum Command {
     Serve(roles::Serve),
     /// Run the host role: emulated devices and their serial links
     Host(roles::Host),
+    /// Hold the processes of a host, which starts this itself
+    #[command(hide = true)]
+    Keeper(roles::Keeper),
     /// Use a broker of your own
     #[command(subcommand)]
     Broker(broker::Broker),
@@ -135,6 +138,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Up(up) => up.run(&common).await,
         Command::Serve(serve) => serve.run(&common).await,
         Command::Host(host) => host.run(&common).await,
+        Command::Keeper(keeper) => keeper.run().await,
         Command::Broker(broker) => broker.run(&common),
         Command::Hosts => hosts::list(&common).await,
         Command::Device(device) => device.run(&common).await,

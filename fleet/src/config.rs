@@ -27,6 +27,10 @@ use crate::{
 pub const SECRET_FILE: &str = "broker.secret";
 /// Name of the certificate authority's folder in the data directory.
 const CA_DIR: &str = "ca";
+/// How long devices run on without a host, in milliseconds, unless configured: longer than a host takes to start again.
+const GRACE_MS: u32 = 30_000;
+/// The longest.
+const GRACE_MOST_MS: u32 = 3_600_000;
 /// Shortest and longest time between heartbeats.
 const HEARTBEATS: std::ops::RangeInclusive<u32> = 100..=3_600_000;
 /// Shortest and longest life of a device's certificate, in seconds.
@@ -118,6 +122,9 @@ pub struct HostSection {
     pub agent: Option<PathBuf>,
     /// Address and port for `/metrics` and `/healthz`; absent, there are none.
     pub metrics_listen: Option<SocketAddr>,
+    /// How long devices run on for another host after the sudden death of this one, in milliseconds; 0 ends them at
+    /// once.
+    pub grace_ms: Option<u32>,
 }
 
 impl Config {
@@ -164,6 +171,9 @@ impl Config {
                 CERTIFICATE_LIVES_S.start(),
                 CERTIFICATE_LIVES_S.end()
             );
+        }
+        if let Some(found) = self.host.grace_ms.filter(|ms| *ms > GRACE_MOST_MS) {
+            bail!("host.grace_ms is {found}; it can be at most {GRACE_MOST_MS}");
         }
         if self.health.overdue_tenths < 10 {
             bail!(
@@ -279,14 +289,11 @@ impl Config {
                  host.images in the configuration, or WASMBED__HOST__IMAGES"
             );
         };
-        let agent = match &self.host.agent {
-            Some(agent) => agent.clone(),
-            None => std::env::current_exe()
-                .context("cannot find this program's folder")?
-                .with_file_name("wasmbed-agent"),
-        };
+        let program = std::env::current_exe().context("cannot find this program")?;
+        let agent = self.host.agent.clone().unwrap_or_else(|| program.with_file_name("wasmbed-agent"));
         let metrics_listen = self.host.metrics_listen;
-        Ok(HostConfig { id, connection, data_dir, firmware_dir, agent, metrics_listen })
+        let grace = Duration::from_millis(self.host.grace_ms.unwrap_or(GRACE_MS).into());
+        Ok(HostConfig { id, connection, data_dir, firmware_dir, agent, metrics_listen, program, grace })
     }
 }
 
@@ -342,6 +349,7 @@ mod tests {
             ("[service]\nheartbeat_ms = 1", "heartbeat_ms"),
             ("[service]\ncertificate_life_s = 30", "certificate_life_s"),
             ("[service]\ngrants = [\"gpoi\"]", "gpoi"),
+            ("[host]\ngrace_ms = 3600001", "grace_ms"),
             ("[host]\nmetrics_listen = \"9100\"", "metrics_listen"),
         ] {
             let error = format!("{:#}", load(text).expect_err(text));

@@ -2,10 +2,12 @@
 //!
 //! A host is told a level ([`Desired`](crate::host_api::Desired)) and tells one back ([`Reported`](crate::host_api::Reported)), with an
 //! event for everything that happens to a process. It owns the processes and their folders, ends their
-//! serial links, and holds each board's own MQTT connection. Nothing it starts outlives it.
+//! serial links, and holds each board's own MQTT connection. Its processes are the children of its `keeper`: they end
+//! with the host if that ends in order, and run on for a while if it dies, for another one to take over.
 //!
 //! Files below the data folder: `devices/{id}/` for each device (see `launch`), `boards/{name}/board.toml`
-//! for boards of the user's (added to the known ones, or in their place), `host.lock`.
+//! for boards of the user's (added to the known ones, or in their place), `host.lock`; `keeper.sock`, `keeper.lock` and
+//! `keeper.log` of the keeper; `sockets`, a link, where sockets have to lie elsewhere.
 //!
 //! Not here: what should run where and what to do about a silent board (`wasmbed-plan`).
 
@@ -13,6 +15,7 @@ mod bridge;
 mod console;
 mod device;
 mod faults;
+pub(crate) mod keeper;
 mod launch;
 mod manager;
 mod memory;
@@ -25,6 +28,7 @@ mod qmp;
 mod reporter;
 mod restarts;
 mod session;
+mod sockets;
 mod uplink;
 mod usage;
 mod watchdog;
@@ -48,13 +52,15 @@ use crate::{
     host_api::{HostConfig, Info},
     shutdown::Shutdown,
 };
+use keeper::{Keeper, Place};
 use launch::Launcher;
 use manager::Manager;
 use metrics::Metrics;
+use sockets::Sockets;
 use uplink::Uplink;
 
 /// Runs the host until the shutdown. When it returns, every process it started is gone; when its own
-/// process is killed, so are they.
+/// process is killed, they are after a grace, unless another host takes them over.
 ///
 /// # Errors
 /// If the data folder cannot be used: not writable, in use by another host, or a board in it is wrong; or if another
@@ -73,9 +79,25 @@ pub async fn run(config: HostConfig, shutdown: Shutdown) -> anyhow::Result<()> {
     };
     let boards = boards(&data_dir)?;
     let agent = std::path::absolute(&config.agent).unwrap_or_else(|_| config.agent.clone());
-    let launcher = Launcher::new(boards, config.connection.clone(), &data_dir, config.firmware_dir, agent)
-        .with_context(|| format!("cannot use the host's data folder {}", data_dir.display()))?;
-    let launcher = Arc::new(launcher);
+    let cannot_use = || format!("cannot use the host's data folder {}", data_dir.display());
+    let sockets = Sockets::choose(&data_dir).with_context(cannot_use)?;
+    let launcher = Launcher::new(
+        boards,
+        config.connection.clone(),
+        &data_dir,
+        config.firmware_dir,
+        agent,
+        sockets.clone(),
+    );
+    let launcher = Arc::new(launcher.with_context(cannot_use)?);
+    let place = Place {
+        program: config.program,
+        socket: sockets.keeper(),
+        lock: data_dir.join("keeper.lock"),
+        log: data_dir.join("keeper.log"),
+    };
+    let (keeper, taken) = Keeper::open(place, config.grace).await?;
+    let keeper = Arc::new(keeper);
     let started_ms = reporter::unix_ms();
     let (reporter, lines) = reporter::reporter();
     let metrics = maybe_serve(metrics, Arc::new(Metrics(reporter.clone())));
@@ -92,13 +114,15 @@ pub async fn run(config: HostConfig, shutdown: Shutdown) -> anyhow::Result<()> {
         orders,
         info: Box::new(move |boot| info(boot, &described)),
     };
-    let manager = Manager::new(started_ms, launcher, reporter);
+    let manager = Manager::new(started_ms, launcher, Arc::clone(&keeper), reporter, taken);
     // The connection ends after the processes: until then it tells how they end.
     let superseded = tokio::select! {
         () = uplink.run() => None,
         never = metrics => match never {},
         superseded = manager.run(desired_reader, given, shutdown) => superseded,
     };
+    keeper.end().await;
+    sockets.remove();
     match superseded {
         None => Ok(()),
         Some(other_ms) => bail!(

@@ -9,7 +9,7 @@
 //!
 //! Not here: how a host starts a board (`host`), and when a device is cycled (`wasmbed-plan`).
 
-use std::{fmt, net::SocketAddr, path::PathBuf};
+use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use wasmbed_boards::Machine;
@@ -149,6 +149,9 @@ pub struct ReportedDevice {
     /// Asks for a certificate (RFC 2986, PEM): the device is to have one, and its host has none for its key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<String>,
+    /// The cgroup of its own that bounds its process; absent where the host cannot have any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     /// The host's end of the serial link; absent for devices without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<LinkCounters>,
@@ -318,6 +321,8 @@ pub enum EventKind {
     Exited,
     /// Started again after it had ended by itself.
     Restarted,
+    /// Runs on under a host that started again: nothing happened to it.
+    Adopted,
     /// Stopped as desired.
     Stopped,
     /// Could not be started.
@@ -339,6 +344,7 @@ impl EventKind {
             EventKind::Started => "started",
             EventKind::Exited => "exited",
             EventKind::Restarted => "restarted",
+            EventKind::Adopted => "adopted",
             EventKind::Stopped => "stopped",
             EventKind::StartFailed => "start-failed",
             EventKind::BudgetExhausted => "budget-exhausted",
@@ -447,6 +453,10 @@ pub struct HostConfig {
     pub agent: PathBuf,
     /// Where to answer `/metrics` and `/healthz`; nowhere if absent.
     pub metrics_listen: Option<SocketAddr>,
+    /// The program `wasmbed`, for the keeper of devices' processes.
+    pub program: PathBuf,
+    /// How long devices run on for another host after the sudden death of this one.
+    pub grace: Duration,
 }
 
 #[cfg(test)]

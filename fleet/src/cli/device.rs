@@ -281,6 +281,15 @@ async fn show(client: &mut Client, common: &Common, id: DeviceId) -> Result<()> 
         let pid = process.pid.map_or("-".into(), |pid| pid.to_string());
         let reason = process.reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
         row("process", format!("{:?} (pid {pid}){reason}", process.status).to_lowercase());
+        if process.pid.is_some() {
+            row(
+                "",
+                process
+                    .group
+                    .as_ref()
+                    .map_or("bounded by no cgroup".into(), |group| format!("bounded by {group}")),
+            );
+        }
         if let Some(used) = process.used {
             let (whole, tenth) = (used.cpu_permille / 10, used.cpu_permille % 10);
             row("", format!("{} of memory, {whole}.{tenth} % of a core", output::bytes(used.memory_bytes)));

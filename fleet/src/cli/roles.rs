@@ -1,4 +1,4 @@
-//! `wasmbed serve` and `wasmbed host`: one role in the foreground.
+//! `wasmbed serve` and `wasmbed host`: one role in the foreground; and the keeper that a host starts.
 
 use std::{io::IsTerminal, path::PathBuf};
 
@@ -37,6 +37,14 @@ pub(super) struct Host {
     agent: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct Keeper {
+    /// Where later hosts find it
+    socket: PathBuf,
+    /// The file that its processes hold
+    lock: PathBuf,
+}
+
 impl Serve {
     pub(super) async fn run(self, common: &Common) -> Result<()> {
         log_to_stderr();
@@ -61,6 +69,13 @@ impl Host {
         let connection = config.connection(&Role::Host(id))?;
         let host = config.host(id, connection, config.data_dir())?;
         host::run(host, on_signal()?).await
+    }
+}
+
+impl Keeper {
+    pub(super) async fn run(self) -> Result<()> {
+        log_to_stderr();
+        host::keeper::run(&self.socket, &self.lock).await
     }
 }
 

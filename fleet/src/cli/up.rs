@@ -142,7 +142,9 @@ impl Up {
             failed = roles.failed() => return Err(failed),
         };
         roles.start("the host", |stop| {
-            let host = config.host(id, connect(&Role::Host(id))?, config.data_dir().join("host"))?;
+            let mut host = config.host(id, connect(&Role::Host(id))?, config.data_dir().join("host"))?;
+            // Nobody comes back.
+            host.grace = Duration::ZERO;
             Ok(tokio::spawn(host::run(host, stop)))
         })?;
         let show = async {

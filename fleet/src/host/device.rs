@@ -1,8 +1,8 @@
 //! One device: brings its process to what is desired and keeps it there.
 //!
 //! Everything about one device happens in one task, so nothing about it can race: its process, its
-//! bridge and its restarts are futures of that task, and dropping them ends them. A start is a power
-//! cycle, so nothing needs remembering over a restart of the host: its processes end with it.
+//! bridge and its restarts are futures of that task, and dropping them ends them. A process that the host before
+//! had started is taken over if it is what would be started now; otherwise it is stopped first.
 //!
 //! Not here: how a board is started (`launch`), what devices there are (`manager`).
 
@@ -23,11 +23,12 @@ use wasmbed_wire::{DeviceId, message::LinkCounters};
 use super::{
     bridge::{self, Observer},
     console::{self, Console},
+    keeper::{Keeper, Launched, Taken},
     launch::{ChipLine, Launch, Launcher},
     nor::{self, Demand},
     ongoing::{Cut, Ongoing},
     orders::{self, Order},
-    process::{Exit, Process, StartError},
+    process::{Exit, Listener, Process, StartError},
     qmp,
     reporter::{Reporter, unix_ms},
     restarts::{self, Remaps, Restarts, Verdict},
@@ -62,7 +63,10 @@ pub(super) struct Device {
     id: DeviceId,
     wishes: Wishes,
     launcher: Arc<Launcher>,
+    keeper: Arc<Keeper>,
     reporter: Reporter,
+    /// What the host before had started, until it is taken over or stopped.
+    taken: Option<Taken>,
     restarts: Restarts,
     remaps: Remaps,
     /// Starts after a death.
@@ -77,6 +81,15 @@ pub(super) struct Device {
     boot_floor: u32,
     /// Asks for a certificate.
     request: Option<String>,
+    /// The cgroup of its process, if that has one of its own.
+    group: Option<String>,
+}
+
+/// A process and what belongs to its start.
+struct Running {
+    launch: Launch,
+    printer: Printer,
+    process: Process,
 }
 
 /// Why a device leaves the state it is in.
@@ -145,13 +158,22 @@ impl Wishes {
 }
 
 impl Device {
-    /// A device of which nothing was started yet.
-    pub(super) fn new(id: DeviceId, wishes: Wishes, launcher: Arc<Launcher>, reporter: Reporter) -> Self {
+    /// A device of which this host has started nothing yet, but maybe the one before.
+    pub(super) fn new(
+        id: DeviceId,
+        wishes: Wishes,
+        launcher: Arc<Launcher>,
+        keeper: Arc<Keeper>,
+        reporter: Reporter,
+        taken: Option<Taken>,
+    ) -> Self {
         Device {
             id,
             wishes,
             launcher,
+            keeper,
             reporter,
+            taken,
             restarts: Restarts::default(),
             remaps: Remaps::default(),
             restarted: 0,
@@ -160,6 +182,7 @@ impl Device {
             is_remapped: false,
             boot_floor: 0,
             request: None,
+            group: None,
         }
     }
 
@@ -184,6 +207,7 @@ impl Device {
     }
 
     async fn forget(&mut self) -> Disturbance {
+        self.stop_taken("not desired any more").await;
         self.launcher.forget(&self.id);
         match self.wishes.wanted.changed().await {
             Ok(()) => Disturbance::Changed,
@@ -192,6 +216,7 @@ impl Device {
     }
 
     async fn rest(&mut self, wanted: &DesiredDevice) -> Disturbance {
+        self.stop_taken(AS_DESIRED).await;
         self.wishes.cycle = wanted.cycle;
         self.report(ProcessStatus::Stopped, None);
         self.disturbed(wanted).await
@@ -203,9 +228,13 @@ impl Device {
         self.wishes.cycle = wanted.cycle;
         match self.launcher.certify(wanted) {
             Ok(request) => self.request = request,
-            Err(error) => return self.give_up(wanted, error.to_string()).await,
+            Err(error) => {
+                self.stop_taken("its certificate cannot be used").await;
+                return self.give_up(wanted, error.to_string()).await;
+            }
         }
         if self.request.is_some() {
+            self.stop_taken(UNCERTIFIED).await;
             self.reason = Some(UNCERTIFIED.to_owned());
             self.report(ProcessStatus::Starting, None);
             return self.disturbed(wanted).await;
@@ -301,19 +330,18 @@ impl Device {
 
     async fn run_once(&mut self, wanted: &DesiredDevice) -> Ended {
         self.report(ProcessStatus::Starting, None);
-        let (mut launch, printer) = match self.prepare(wanted) {
-            Ok(prepared) => prepared,
-            Err(why) => return Ended::Failed(why),
+        let running = match self.adopt(wanted).await {
+            Some(adopted) => Ok(adopted),
+            None => self.start(wanted).await,
         };
-        let stderr = printer.clone();
-        let said = move |line: &str| stderr.print(format!("{line}\n").as_bytes());
-        let mut process = match Process::start(&launch.spec, said).await {
-            Ok(process) => process,
-            Err(error @ StartError::Missing { .. }) => return Ended::Failed(error.to_string()),
-            Err(error) => return Ended::Died(error.to_string()),
+        let Running { mut launch, printer, mut process } = match running {
+            Ok(running) => running,
+            Err(ended) => return ended,
         };
-        self.started(&printer, process.pid(), launch.link.is_none());
         let pid = process.pid();
+        // A board runs once its line is there.
+        let is_running = launch.link.is_none();
+        self.report(if is_running { ProcessStatus::Running } else { ProcessStatus::Starting }, Some(pid));
         let watchdog = launch.silence.map(Watchdog::new);
         let mut attendant = Attendant {
             printer: &printer,
@@ -378,27 +406,81 @@ impl Device {
         Ended::Disturbed(disturbance)
     }
 
-    fn prepare(&mut self, wanted: &DesiredDevice) -> Result<(Launch, Printer), String> {
-        let now_s = u32::try_from(unix_ms() / 1000).unwrap_or(u32::MAX);
-        self.boot_floor = now_s.max(self.boot_floor.saturating_add(CONNECTS_PER_START));
-        let launch = self.launcher.prepare(wanted, self.boot_floor).map_err(|error| error.to_string())?;
-        let console = Console::open(&launch.spec.dir).map_err(|error| {
-            format!("the console log in {} cannot be written: {error}", launch.spec.dir.display())
-        })?;
-        let console = Arc::new(Mutex::new(console));
-        Ok((launch, Printer { device: self.id, console, reporter: self.reporter.clone() }))
+    /// Takes over what the host before had started, if it is what would be started now; otherwise stops it.
+    async fn adopt(&mut self, wanted: &DesiredDevice) -> Option<Running> {
+        let Taken { process, launched } = self.taken.take()?;
+        let (launch, printer) = match self.attach(wanted, &launched) {
+            Ok(attached) => attached,
+            Err(why) => {
+                self.taken = Some(Taken { process, launched });
+                self.stop_taken(&why).await;
+                return None;
+            }
+        };
+        process.hear(printer.listener());
+        self.wishes.cycle = launched.cycle;
+        self.boot_floor = launched.boot_floor;
+        self.group = process.group().map(|group| group.display().to_string());
+        Ongoing::new(&launch, &self.reporter).calm_adopted(&process);
+        printer.note(&format!(
+            "{} (the host started again), process {}",
+            EventKind::Adopted.name(),
+            process.pid()
+        ));
+        self.event(EventKind::Adopted, "the host started again");
+        Some(Running { launch, printer, process })
     }
 
-    fn started(&mut self, printer: &Printer, pid: u32, is_running: bool) {
+    /// Attaches to what the host before had started so.
+    fn attach(&self, wanted: &DesiredDevice, launched: &Launched) -> Result<(Launch, Printer), String> {
+        if wanted.cycle > launched.cycle {
+            return Err("power cycle".to_owned());
+        }
+        let attached = self.launcher.adopt(wanted, &launched.digest).map_err(|error| error.to_string())?;
+        let launch = attached.ok_or("it is to be started with something else")?;
+        let printer = self.printer(&launch)?;
+        Ok((launch, printer))
+    }
+
+    async fn stop_taken(&mut self, why: &str) {
+        if let Some(Taken { process, .. }) = self.taken.take() {
+            process.stop(nobody_to_ask()).await;
+            self.event(EventKind::Stopped, why);
+        }
+    }
+
+    async fn start(&mut self, wanted: &DesiredDevice) -> Result<Running, Ended> {
+        let now_s = u32::try_from(unix_ms() / 1000).unwrap_or(u32::MAX);
+        self.boot_floor = now_s.max(self.boot_floor.saturating_add(CONNECTS_PER_START));
+        let prepared = self.launcher.prepare(wanted, self.boot_floor).map_err(|error| error.to_string());
+        let prepared = prepared.and_then(|launch| self.printer(&launch).map(|printer| (launch, printer)));
+        let (launch, printer) = prepared.map_err(Ended::Failed)?;
+        let launched =
+            Launched { digest: launch.digest.clone(), cycle: self.wishes.cycle, boot_floor: self.boot_floor };
+        let Launch { spec, bounds, .. } = &launch;
+        let started =
+            Process::start(&self.keeper, self.id, spec, *bounds, launched, printer.listener()).await;
+        let process = started.map_err(|error| match error {
+            StartError::Missing { .. } => Ended::Failed(error.to_string()),
+            _ => Ended::Died(error.to_string()),
+        })?;
+        self.group = process.group().map(|group| group.display().to_string());
         let (kind, why) = match &self.reason {
             _ if std::mem::take(&mut self.is_remapped) => (EventKind::Remapped, REMAPPED),
             Some(why) => (EventKind::Restarted, why.as_str()),
             None => (EventKind::Started, self.asked),
         };
-        printer.note(&format!("{} ({why}), process {pid}", kind.name()));
+        printer.note(&format!("{} ({why}), process {}", kind.name(), process.pid()));
         self.event(kind, why);
-        // A board runs once its line is there.
-        self.report(if is_running { ProcessStatus::Running } else { ProcessStatus::Starting }, Some(pid));
+        Ok(Running { launch, printer, process })
+    }
+
+    fn printer(&self, launch: &Launch) -> Result<Printer, String> {
+        let console = Console::open(&launch.spec.dir).map_err(|error| {
+            format!("the console log in {} cannot be written: {error}", launch.spec.dir.display())
+        })?;
+        let console = Arc::new(Mutex::new(console));
+        Ok(Printer { device: self.id, console, reporter: self.reporter.clone() })
     }
 
     /// Returns when `wanted` is not what is desired any more; there is nothing that could be given orders.
@@ -421,6 +503,7 @@ impl Device {
             restarts: self.restarted,
             reason: self.reason.clone(),
             request: self.request.clone(),
+            group: self.group.clone().filter(|_| pid.is_some()),
             link: None,
             used: None,
         }
@@ -440,8 +523,12 @@ async fn end(process: Process, launch: &Launch, disturbance: Disturbance) -> Exi
     match (&launch.qmp, disturbance) {
         (_, Disturbance::Cycle) => process.kill().await,
         (Some(qmp), _) => process.stop(qmp::quit(qmp)).await,
-        (None, _) => process.stop(async { Err(io::ErrorKind::NotConnected.into()) }).await,
+        (None, _) => process.stop(nobody_to_ask()).await,
     }
+}
+
+async fn nobody_to_ask() -> io::Result<()> {
+    Err(io::ErrorKind::NotConnected.into())
 }
 
 /// Holds the serial line, or the console, where the device has one.
@@ -483,6 +570,12 @@ impl Printer {
         self.with(|console| {
             console.write(Instant::now(), text, |line| self.reporter.line(self.device, line))
         });
+    }
+
+    /// Prints what the device's process says.
+    fn listener(&self) -> Listener {
+        let printer = self.clone();
+        Listener::new(move |line| printer.print(format!("{line}\n").as_bytes()))
     }
 
     fn note(&self, text: &str) {

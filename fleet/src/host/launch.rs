@@ -1,11 +1,12 @@
 //! What it takes to start one device: its private folder, its files, its command line.
 //!
 //! A device's folder is its alone (0700) and holds what it is started from, what it keeps over a power
-//! cycle, and its console log. Sockets lie there too, unless that would make their paths longer than
-//! the kernel allows. A board with firmware has its flash there (`flash.bin`, or the file of its bank),
+//! cycle, and its console log. Sockets lie there too, or apart (`sockets`). A board with firmware has its flash there (`flash.bin`, or the file of its bank),
 //! what was last written to it as in a factory (`factory`), the secret it is provisioned with (`secret`), and for
 //! a chip where its window is (`window.address`); `fault.toml` is for tests (`nor`). A machine with an operating
 //! system has its disk there.
+//!
+//! A process that an earlier host started is taken over with what it has: nothing in its folder is written then.
 //!
 //! Not here: what a board needs (`wasmbed-boards`), and the process itself (`process`).
 
@@ -18,28 +19,29 @@ mod machine;
 mod secret;
 
 use std::{
-    env, fs, io,
+    fs, io,
     os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use tempfile::TempDir;
+use sha2::{Digest as _, Sha256};
 use tokio::{net::UnixListener, sync::watch};
 use wasmbed_boards::{Board, Boards, Forward, Holds, ImageError, Place, Places, Run, Unfit};
 use wasmbed_broker_client::{IdentityError, TlsError, Version};
 use wasmbed_wire::{
-    BoardName, DeviceId, Seq,
-    id::MAX_NAME_BYTES,
+    BoardName, DeviceId, Digest, Seq,
     provision::{self, Broker, Provision},
 };
 
 use super::{
     bridge::Port,
     faults::Faults,
+    keeper::Bounds,
     nor::Chip,
     orders::Flip,
     process::{Spec, find},
+    sockets::{self, Sockets},
 };
 use crate::{
     api::{Code, Problem},
@@ -49,12 +51,10 @@ use crate::{
 use certificate::Shown;
 use images::Images;
 
-/// Longest path of a socket, in bytes, with its end.
-const SOCKET_PATH_BYTES: usize = 108;
-const LINK: &str = "link.sock";
-const QMP: &str = "qmp.sock";
-const CONSOLE: &str = "tty.sock";
-const NOR: &str = "nor.sock";
+/// What an emulator may take beyond its machine and itself, as bounds go: translated code, buffers.
+const SPARE_BYTES: u64 = 256 * 1024 * 1024;
+/// Threads of an emulator or agent, and what modules add to that.
+const TASKS: u32 = 1024;
 
 /// Prepares devices of every board.
 pub(super) struct Launcher {
@@ -69,6 +69,10 @@ pub(super) struct Launcher {
 /// A device ready to be started.
 pub(super) struct Launch {
     pub(super) spec: Spec,
+    /// Of everything it is started with, but what is new at each start.
+    pub(super) digest: String,
+    /// What its process may take.
+    pub(super) bounds: Bounds,
     /// Where the emulator's monitor will listen, if it has one.
     pub(super) qmp: Option<PathBuf>,
     /// Where the emulator will connect with its serial line, if it has one.
@@ -95,6 +99,14 @@ pub(super) struct Link {
 pub(super) struct ChipLine {
     pub(super) listener: UnixListener,
     pub(super) chip: Chip,
+}
+
+/// What a device is started as, before anything is written.
+struct Plan<'a> {
+    board: &'a Board,
+    spec: Spec,
+    digest: String,
+    sockets: PathBuf,
 }
 
 /// Why a device cannot be started.
@@ -161,10 +173,10 @@ impl Launcher {
         data_dir: &Path,
         firmware: PathBuf,
         agent: PathBuf,
+        sockets: Sockets,
     ) -> io::Result<Self> {
         let devices = data_dir.join("devices");
         make_private(&devices)?;
-        let sockets = Sockets::choose(&devices)?;
         Ok(Launcher { boards, connection, devices, firmware, agent, sockets })
     }
 
@@ -207,25 +219,17 @@ impl Launcher {
     /// Makes everything the device is started from, afresh where it is not the device's own. The device
     /// numbers its connects above `boot_floor`.
     pub(super) fn prepare(&self, device: &DesiredDevice, boot_floor: u32) -> Result<Launch, PrepareError> {
-        let board = self.boards.get(&device.board).ok_or_else(|| self.unknown_board(device.board))?;
+        let plan = self.plan(device)?;
+        let (board, dir) = (plan.board, &plan.spec.dir);
         if let Run::Qemu { program, package, .. } = &board.run {
             emulator::check(program, package)?;
         }
         machine::check(board, &device.machine)?;
-        let dir = self.device_dir(&device.id);
-        make_private(&dir).map_err(at(&dir))?;
-        let sockets = self.sockets.for_device(&device.id, &dir)?;
-        let mut places = Places::from([
-            (Place::Dir, dir.clone()),
-            (Place::Link, sockets.join(LINK)),
-            (Place::Qmp, sockets.join(QMP)),
-            (Place::Nor, sockets.join(NOR)),
-            (Place::Console, sockets.join(CONSOLE)),
-        ]);
-        places.extend(machine::files(board, &self.firmware)?);
+        make_private(dir).map_err(at(dir))?;
+        make_private(&plan.sockets).map_err(at(&plan.sockets))?;
         let images = Images::of(board, &self.firmware);
         let mut chip = match (&board.firmware, &images) {
-            (Some(firmware), Some(images)) => flash::prepare(board, firmware, images, &dir)?,
+            (Some(firmware), Some(images)) => flash::prepare(board, firmware, images, dir)?,
             _ => None,
         };
         for file in board.run.files() {
@@ -236,46 +240,100 @@ impl Launcher {
                 }
                 Holds::Window => {
                     let chip = chip.as_mut().ok_or(PrepareError::NoChip { board: board.name })?;
-                    chip.window().map_err(at(&dir))?
+                    chip.window().map_err(at(dir))?
                 }
-                Holds::Provision => self.blob(board, device, boot_floor, &dir)?,
+                Holds::Provision => self.blob(board, device, boot_floor, dir)?,
                 Holds::Disk => Vec::new(),
             };
-            let path = file.fill(&dir, &contents).map_err(at(&dir.join(&file.name)))?;
-            places.insert(file.holds.place(), path);
+            file.fill(dir, &contents).map_err(at(&dir.join(&file.name)))?;
         }
         if board.run.uses(Place::Config) {
-            let connection = certificate::connection(&self.connection, device, &dir)?;
-            let config = agent::write_config(&dir, device, board, &connection).map_err(at(&dir))?;
-            places.insert(Place::Config, config);
+            let connection = certificate::connection(&self.connection, device, dir)?;
+            agent::write_config(dir, device, board, &connection).map_err(at(dir))?;
         }
-        let args = board
+        self.attach(plan, device, chip)
+    }
+
+    /// Attaches to a device that an earlier host started with what has this digest; nothing if it would be started with
+    /// something else now.
+    pub(super) fn adopt(&self, device: &DesiredDevice, digest: &str) -> Result<Option<Launch>, PrepareError> {
+        let plan = self.plan(device)?;
+        if plan.digest != digest {
+            return Ok(None);
+        }
+        let chip = match &plan.board.firmware {
+            Some(firmware) => flash::reopen(plan.board, firmware, &plan.spec.dir)?,
+            None => None,
+        };
+        self.attach(plan, device, chip).map(Some)
+    }
+
+    fn plan(&self, device: &DesiredDevice) -> Result<Plan<'_>, PrepareError> {
+        let board = self.boards.get(&device.board).ok_or_else(|| self.unknown_board(device.board))?;
+        let dir = self.device_dir(&device.id);
+        let sockets = self.sockets.for_device(&device.id, &dir);
+        let mut places = Places::from([
+            (Place::Dir, dir.clone()),
+            (Place::Config, dir.join(agent::CONFIG)),
+            (Place::Link, sockets.join(sockets::LINK)),
+            (Place::Qmp, sockets.join(sockets::QMP)),
+            (Place::Nor, sockets.join(sockets::NOR)),
+            (Place::Console, sockets.join(sockets::CONSOLE)),
+        ]);
+        places.extend(machine::files(board, &self.firmware)?);
+        places.extend(board.run.files().iter().map(|file| (file.holds.place(), dir.join(&file.name))));
+        let mut args = board
             .run
             .arguments(&places, &device.machine)
             .map_err(|place| PrepareError::NoSuchPlace { board: board.name, place })?;
+        if let Run::Qemu { program, .. } = &board.run {
+            emulator::translate(program, &mut args);
+        }
+        let spec = Spec { program: self.program(&board.run), remedy: remedy(&board.run), args, dir };
+        let digest = self.digest(board, &spec, device);
+        Ok(Plan { board, spec, digest, sockets })
+    }
+
+    /// Of everything that makes a device another one: what [`Wishes`](super::device::Wishes) starts it anew for, its board,
+    /// and where it was told that its broker is.
+    fn digest(&self, board: &Board, spec: &Spec, device: &DesiredDevice) -> String {
+        let Connection { address, prefix, .. } = &self.connection;
+        let DesiredDevice { machine, password, certificate, .. } = device;
+        let all = format!("{:?}", (board, spec, machine, password, certificate, address, prefix));
+        Digest(Sha256::digest(all).into()).to_string()
+    }
+
+    /// Listens where the device's lines come in.
+    fn attach(
+        &self,
+        plan: Plan<'_>,
+        device: &DesiredDevice,
+        chip: Option<Chip>,
+    ) -> Result<Launch, PrepareError> {
+        let Plan { board, spec, digest, sockets } = plan;
         let (faults, told) = watch::channel(Faults::default());
-        let qmp = board.run.uses(Place::Qmp).then(|| sockets.join(QMP));
+        let qmp = board.run.uses(Place::Qmp).then(|| sockets.join(sockets::QMP));
         let link = match board.run.uses(Place::Link) {
             true => {
-                let listener = listen(&sockets.join(LINK))?;
-                let connection = certificate::connection(&self.connection, device, &dir)?;
+                let listener = listen(&sockets.join(sockets::LINK))?;
+                let connection = certificate::connection(&self.connection, device, &spec.dir)?;
                 let port = Port { device: device.id, connection, faults: told };
                 Some(Link { listener, port })
             }
             false => None,
         };
         let console = match board.run.uses(Place::Console) {
-            true => Some(listen(&sockets.join(CONSOLE))?),
+            true => Some(listen(&sockets.join(sockets::CONSOLE))?),
             false => None,
         };
         let chip = match chip {
-            Some(chip) => Some(ChipLine { listener: listen(&sockets.join(NOR))?, chip }),
+            Some(chip) => Some(ChipLine { listener: listen(&sockets.join(sockets::NOR))?, chip }),
             None => None,
         };
         let silence = board.run.watchdog_ms().map(|ms| Duration::from_millis(ms.into()));
         let has_network = board.run.loopback().is_some();
-        let spec = Spec { program: self.program(&board.run), remedy: remedy(&board.run), args, dir };
-        Ok(Launch { spec, qmp, link, console, chip, silence, faults, has_network })
+        let bounds = bounds(board, device);
+        Ok(Launch { spec, digest, bounds, qmp, link, console, chip, silence, faults, has_network })
     }
 
     /// Keeps the certificate a device is to have, and says what to ask for one with if it has none.
@@ -349,6 +407,17 @@ impl Launcher {
     }
 }
 
+/// What is in the way of everything else on the machine, not what a device is expected to take.
+fn bounds(board: &Board, device: &DesiredDevice) -> Bounds {
+    let own = board.run.memory_bytes(&device.machine);
+    // The memory of modules in a process is that of the agent.
+    let of_modules = match board.run {
+        Run::Process { .. } => board.class.limits().memory_bytes,
+        Run::Qemu { .. } => 0,
+    };
+    Bounds { memory_bytes: own + of_modules + SPARE_BYTES, tasks: TASKS }
+}
+
 fn listen(path: &Path) -> Result<UnixListener, PrepareError> {
     // What is there was left by the last start: the folder is this device's alone.
     remove_if_there(path).and_then(|()| UnixListener::bind(path)).map_err(at(path))
@@ -377,54 +446,4 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
-}
-
-/// Where sockets lie.
-enum Sockets {
-    /// In the devices' folders.
-    Beside,
-    /// In a folder with a short path, which goes when the host ends.
-    Apart(TempDir),
-}
-
-impl Sockets {
-    fn choose(devices: &Path) -> io::Result<Self> {
-        if is_short_enough(devices) {
-            return Ok(Sockets::Beside);
-        }
-        let runtime = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|dir| dir.is_dir());
-        let parent =
-            runtime.filter(|dir| is_short_enough(&dir.join("wasmbed-XXXXXX"))).unwrap_or_else(env::temp_dir);
-        let dir = tempfile::Builder::new().prefix("wasmbed-").tempdir_in(&parent)?;
-        if is_short_enough(dir.path()) {
-            return Ok(Sockets::Apart(dir));
-        }
-        Err(io::Error::other(format!(
-            "neither {} nor {} leaves room for the path of a socket, {SOCKET_PATH_BYTES} bytes in all; \
-             use a data folder or a TMPDIR with a shorter path",
-            devices.display(),
-            parent.display()
-        )))
-    }
-
-    fn for_device(&self, device: &DeviceId, dir: &Path) -> Result<PathBuf, PrepareError> {
-        match self {
-            Sockets::Beside => Ok(dir.to_owned()),
-            Sockets::Apart(base) => {
-                let dir = base.path().join(device.as_str());
-                make_private(&dir).map_err(at(&dir))?;
-                Ok(dir)
-            }
-        }
-    }
-}
-
-/// Whether a socket of any device fits in its folder in `base`.
-fn is_short_enough(base: &Path) -> bool {
-    base.as_os_str().len()
-        + 1
-        + MAX_NAME_BYTES
-        + 1
-        + LINK.len().max(QMP.len()).max(NOR.len()).max(CONSOLE.len())
-        < SOCKET_PATH_BYTES
 }

@@ -11,6 +11,7 @@ use wasmbed_wire::{CommandId, DeviceId};
 
 use super::{
     device::{Device, Wishes},
+    keeper::{Keeper, Taken},
     launch::Launcher,
     orders::Order,
     reporter::Reporter,
@@ -37,7 +38,10 @@ struct Handle {
 pub(super) struct Manager {
     started_ms: u64,
     launcher: Arc<Launcher>,
+    keeper: Arc<Keeper>,
     reporter: Reporter,
+    /// What the host before had started, until it is known what is desired.
+    taken: BTreeMap<DeviceId, Taken>,
     revision: Option<u64>,
     /// What each device's task goes by. One that is forgotten keeps its idle task, so that the same
     /// device can come back without two tasks ever holding its folder.
@@ -46,12 +50,20 @@ pub(super) struct Manager {
 }
 
 impl Manager {
-    /// A manager of no device yet, in a process that started at this Unix time in milliseconds.
-    pub(super) fn new(started_ms: u64, launcher: Arc<Launcher>, reporter: Reporter) -> Self {
+    /// A manager of what the host before had started, in a process that started at this Unix time in milliseconds.
+    pub(super) fn new(
+        started_ms: u64,
+        launcher: Arc<Launcher>,
+        keeper: Arc<Keeper>,
+        reporter: Reporter,
+        taken: BTreeMap<DeviceId, Taken>,
+    ) -> Self {
         Manager {
             started_ms,
             launcher,
+            keeper,
             reporter,
+            taken,
             revision: None,
             devices: BTreeMap::new(),
             tasks: JoinSet::new(),
@@ -77,6 +89,8 @@ impl Manager {
                 Some((id, order)) = orders.recv() => self.order(id, order),
             }
         };
+        // Whatever happens to this process while it stops them.
+        self.keeper.keep_nothing().await;
         self.devices.clear();
         let gone = async { while self.tasks.join_next().await.is_some() {} };
         if timeout(GOODBYE, gone).await.is_err() {
@@ -96,7 +110,11 @@ impl Manager {
             return;
         }
         if self.revision.is_none() {
-            self.launcher.forget_all_but(|id| desired.devices.iter().any(|device| device.id == *id));
+            let is_wanted = |id: &DeviceId| desired.devices.iter().any(|device| device.id == *id);
+            self.launcher.forget_all_but(|id| is_wanted(id) || self.taken.contains_key(id));
+            let unwanted: Vec<DeviceId> = self.taken.keys().filter(|id| !is_wanted(id)).copied().collect();
+            // Its task stops it and forgets it.
+            unwanted.into_iter().for_each(|id| self.start(id, None));
         }
         self.revision = Some(desired.revision);
         self.reporter.accept(desired.revision, desired.devices.iter().map(|device| device.id));
@@ -110,7 +128,7 @@ impl Manager {
         for (id, device) in wanted {
             match self.devices.get(&id) {
                 Some(known) => set(known, Some(device)),
-                None => self.start(device),
+                None => self.start(id, Some(device)),
             }
         }
     }
@@ -128,13 +146,18 @@ impl Manager {
         self.reporter.result(id, Err(refused));
     }
 
-    fn start(&mut self, device: DesiredDevice) {
-        let id = device.id;
-        let (sender, wanted) = watch::channel(Some(device));
+    fn start(&mut self, id: DeviceId, device: Option<DesiredDevice>) {
+        let (sender, wanted) = watch::channel(device);
         let (orders, given) = mpsc::channel(ORDERS);
         self.devices.insert(id, Handle { wanted: sender, orders });
-        let device =
-            Device::new(id, Wishes::new(wanted, given), Arc::clone(&self.launcher), self.reporter.clone());
+        let device = Device::new(
+            id,
+            Wishes::new(wanted, given),
+            Arc::clone(&self.launcher),
+            Arc::clone(&self.keeper),
+            self.reporter.clone(),
+            self.taken.remove(&id),
+        );
         self.tasks.spawn(device.run());
     }
 }

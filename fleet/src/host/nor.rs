@@ -101,6 +101,15 @@ impl Chip {
         Ok(bytes)
     }
 
+    /// The emulator runs with a file that ends with what its window showed when it was started.
+    ///
+    /// # Errors
+    /// If the chip cannot be read.
+    pub(super) fn is_shown_as(&mut self, file: &[u8]) -> io::Result<()> {
+        self.window.has_changed = !file.ends_with(&self.window()?);
+        Ok(())
+    }
+
     fn perform<'o>(&mut self, operation: Operation<'_>, out: &'o mut [u8; MAX_DATA_BYTES]) -> Outcome<'o> {
         let touched = match operation {
             Operation::Read { address, len } => {

@@ -56,6 +56,14 @@ impl<'a> Ongoing<'a> {
         Ongoing { launch, reporter: reporter.clone(), thaw_at: None, replug: None }
     }
 
+    /// Ends what the host before had begun and cannot end any more.
+    pub(super) fn calm_adopted(&self, process: &Process) {
+        process.signal(Signal::SIGCONT);
+        if let Some(monitor) = self.launch.qmp.clone().filter(|_| self.launch.has_network) {
+            self.ask(monitor, orders::calm_network(), None);
+        }
+    }
+
     /// Returns when something is to end. Safe to drop and call again.
     pub(super) async fn is_due(&self) {
         let replug_at = self.replug.as_ref().map(|(at, ..)| *at);

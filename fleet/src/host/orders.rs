@@ -134,9 +134,8 @@ fn span(ms: u32) -> Result<Duration, Problem> {
 fn network(launch: &Launch, lasts: Duration, delay_ms: Option<u32>) -> Result<Step, Problem> {
     match (launch.has_network, delay_ms) {
         (true, None) => {
-            let link = |up: bool| ("set_link", json!({ "name": NETWORK, "up": up }));
             let socket = monitor(launch)?.to_owned();
-            Ok(Step::Unplug { lasts, socket, begin: link(false), end: link(true) })
+            Ok(Step::Unplug { lasts, socket, begin: plug(false), end: plug(true) })
         }
         (true, Some(ms)) => {
             let interval_us = ms.checked_mul(1000).filter(|us| *us > 0).ok_or_else(|| {
@@ -146,13 +145,25 @@ fn network(launch: &Launch, lasts: Duration, delay_ms: Option<u32>) -> Result<St
                 "qom-type": "filter-buffer", "id": DELAY, "netdev": NETWORK, "interval": interval_us,
             });
             let socket = monitor(launch)?.to_owned();
-            let end = ("object-del", json!({ "id": DELAY }));
-            Ok(Step::Unplug { lasts, socket, begin: ("object-add", filter), end })
+            Ok(Step::Unplug { lasts, socket, begin: ("object-add", filter), end: no_delay() })
         }
         (false, None) if launch.link.is_some() => Ok(Step::TakeOffline(lasts)),
         (false, None) => Err(lacks("network of its own")),
         (false, Some(_)) => Err(lacks("network whose packets could be delayed")),
     }
+}
+
+/// What ends every disturbance of an emulator's network; the last fails where there is no delay.
+pub(super) fn calm_network() -> Vec<Command> {
+    vec![plug(true), no_delay()]
+}
+
+fn plug(up: bool) -> Command {
+    ("set_link", json!({ "name": NETWORK, "up": up }))
+}
+
+fn no_delay() -> Command {
+    ("object-del", json!({ "id": DELAY }))
 }
 
 fn line(command: &str) -> Command {

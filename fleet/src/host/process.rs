@@ -1,41 +1,33 @@
-//! Child processes that never outlive the host.
+//! Devices' processes, as the host sees them: its keeper's children.
 //!
-//! Every child is told by the kernel to die when the host dies (`setpriv --pdeathsig`) and has limits (`prlimit`; both
+//! Every process is told by the kernel to die when the keeper dies (`setpriv --pdeathsig`) and has limits (`prlimit`; both
 //! are from the essential Debian package util-linux, so that this crate needs no `unsafe`), leads a process group of its
 //! own, and is stopped by degrees: asked, SIGTERM, SIGKILL, with a deadline each.
 //!
-//! Not here: what is started (`launch`) and when (`device`).
+//! Not here: what is started (`launch`) and when (`device`), and who reaps it (`keeper`).
 
 use std::{
     env, fmt, io,
-    os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
-    process::{ExitStatus, Stdio},
-    sync::{Arc, Mutex, OnceLock, PoisonError, mpsc},
-    thread,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use nix::{
-    errno::Errno,
-    sys::signal::{Signal, killpg},
-    unistd::{AccessFlags, Pid, access},
+    sys::signal::Signal,
+    unistd::{AccessFlags, access},
 };
+use serde::{Deserialize, Serialize};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncRead, BufReader},
-    process::{Child, Command},
-    runtime::Handle,
-    sync::oneshot,
-    task::JoinHandle,
+    sync::{mpsc, watch},
     time::timeout,
 };
+use wasmbed_wire::DeviceId;
+
+use super::keeper::{Bounds, Command, Keeper, Launched, OpenError, Request};
 
 /// How long a polite request, and then SIGTERM, may take.
 const POLITE: Duration = Duration::from_millis(700);
-/// How long the last words of an ended process are waited for.
-const LAST_WORDS: Duration = Duration::from_millis(200);
-/// Longest line kept of what a process says, in bytes.
-const LINE_BYTES: usize = 1024;
 const WRAPPER: &str = "setpriv";
 const LIMITER: &str = "prlimit";
 /// What no device's process needs more of: no core dumps, no file larger than a disk, no end of descriptors.
@@ -59,35 +51,63 @@ pub(super) struct Spec {
 pub(super) enum StartError {
     #[error("{program} was not found; {remedy}")]
     Missing { program: String, remedy: String },
-    #[error("{program} could not be started: {source}")]
-    Spawn { program: String, source: io::Error },
+    #[error("{program} could not be started: {error}")]
+    Spawn { program: String, error: String },
+    #[error(transparent)]
+    Keeper(#[from] OpenError),
 }
 
-/// A running process.
+/// Gets each line of a process' standard error, once there is somebody who wants them.
+pub(super) type Said = Arc<OnceLock<Listener>>;
+
+/// Somebody who wants them.
+pub(super) struct Listener(Box<dyn Fn(&str) + Send + Sync>);
+
+impl Listener {
+    /// Called for each line.
+    pub(super) fn new(said: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Listener(Box::new(said))
+    }
+
+    pub(super) fn hear(&self, line: &str) {
+        (self.0)(line);
+    }
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Listener")
+    }
+}
+
+/// A process that was started. Dropping it kills it.
 #[derive(Debug)]
 pub(super) struct Process {
-    child: Child,
+    device: DeviceId,
     pid: u32,
-    said: JoinHandle<()>,
-    last_line: Arc<Mutex<String>>,
+    group: Option<PathBuf>,
+    requests: mpsc::UnboundedSender<Request>,
+    exit: watch::Receiver<Option<Exit>>,
+    said: Said,
 }
 
-/// How a process ended: the signal or exit code, and the last thing it said.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// How a process ended: the signal or exit code, and the last thing it said. Neither, if its keeper ended first.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Exit {
-    status: Option<ExitStatus>,
-    last_line: String,
+    pub(super) code: Option<i32>,
+    pub(super) signal: Option<i32>,
+    pub(super) last_line: String,
 }
 
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.status.map(|status| (status.signal(), status.code())) {
-            Some((Some(signal), _)) => match Signal::try_from(signal) {
+        match (self.signal, self.code) {
+            (Some(signal), _) => match Signal::try_from(signal) {
                 Ok(signal) => write!(f, "killed by {signal}")?,
                 Err(_) => write!(f, "killed by signal {signal}")?,
             },
-            Some((None, Some(code))) => write!(f, "exit code {code}")?,
-            _ => f.write_str("ended in an unknown way")?,
+            (None, Some(code)) => write!(f, "exit code {code}")?,
+            (None, None) => f.write_str("ended with its keeper")?,
         }
         if self.is_its_own_doing() && !self.last_line.is_empty() {
             write!(f, ": {}", self.last_line)?;
@@ -100,44 +120,61 @@ impl Exit {
     /// Whether what the process said last may be the reason: nothing it said explains a signal that
     /// somebody else sent.
     fn is_its_own_doing(&self) -> bool {
-        let signal =
-            self.status.and_then(|status| status.signal()).and_then(|signal| Signal::try_from(signal).ok());
+        let signal = self.signal.and_then(|signal| Signal::try_from(signal).ok());
         !matches!(signal, Some(Signal::SIGKILL | Signal::SIGTERM | Signal::SIGINT | Signal::SIGHUP))
     }
 }
 
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.exit.borrow().is_none() {
+            self.signal(Signal::SIGKILL);
+        }
+    }
+}
+
 impl Process {
-    /// Starts a process; `said` gets each line of its standard error.
+    pub(super) fn new(
+        device: DeviceId,
+        pid: u32,
+        group: Option<PathBuf>,
+        requests: mpsc::UnboundedSender<Request>,
+        exit: watch::Receiver<Option<Exit>>,
+        said: Said,
+    ) -> Self {
+        Process { device, pid, group, requests, exit, said }
+    }
+
+    /// Starts a process for a device that has none.
     pub(super) async fn start(
+        keeper: &Keeper,
+        device: DeviceId,
         spec: &Spec,
-        said: impl FnMut(&str) + Send + 'static,
+        bounds: Bounds,
+        launched: Launched,
+        listener: Listener,
     ) -> Result<Self, StartError> {
         let program = find(&spec.program).ok_or_else(|| StartError::Missing {
             program: name(&spec.program),
             remedy: spec.remedy.clone(),
         })?;
-        let wrapper = tool(WRAPPER)?;
-        let limiter = tool(LIMITER)?;
-        let mut command = Command::new(wrapper);
-        command
-            .args(["--pdeathsig", "KILL", "--"])
-            .arg(limiter)
-            .args(LIMITS)
-            .arg("--")
-            .arg(program)
-            .args(&spec.args)
-            .current_dir(&spec.dir)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .kill_on_drop(true);
-        let failed = |source| StartError::Spawn { program: name(&spec.program), source };
-        let mut child = spawn_for_good(command).await.map_err(failed)?;
-        let pid = child.id().unwrap_or_default();
-        let last_line = Arc::new(Mutex::new(String::new()));
-        let said = tokio::spawn(listen(child.stderr.take(), Arc::clone(&last_line), said));
-        Ok(Process { child, pid, said, last_line })
+        let wrapped = [tool(LIMITER)?, program].map(|path| path.to_string_lossy().into_owned());
+        let [limiter, program] = wrapped;
+        let own = |text: &str| text.to_owned();
+        let mut args: Vec<String> = ["--pdeathsig", "KILL", "--"].map(own).into();
+        args.push(limiter);
+        args.extend(LIMITS.map(own));
+        args.extend([own("--"), program]);
+        args.extend_from_slice(&spec.args);
+        let command = Command { program: tool(WRAPPER)?, args, dir: spec.dir.clone() };
+        let said = Said::from(OnceLock::from(listener));
+        let started = keeper.start(device, command, bounds, launched, said).await?;
+        started.map_err(|error| StartError::Spawn { program: name(&spec.program), error })
+    }
+
+    /// Has somebody hear what it says from now on; once.
+    pub(super) fn hear(&self, listener: Listener) {
+        let _ = self.said.set(listener);
     }
 
     /// Its process id.
@@ -145,14 +182,15 @@ impl Process {
         self.pid
     }
 
+    /// The cgroup of its own that bounds it, if any does.
+    pub(super) fn group(&self) -> Option<&Path> {
+        self.group.as_deref()
+    }
+
     /// Returns when the process has ended. Safe to drop and call again.
     pub(super) async fn wait(&mut self) -> Exit {
-        let status = self.child.wait().await.ok();
-        // A grandchild may hold the pipe open: its words are not worth waiting for.
-        let _ = timeout(LAST_WORDS, &mut self.said).await;
-        self.said.abort();
-        let last_line = self.last_line.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Exit { status, last_line }
+        // An error means that nobody will tell any more: the keeper is gone.
+        self.exit.wait_for(Option::is_some).await.ok().and_then(|exit| exit.clone()).unwrap_or_default()
     }
 
     /// Stops the process and all of its group: `ask` first, then SIGTERM, then SIGKILL.
@@ -170,15 +208,13 @@ impl Process {
             () = tokio::time::sleep(POLITE) => None,
         };
         if let Some(exit) = exit {
-            self.signal(Signal::SIGKILL);
             return exit;
         }
         self.signal(Signal::SIGTERM);
-        if let Ok(exit) = timeout(POLITE, self.wait()).await {
-            self.signal(Signal::SIGKILL);
-            return exit;
+        match timeout(POLITE, self.wait()).await {
+            Ok(exit) => exit,
+            Err(_) => self.kill().await,
         }
-        self.kill().await
     }
 
     /// Kills the process and all of its group, also when it is suspended.
@@ -189,77 +225,9 @@ impl Process {
 
     /// Sends a signal to the process and all of its group.
     pub(super) fn signal(&self, signal: Signal) {
-        // 0 would be the host's own group.
-        let Some(group) = i32::try_from(self.pid).ok().filter(|pid| *pid > 0) else {
-            return;
-        };
-        match killpg(Pid::from_raw(group), signal) {
-            Ok(()) | Err(Errno::ESRCH) => {}
-            Err(error) => tracing::warn!(pid = self.pid, %signal, %error, "could not signal a process group"),
-        }
+        // Without a keeper there is no process either.
+        let _ = self.requests.send(Request::Signal { device: self.device, signal: signal as i32 });
     }
-}
-
-/// Keeps the last line of what a process says.
-async fn listen(
-    from: Option<impl AsyncRead + Unpin>,
-    last_line: Arc<Mutex<String>>,
-    mut said: impl FnMut(&str),
-) {
-    let Some(from) = from else {
-        return;
-    };
-    let mut reader = BufReader::new(from);
-    let mut line = Vec::new();
-    loop {
-        let (used, ended) = match reader.fill_buf().await {
-            Ok([]) | Err(_) => break,
-            Ok(bytes) => {
-                let end = bytes.iter().position(|byte| *byte == b'\n');
-                let text = &bytes[..end.unwrap_or(bytes.len())];
-                let room = LINE_BYTES - line.len();
-                line.extend_from_slice(&text[..text.len().min(room)]);
-                (end.map_or(bytes.len(), |end| end + 1), end.is_some())
-            }
-        };
-        reader.consume(used);
-        if ended {
-            keep(&mut line, &last_line, &mut said);
-        }
-    }
-    keep(&mut line, &last_line, &mut said);
-}
-
-fn keep(line: &mut Vec<u8>, last_line: &Mutex<String>, said: &mut impl FnMut(&str)) {
-    let text = String::from_utf8_lossy(line).trim().to_owned();
-    line.clear();
-    if !text.is_empty() {
-        said(&text);
-        *last_line.lock().unwrap_or_else(PoisonError::into_inner) = text;
-    }
-}
-
-/// Starts the command from a thread that lives as long as the host: the kernel sends the parent death
-/// signal when the *thread* that forked ends, and threads of the runtime come and go.
-async fn spawn_for_good(command: Command) -> io::Result<Child> {
-    struct Job(Command, Handle, oneshot::Sender<io::Result<Child>>);
-    static SPAWNER: OnceLock<mpsc::Sender<Job>> = OnceLock::new();
-
-    let gone = || io::Error::other("the thread that starts processes is gone");
-    let spawner = SPAWNER.get_or_init(|| {
-        let (jobs, queue) = mpsc::channel::<Job>();
-        thread::spawn(move || {
-            for Job(mut command, runtime, done) in queue {
-                let _runtime = runtime.enter();
-                // If nobody waits any more, the child is dropped and thereby killed.
-                let _ = done.send(command.spawn());
-            }
-        });
-        jobs
-    });
-    let (done, started) = oneshot::channel();
-    spawner.send(Job(command, Handle::current(), done)).map_err(|_| gone())?;
-    started.await.map_err(|_| gone())?
 }
 
 fn tool(name: &str) -> Result<PathBuf, StartError> {

@@ -195,6 +195,7 @@ fn unstarted(id: DeviceId) -> ReportedDevice {
         cycle: 0,
         restarts: 0,
         reason: None,
+        group: None,
         link: None,
         used: None,
     }

@@ -105,6 +105,7 @@ impl Fleet {
             EventKind::Started => (Severity::Info, "process-started"),
             EventKind::Exited => (Severity::Warning, "process-exited"),
             EventKind::Restarted => (Severity::Info, "process-restarted"),
+            EventKind::Adopted => (Severity::Info, "process-adopted"),
             EventKind::Stopped => (Severity::Info, "process-stopped"),
             EventKind::StartFailed => (Severity::Alert, "process-start-failed"),
             EventKind::BudgetExhausted => (Severity::Alert, "process-budget-exhausted"),

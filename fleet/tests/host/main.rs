@@ -1,5 +1,6 @@
 //! The host role from outside: a real broker, real processes, boards played by the test.
 
+mod adoption;
 mod board;
 mod bridge;
 mod broker;

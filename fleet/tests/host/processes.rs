@@ -1,6 +1,6 @@
 //! Processes are started, watched, started again and ended as desired.
 
-use std::{env, net::TcpListener, os::unix::fs::PermissionsExt, process::Command, time::Duration};
+use std::{net::TcpListener, os::unix::fs::PermissionsExt, time::Duration};
 
 use nix::sys::signal::Signal;
 use tokio::time::{Instant, sleep, timeout};
@@ -13,22 +13,12 @@ use wasmbed_wire::{PublicKey, provision::Provision};
 
 use crate::{
     board::Board,
-    broker::{Broker, LIMIT, connection},
-    world::{World, config, device, exists, json, script, signal},
+    broker::{Broker, LIMIT},
+    world::{World, config, device, exists, gone, json, script, signal},
 };
 
 async fn quiet() -> World {
     World::new(&[script("quiet", "exec sleep 1000")]).await
-}
-
-async fn gone(pid: Option<u32>) {
-    timeout(LIMIT, async {
-        while exists(pid) {
-            sleep(Duration::from_millis(5)).await;
-        }
-    })
-    .await
-    .expect("an end of the process");
 }
 
 #[tokio::test]
@@ -230,41 +220,6 @@ async fn a_host_whose_id_another_process_has_stops_and_says_so() {
     world.desire(&[device("pump-1", "quiet")]).await;
     let error = world.host_ends().await.expect_err("another is meant").to_string();
     assert!(error.contains("another process runs as host h1") && error.contains("--id"), "{error}");
-    gone(pid).await;
-}
-
-const CHILD: &str = "WASMBED_TEST_HOST_OF";
-
-/// Not a test: the program that the next one kills.
-#[tokio::test]
-#[ignore = "run by killing_the_host_leaves_no_process"]
-async fn host_in_a_process_of_its_own() {
-    let Some((port, dir)) =
-        env::var(CHILD).ok().and_then(|v| v.split_once(' ').map(|(a, b)| (a.to_owned(), b.to_owned())))
-    else {
-        return;
-    };
-    let connection = connection(port.parse().expect("a port"), "_host.h1", "h");
-    let config = config(connection, dir.into());
-    let (_trigger, shutdown) = shutdown::channel();
-    host::run(config, shutdown).await.expect("a host");
-}
-
-#[tokio::test]
-async fn killing_the_host_leaves_no_process() {
-    let mut world = quiet().await;
-    world.stop_host().await;
-    let place = format!("{} {}", world.config().connection.address.port, world.data.path().display());
-    let mut host = Command::new(env::current_exe().expect("this program"))
-        .args(["--exact", "processes::host_in_a_process_of_its_own", "--ignored"])
-        .env(CHILD, place)
-        .stdout(std::process::Stdio::null())
-        .spawn()
-        .expect("a process");
-    world.desire(&[device("pump-1", "quiet")]).await;
-    let pid = world.running(0).await.pid;
-    host.kill().expect("a running host");
-    host.wait().expect("a child");
     gone(pid).await;
 }
 

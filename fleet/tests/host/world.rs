@@ -1,6 +1,6 @@
 //! A host, its broker, and boards made for the test.
 
-use std::{fs, net::SocketAddr, path::PathBuf};
+use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
 
 use nix::{
     sys::signal::{Signal, kill},
@@ -8,7 +8,10 @@ use nix::{
 };
 use rumqttc::v5::mqttbytes::v5::Publish;
 use tempfile::TempDir;
-use tokio::task::JoinHandle;
+use tokio::{
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 use wasmbed_fleet::{
     connection::Connection,
     host,
@@ -18,7 +21,7 @@ use wasmbed_fleet::{
     shutdown::{self, Trigger},
 };
 
-use crate::broker::{Broker, Service};
+use crate::broker::{Broker, LIMIT, Service};
 
 pub(crate) struct World {
     pub(crate) broker: Broker,
@@ -97,7 +100,7 @@ impl World {
     /// What the host ended with by itself.
     pub(crate) async fn host_ends(&mut self) -> anyhow::Result<()> {
         let (task, _trigger) = self.host.take().expect("a running host");
-        tokio::time::timeout(crate::broker::LIMIT, task).await.expect("its end").expect("no panic")
+        timeout(LIMIT, task).await.expect("its end").expect("no panic")
     }
 
     pub(crate) fn link(&self, device: &str) -> PathBuf {
@@ -154,6 +157,8 @@ pub(crate) fn config(connection: Connection, data_dir: PathBuf) -> HostConfig {
         firmware_dir: data_dir.join("firmware"),
         agent: "wasmbed-agent".into(),
         metrics_listen: None,
+        program: env!("CARGO_BIN_EXE_wasmbed").into(),
+        grace: Duration::ZERO,
         data_dir,
     }
 }
@@ -181,6 +186,17 @@ pub(crate) fn signal(pid: Option<u32>, signal: Signal) {
 
 pub(crate) fn exists(pid: Option<u32>) -> bool {
     kill(process(pid), None).is_ok()
+}
+
+/// Waits for the end of a process.
+pub(crate) async fn gone(pid: Option<u32>) {
+    timeout(LIMIT, async {
+        while exists(pid) {
+            sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("an end of the process");
 }
 
 fn process(pid: Option<u32>) -> Pid {

@@ -33,6 +33,8 @@ impl Limit {
 
 /// The only host of a test fleet.
 const HOST: &str = "bench";
+/// How long devices wait for a host that was killed: long enough for one to be started on a busy machine.
+const GRACE_MS: u32 = 10_000;
 /// Short, so that silence is found soon.
 const HEARTBEAT_MS: u32 = 1_000;
 
@@ -211,6 +213,7 @@ impl Fleet {
         command.args(["host", "--id", HOST, "--data-dir"]).arg(self.dir.path().join("host"));
         self.log_in(&mut command, "host")?;
         command.arg("--images").arg(self.factory());
+        command.env("WASMBED__HOST__GRACE_MS", GRACE_MS.to_string());
         self.host = Some(Process::start("host", self.dir.path(), &command)?);
         Ok(())
     }

@@ -16,6 +16,9 @@ use crate::{
     host_api::DesiredDevice,
 };
 
+/// The file, in the device's folder.
+pub(super) const CONFIG: &str = "agent.toml";
+
 /// What `wasmbed-agent --config` reads.
 #[derive(Serialize)]
 struct Config<'a> {
@@ -56,13 +59,13 @@ impl Handed {
     }
 }
 
-/// Writes the agent's configuration, readable for this user only, and returns its path.
+/// Writes the agent's configuration, readable for this user only.
 pub(super) fn write_config(
     dir: &Path,
     device: &DesiredDevice,
     board: &Board,
     connection: &Connection,
-) -> io::Result<PathBuf> {
+) -> io::Result<()> {
     let address = &connection.address;
     let files = connection.tls.as_ref().map(|tls| tls.files().clone()).unwrap_or_default();
     let (tls, identity) = match board.run {
@@ -85,11 +88,9 @@ pub(super) fn write_config(
         hardware: &board.agent,
     };
     let text = toml::to_string(&config).map_err(io::Error::other)?;
-    let path = dir.join("agent.toml");
     let unfinished = dir.join("agent.toml.new");
     let mut file =
         OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
     file.write_all(text.as_bytes())?;
-    fs::rename(&unfinished, &path)?;
-    Ok(path)
+    fs::rename(&unfinished, dir.join(CONFIG))
 }

@@ -13,6 +13,9 @@ use super::{PrepareError, find};
 /// The oldest version that boards were tried with: Debian 12's.
 pub(super) const LEAST: Version = Version { major: 7, minor: 2 };
 
+/// Since this version a socket's pause before it connects again is in milliseconds, and soon after in nothing else.
+const RECONNECTS_IN_MS: Version = Version { major: 9, minor: 2 };
+
 /// The version of an emulator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Version {
@@ -45,6 +48,15 @@ pub(super) fn check(program: &str, package: &str) -> Result<(), PrepareError> {
     }
 }
 
+/// The arguments as this version of the program understands them; boards have those of [`LEAST`].
+pub(super) fn translate(program: &str, arguments: &mut [String]) {
+    if find(Path::new(program)).and_then(version).is_some_and(|found| found >= RECONNECTS_IN_MS) {
+        for argument in arguments.iter_mut().filter(|argument| argument.starts_with("socket,")) {
+            *argument = argument.replace(",reconnect=1", ",reconnect-ms=1000");
+        }
+    }
+}
+
 /// Each program is asked once.
 fn version(path: PathBuf) -> Option<Version> {
     static KNOWN: Mutex<BTreeMap<PathBuf, Option<Version>>> = Mutex::new(BTreeMap::new());
@@ -73,6 +85,19 @@ mod tests {
         assert_eq!(read("QEMU emulator version 10.0.2"), Some("10.0".into()));
         assert_eq!((read("usage: qemu"), read("")), (None, None));
         assert!(LEAST < Version { major: 10, minor: 0 } && Version { major: 7, minor: 1 } < LEAST);
+    }
+
+    #[test]
+    fn newer_emulators_are_told_in_milliseconds_when_to_connect_again() {
+        let dir = tempfile::tempdir().expect("a folder");
+        for (version, expected) in [("7.2.22", "reconnect=1"), ("10.0.2", "reconnect-ms=1000")] {
+            let path = dir.path().join(format!("qemu-system-{version}"));
+            fs::write(&path, format!("#!/bin/sh\necho QEMU emulator version {version}\n")).expect("a file");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).expect("a mode");
+            let mut arguments = ["-chardev", "socket,id=link,path=/x,reconnect=1"].map(str::to_owned);
+            translate(&path.to_string_lossy(), &mut arguments);
+            assert_eq!(arguments, ["-chardev", &format!("socket,id=link,path=/x,{expected}")]);
+        }
     }
 
     #[test]

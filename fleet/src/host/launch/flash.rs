@@ -64,6 +64,23 @@ pub(super) fn prepare(
     }
 }
 
+/// The chip of a board that runs with it, if the host is it; nothing is written.
+pub(super) fn reopen(board: &Board, firmware: &Firmware, dir: &Path) -> Result<Option<Chip>, PrepareError> {
+    if firmware.slots.chip != ChipKind::Serial {
+        return Ok(None);
+    }
+    let layout = firmware.slots.layout();
+    let path = dir.join(CHIP);
+    let flash = NorFile::reopen(&path, layout.end(), layout.sector_bytes).map_err(at(&path))?;
+    let slot = layout.image(ImageSlot::A).origin;
+    let mut chip = Chip::open(dir, flash, &firmware.memory.flash, slot).map_err(at(dir))?;
+    if let Some(window) = board.run.files().iter().find(|file| file.holds == Holds::Window) {
+        let path = dir.join(&window.name);
+        fs::read(&path).and_then(|shown| chip.is_shown_as(&shown)).map_err(at(&path))?;
+    }
+    Ok(Some(chip))
+}
+
 /// The name of the file that is the flash of a board which has one.
 pub(super) fn file(board: &Board) -> &str {
     match board.firmware.as_ref().map(|firmware| firmware.slots.chip) {

@@ -40,6 +40,19 @@ impl NorFile {
         Ok(NorFile { file, size_bytes, sector_bytes })
     }
 
+    /// The flash at `path`, as a board that runs has it.
+    ///
+    /// # Errors
+    /// If there is none of this size.
+    pub(in crate::host) fn reopen(path: &Path, size_bytes: u32, sector_bytes: u32) -> io::Result<Self> {
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        let found = file.metadata()?.len();
+        if found != u64::from(size_bytes) {
+            return Err(io::Error::other(format!("it has {found} bytes instead of {size_bytes}")));
+        }
+        Ok(NorFile { file, size_bytes, sector_bytes })
+    }
+
     pub(in crate::host) fn size_bytes(&self) -> u32 {
         self.size_bytes
     }

@@ -68,6 +68,32 @@ fn map(chip: &mut Chip, address: u32) -> Result<Result<Vec<u8>, Fault>, Demand> 
 const DONE: Result<Result<Vec<u8>, Fault>, Demand> = Ok(Ok(Vec::new()));
 
 #[test]
+fn a_chip_that_is_taken_over_knows_whether_its_window_is_out_of_date() {
+    let device = Device::new();
+    let mut chip = device.erased();
+    let file = [&b"a header"[..], &chip.window().expect("a window")].concat();
+    let taken_over = || {
+        let flash = NorFile::reopen(&device.0.path().join("flash"), SIZE, SECTOR).expect("a file");
+        let mut chip = Chip::open(device.0.path(), flash, &SHOWN, DEFAULT).expect("a chip");
+        chip.is_shown_as(&file).expect("a comparison");
+        chip
+    };
+    assert_eq!(map(&mut taken_over(), DEFAULT), DONE);
+    assert_eq!(program(&mut chip, DEFAULT, &[0]), DONE);
+    assert_eq!(map(&mut taken_over(), DEFAULT), Err(Demand::Remap));
+}
+
+#[test]
+fn a_chip_of_another_size_is_not_taken_over() {
+    let device = Device::new();
+    device.erased();
+    let other =
+        NorFile::reopen(&device.0.path().join("flash"), 2 * SIZE, SECTOR).err().expect("another size");
+    assert_eq!(other.to_string(), "it has 32768 bytes instead of 65536");
+    assert_eq!(device.contents().len(), SIZE as usize, "it is as it was");
+}
+
+#[test]
 fn programming_clears_bits_and_erasing_sets_a_whole_sector() {
     let device = Device::new();
     let mut chip = device.erased();

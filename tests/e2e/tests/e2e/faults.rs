@@ -130,19 +130,3 @@ fn a_killed_service_forgets_nothing_and_repeats_nothing() -> Result<()> {
     }
     Ok(())
 }
-
-#[test]
-fn a_killed_host_takes_its_devices_down_and_brings_them_back() -> Result<()> {
-    let mut fleet = with_thermo(Fleet::BOARDS)?;
-    let before = fleet.pid("n2-1")?;
-    fleet.kill_host()?;
-    fleet.wait("no orphan", Limit::seconds(10), || Ok(signal(before, None).is_err()))?;
-    fleet.start_host()?;
-    for device in fleet.devices() {
-        fleet.wait(&format!("{device} in another process"), Limit::seconds(30), || {
-            Ok(fleet.pid(&device)? != before)
-        })?;
-        fleet.wait_running(&device, "thermo", Limit::seconds(30))?;
-    }
-    Ok(())
-}

@@ -1,5 +1,6 @@
 //! The fleet as its users meet it; see `wasmbed_e2e` for how it is started.
 
+mod adoption;
 mod certificates;
 mod control;
 mod doctor;

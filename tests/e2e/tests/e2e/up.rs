@@ -60,14 +60,18 @@ fn a_killed_up_leaves_no_device_running() -> Result<()> {
     let mut command = up(dir.path())?;
     let mut fleet = Process::start("up", dir.path(), command.args(["--devices", "netduino2=1,linux=1"]))?;
     let id = fleet.id();
-    let mut children = Vec::new();
+    let mut descendants = Vec::new();
+    // The keeper's; others come and go.
     wait_for("two devices", Duration::from_secs(60), || {
-        children = children_of(id)?;
-        Ok(children.len() >= 2)
+        descendants = children_of(id)?;
+        for child in descendants.clone() {
+            descendants.extend(children_of(child)?);
+        }
+        Ok(descendants.len() >= 3)
     })?;
     fleet.kill()?;
-    wait_for("the end of every device", Duration::from_secs(10), || {
-        Ok(children.iter().all(|child| signal(*child, None).is_err()))
+    wait_for("the end of the keeper and every device", Duration::from_secs(10), || {
+        Ok(descendants.iter().all(|process| signal(*process, None).is_err()))
     })
 }
 
