@@ -14,6 +14,7 @@ use crate::{Target, calibrate, meter::Meter, tunables};
 pub struct Runtime {
     pub(crate) engine: Engine,
     pub(crate) class: Class,
+    pub(crate) limits: &'static Limits,
     pub(crate) meter: Arc<Meter>,
     target: Target,
 }
@@ -70,7 +71,7 @@ impl Runtime {
         let engine = Engine::new(&config).map_err(SetupError::new)?;
         drop(config);
         let meter = Arc::new(meter(&engine)?);
-        Ok(Runtime { engine, class, meter, target })
+        Ok(Runtime { engine, class, limits: class.limits(), meter, target })
     }
 
     /// The engine as modules get it, for programs that check or measure the engine itself: what they run on
@@ -87,10 +88,6 @@ impl Runtime {
     /// What artifacts for this runtime carry in their manifest.
     pub fn id(&self) -> RuntimeId {
         self.target.runtime_id()
-    }
-
-    pub(crate) fn limits(&self) -> &'static Limits {
-        self.class.limits()
     }
 
     /// Measures how much fuel a millisecond is on this machine and limits calls accordingly. Takes less
