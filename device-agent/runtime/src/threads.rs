@@ -52,17 +52,12 @@ impl Plan {
 
 /// The threads of an instance and what they have in common.
 pub(crate) struct Group {
-    runtime: RuntimeParts,
     module: Module,
     granted: Capabilities,
     memory: SharedMemory,
     cells: Shared,
     parking: Parking,
     state: Mutex<State>,
-}
-
-/// What of a runtime threads need.
-struct RuntimeParts {
     meter: Arc<Meter>,
     limits: &'static Limits,
     stack_bytes: usize,
@@ -103,19 +98,16 @@ impl Main {
         let Some(ExternType::Memory(ty)) = memory else { return Ok(None) };
         let memory = SharedMemory::new(&runtime.engine, ty)?;
         let Some(cells) = Shared::new(memory.clone()) else { return Ok(None) };
-        let parts = RuntimeParts {
-            meter: Arc::clone(&runtime.meter),
-            limits: runtime.limits,
-            stack_bytes: Runtime::thread_stack_bytes(runtime.class),
-        };
         let group = Group {
-            runtime: parts,
             module: module.clone(),
             granted,
             memory,
             cells,
             parking: Parking::default(),
             state: Mutex::default(),
+            meter: Arc::clone(&runtime.meter),
+            limits: runtime.limits,
+            stack_bytes: Runtime::thread_stack_bytes(runtime.class),
         };
         Ok(Some(Main(Member::new(Arc::new(group)))))
     }
@@ -126,7 +118,7 @@ impl Main {
 
     /// What the module imports besides what its author wrote.
     pub(crate) fn waits<T: 'static>(&self, store: &mut Store<T>) -> Vec<Extern> {
-        self.0.waits(store)
+        waits::link(store, &self.0)
     }
 
     pub(crate) fn group(&self) -> Arc<Group> {
@@ -169,6 +161,58 @@ impl Drop for Main {
     }
 }
 
+impl Group {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn origin(&self, frame: Frame) -> Frame {
+        self.module.threads.as_ref().map_or(frame, |plan| plan.origins.of(frame))
+    }
+
+    /// Starts a thread.
+    fn spawn(self: &Arc<Self>, arg: i32, uptime_ms: u64) -> Result<i32, Errno> {
+        if self.module.inner.get_export(Export::ThreadStart.name()).is_none() {
+            return Err(Errno::Unsupported);
+        }
+        let mut state = self.state();
+        state.reap();
+        if self.parking.is_closed() || state.threads.len() >= self.limits.threads as usize {
+            return Err(Errno::Busy);
+        }
+        let id = state.last_id % MAX_THREAD_ID + 1;
+        state.last_id = id;
+        let member = Member::new(Arc::clone(self));
+        let clock = Clock { started_ms: uptime_ms, started: Instant::now() };
+        let thread = std::thread::Builder::new()
+            .name("wasm-thread".into())
+            .stack_size(self.stack_bytes)
+            .spawn(move || member.run(id.cast_signed(), arg, clock))
+            .map_err(|_| Errno::Busy)?;
+        state.threads.push(thread);
+        Ok(id.cast_signed())
+    }
+
+    /// Stops the instance because one of its threads was stopped; not if that is what ended the thread.
+    fn fail(&self, stopped: Stopped, backtrace: Backtrace) {
+        let mut state = self.state();
+        if !self.parking.is_closed() {
+            state.failure = Some((stopped, backtrace));
+            self.parking.close();
+        }
+    }
+}
+
+impl State {
+    /// Forgets threads that are over.
+    fn reap(&mut self) {
+        for thread in self.threads.extract_if(.., |thread| thread.is_finished()) {
+            // How it ended, it has said.
+            let _ = thread.join();
+        }
+    }
+}
+
 impl Member {
     fn new(group: Arc<Group>) -> Arc<Self> {
         Arc::new(Member { group, deadline: Mutex::new(Instant::now()) })
@@ -197,72 +241,14 @@ impl Member {
         self.deadline.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn waits<T: 'static>(self: &Arc<Self>, store: &mut Store<T>) -> Vec<Extern> {
-        waits::link(store, self)
-    }
-}
-
-impl Group {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn origin(&self, frame: Frame) -> Frame {
-        self.module.threads.as_ref().map_or(frame, |plan| plan.origins.of(frame))
-    }
-
-    /// Starts a thread.
-    fn spawn(self: &Arc<Self>, arg: i32, uptime_ms: u64) -> Result<i32, Errno> {
-        if self.module.inner.get_export(Export::ThreadStart.name()).is_none() {
-            return Err(Errno::Unsupported);
-        }
-        let mut state = self.state();
-        state.reap();
-        if self.parking.is_closed() || state.threads.len() >= self.runtime.limits.threads as usize {
-            return Err(Errno::Busy);
-        }
-        let id = state.last_id % MAX_THREAD_ID + 1;
-        state.last_id = id;
-        let member = Member::new(Arc::clone(self));
-        let clock = Clock { started_ms: uptime_ms, started: Instant::now() };
-        let thread = std::thread::Builder::new()
-            .name("wasm-thread".into())
-            .stack_size(self.runtime.stack_bytes)
-            .spawn(move || member.run(id.cast_signed(), arg, clock))
-            .map_err(|_| Errno::Busy)?;
-        state.threads.push(thread);
-        Ok(id.cast_signed())
-    }
-
-    /// Stops the instance because one of its threads was stopped; not if that is what ended the thread.
-    fn fail(&self, stopped: Stopped, backtrace: Backtrace) {
-        let mut state = self.state();
-        if !self.parking.is_closed() {
-            state.failure = Some((stopped, backtrace));
-            self.parking.close();
-        }
-    }
-}
-
-impl State {
-    /// Forgets threads that are over.
-    fn reap(&mut self) {
-        for thread in self.threads.extract_if(.., |thread| thread.is_finished()) {
-            // How it ended, it has said.
-            let _ = thread.join();
-        }
-    }
-}
-
-impl Member {
     /// The life of a thread.
     fn run(self: &Arc<Self>, id: i32, arg: i32, clock: Clock) {
-        let Group { runtime, module, .. } = &*self.group;
-        let limit_ms = runtime.limits.call_ms;
-        let mut store = Store::new(module.inner.engine(), Limiter::new(runtime.limits));
+        let Group { module, meter, limits, .. } = &*self.group;
+        let limit_ms = limits.call_ms;
+        let mut store = Store::new(module.inner.engine(), Limiter::new(limits));
         store.limiter(|limiter| limiter);
         self.watch(&mut store);
-        let (result, _) = runtime.meter.run(&mut store, limit_ms, |store| {
+        let (result, _) = meter.run(&mut store, limit_ms, |store| {
             self.begin(store, limit_ms);
             let imports = self.link(store, clock);
             let instance = wasmtime::Instance::new(&mut *store, &module.inner, &imports)?;
@@ -283,12 +269,11 @@ impl Member {
         let mut calls = module.imports.iter();
         let mut externs = Vec::new();
         for import in module.declared_imports() {
-            let (Some(ty), Some(import)) = (import.ty().func().cloned(), calls.as_slice().first().copied())
-            else {
+            let Some(ty) = import.ty().func().cloned() else {
                 externs.push(memory.clone().into());
                 continue;
             };
-            calls.next();
+            let Some(import) = calls.next().copied() else { break };
             let is_granted = granted.contains(import.call.capability());
             let member = Arc::clone(self);
             let function = Func::new(&mut *store, ty, move |_, args, results| {
@@ -300,7 +285,7 @@ impl Member {
             });
             externs.push(function.into());
         }
-        externs.extend(self.waits(store));
+        externs.extend(waits::link(store, self));
         externs
     }
 
