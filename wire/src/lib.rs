@@ -31,7 +31,7 @@ pub mod topic;
 pub use backtrace::Backtrace;
 pub use crc32::{Crc32, crc32};
 pub use id::{
-    ArtifactId, BoardName, Channel, CommandId, DeviceId, Digest, HostId, KeyId, ModuleName, PublicKey,
-    RuntimeId,
+    ArtifactId, BoardName, Channel, CommandId, DeviceId, Digest, HostId, KeyId, MAX_NAME_BYTES, ModuleName,
+    PublicKey, RuntimeId,
 };
 pub use seq::Seq;

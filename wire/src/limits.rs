@@ -86,6 +86,8 @@ pub struct Limits {
     pub functions: u32,
     /// Elements of an instance's tables; each takes one pointer.
     pub table_elements: u32,
+    /// Threads that an instance may have at once, besides the one it is called on; each has a stack of its own.
+    pub threads: u32,
     /// Whether the module may use files.
     pub filesystem: bool,
     /// Whether the module may use network, cryptography and microROS.
@@ -102,6 +104,7 @@ const MPU: Limits = Limits {
     instances: 100,
     functions: 1000,
     table_elements: 65_536,
+    threads: 8,
     filesystem: true,
     network: true,
 };
@@ -113,6 +116,7 @@ const MCU: Limits = Limits {
     instances: 5,
     functions: 50,
     table_elements: 1024,
+    threads: 0,
     filesystem: false,
     network: false,
 };
@@ -124,6 +128,7 @@ const RISCV: Limits = Limits {
     instances: 20,
     functions: 200,
     table_elements: 65_536,
+    threads: 0,
     filesystem: false,
     network: true,
 };
@@ -170,6 +175,7 @@ mod tests {
             assert!(small.memory_bytes < large.memory_bytes && small.stack_bytes < large.stack_bytes);
             assert!(small.call_ms < large.call_ms && small.instances < large.instances);
             assert!(small.functions < large.functions && small.table_elements <= large.table_elements);
+            assert!(small.threads <= large.threads);
             assert!(small.filesystem <= large.filesystem && small.network <= large.network);
         }
     }

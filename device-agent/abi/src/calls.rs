@@ -266,6 +266,12 @@ calls! {
     /// Writes the [`NodeInfo`](crate::NodeInfo) of a node, of what the module may subscribe to, publish on or call.
     /// Answers its length; `NotFound` if there is no such node, `NoSpace` if it is longer than `out_cap`.
     GetNodeInfo = "get_node_info" (name_ptr: I32, name_len: I32, out_ptr: I32, out_cap: I32) -> I32, RosSubscribe;
+
+    /// Starts a thread: another instance of the module over the same shared memory, whose export `thread_start` is
+    /// called with the thread's id and `arg`, once. Answers the id, from 1; `Busy` if as many threads run as the class
+    /// allows, or the device has none left, `Unsupported` if the module has no shared memory or no `thread_start`.
+    /// From other threads than the main one, besides this only `uptime_ms` does anything: the rest is `WrongThread`.
+    ThreadSpawn = "thread_spawn" (arg: I32) -> I32, Threads;
 }
 
 impl Call {

@@ -58,6 +58,8 @@ capabilities! {
     RosSubscribe = 13, "ros.subscribe";
     /// Call what is allowed of ROS 2's services.
     RosCall = 14, "ros.call";
+    /// Run several threads at once.
+    Threads = 15, "threads";
 }
 
 impl Capability {
@@ -87,6 +89,7 @@ impl Capability {
                 class,
             ) => class.limits().network,
             (Capability::Files, class) => class.limits().filesystem,
+            (Capability::Threads, class) => class.limits().threads > 0,
         }
     }
 

@@ -56,6 +56,8 @@ errnos! {
     Forged = -10, "not authentic";
     /// Nobody answered in time.
     TimedOut = -11, "nobody answered in time";
+    /// Only the main thread may make this call.
+    WrongThread = -12, "only the main thread may do that";
 }
 
 impl Errno {

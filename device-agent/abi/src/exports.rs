@@ -19,16 +19,25 @@ pub enum Export {
     Message,
     /// `gpio_edge(pin: i32, level: i32)`: a watched pin has changed to this level.
     GpioEdge,
+    /// `thread_start(thread_id: i32, arg: i32)`: what a thread does, see `thread_spawn`.
+    ThreadStart,
 }
 
 const STATUS: Signature = Signature { params: &[], results: &[ValueType::I32] };
 const ACTION: Signature = Signature { params: &[], results: &[] };
-const EVENT: Signature = Signature { params: &[ValueType::I32, ValueType::I32], results: &[] };
+const PAIR: Signature = Signature { params: &[ValueType::I32, ValueType::I32], results: &[] };
 
 impl Export {
     /// Everything the host looks for.
-    pub const ALL: [Export; 6] =
-        [Export::Memory, Export::Init, Export::Tick, Export::Health, Export::Message, Export::GpioEdge];
+    pub const ALL: [Export; 7] = [
+        Export::Memory,
+        Export::Init,
+        Export::Tick,
+        Export::Health,
+        Export::Message,
+        Export::GpioEdge,
+        Export::ThreadStart,
+    ];
 
     /// Its name in the module.
     pub const fn name(self) -> &'static str {
@@ -39,6 +48,7 @@ impl Export {
             Export::Health => "health",
             Export::Message => "message",
             Export::GpioEdge => "gpio_edge",
+            Export::ThreadStart => "thread_start",
         }
     }
 
@@ -53,7 +63,7 @@ impl Export {
             Export::Memory => None,
             Export::Init | Export::Health => Some(STATUS),
             Export::Tick => Some(ACTION),
-            Export::Message | Export::GpioEdge => Some(EVENT),
+            Export::Message | Export::GpioEdge | Export::ThreadStart => Some(PAIR),
         }
     }
 

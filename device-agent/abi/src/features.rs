@@ -28,7 +28,7 @@ pub struct Features {
     pub extended_constants: bool,
     /// 128-bit vectors.
     pub simd: bool,
-    /// Atomic instructions.
+    /// Atomic instructions, and memory that several threads share.
     pub threads: bool,
     /// `return_call` and its like.
     pub tail_calls: bool,

@@ -29,6 +29,7 @@ mod features;
 mod file_path;
 mod import;
 mod layout;
+mod memory;
 mod ros;
 mod sensor;
 mod span;
@@ -45,6 +46,7 @@ pub use features::Features;
 pub use file_path::FilePath;
 pub use import::{IMPORT_MODULE, Import, ImportError, OPTIONAL_IMPORT_MODULE};
 pub use layout::{Field, Number};
+pub use memory::{DeclaredMemory, MEMORY_IMPORT, MemoryError};
 pub use ros::{
     ALLOW_ROS_CALL, ALLOW_ROS_PUBLISH, ALLOW_ROS_SUBSCRIBE, MAX_ROS_BYTES, MAX_ROS_NAME_BYTES,
     MAX_SERVICE_CALLS, MAX_SERVICE_CLIENTS, NoRosPattern, NodeInfo, RosName, RosPattern, TopicInfo, Typed,

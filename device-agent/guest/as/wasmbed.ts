@@ -29,6 +29,8 @@ export const IO: i32 = -9;
 export const FORGED: i32 = -10;
 // Nobody answered in time.
 export const TIMED_OUT: i32 = -11;
+// Only the main thread can do that.
+export const WRONG_THREAD: i32 = -12;
 
 // Levels of the log.
 export const ERROR: i32 = 0;
@@ -150,6 +152,8 @@ declare function raw_service_response(ticket: i32, out: usize, outCap: u32): i32
 declare function raw_get_available_topics(nth: i32, out: usize, outCap: u32): i32;
 @external("wasmbed", "get_node_info")
 declare function raw_get_node_info(name: usize, nameLen: u32, out: usize, outCap: u32): i32;
+@external("wasmbed", "thread_spawn")
+declare function raw_thread_spawn(arg: i32): i32;
 
 // Bytes of the longest name of a channel, setting, file or destination, each character taking up to three.
 const NAME_BYTES: u32 = 789;
@@ -537,6 +541,13 @@ export namespace ros {
   export function node(name: string, out: usize, outCap: u32): i32 {
     return raw_get_node_info(nameAt, encode(name, nameAt, NAME_BYTES), out, outCap);
   }
+}
+
+// Starts a thread of a module that is compiled with `--enable threads --importMemory --sharedMemory`: the export
+// `thread_start(id: i32, arg: i32): void` is called in another instance over the same memory. Answers the thread's
+// id, from 1; BUSY if too many run.
+export function threadSpawn(arg: i32): i32 {
+  return raw_thread_spawn(arg);
 }
 
 // What a failed assertion or an error that is thrown comes to: one line of the log and a trap. The compiler is

@@ -42,7 +42,8 @@ enum wasmbed_errno {
     WASMBED_NO_SPACE = -8,    /* the answer does not fit */
     WASMBED_IO = -9,          /* the hardware or the network failed */
     WASMBED_FORGED = -10,     /* a signature or tag does not belong to the bytes */
-    WASMBED_TIMED_OUT = -11   /* nobody answered in time */
+    WASMBED_TIMED_OUT = -11,  /* nobody answered in time */
+    WASMBED_WRONG_THREAD = -12 /* only the main thread can do that */
 };
 
 /* Levels of the log. */
@@ -373,5 +374,43 @@ int32_t wasmbed_get_available_topics(int32_t nth, void *out, uint32_t out_cap);
 /* Writes a struct wasmbed_node_info with its entries; answers their length. */
 WASMBED_IMPORT("get_node_info")
 int32_t wasmbed_get_node_info(const char *name, uint32_t name_len, void *out, uint32_t out_cap);
+
+/* Threads share the memory of a module that is linked with `--shared-memory`; examples/sum shows how. They may make
+ * no calls but wasmbed_uptime_ms and wasmbed_thread_spawn, and have no _Thread_local variables. */
+
+/* What a thread does, and the stack that it does it on. Stays where it is while the thread runs. */
+struct wasmbed_thread {
+    void *stack_end; /* the address after its stack, a multiple of 16 */
+    void (*run)(void *context);
+    void *context;
+};
+
+/* Has the export `thread_start` called with the thread's id and `arg` in an instance of its own; answers the id, from 1,
+ * or WASMBED_BUSY if too many run. */
+WASMBED_IMPORT("thread_spawn") int32_t wasmbed_thread_spawn(int32_t arg);
+
+/* Starts a thread; answers as wasmbed_thread_spawn. */
+static inline int32_t wasmbed_thread_start(const struct wasmbed_thread *thread) {
+    return wasmbed_thread_spawn((int32_t)(uintptr_t)thread);
+}
+
+/* Once in a module that uses wasmbed_thread_start: its export `thread_start`. An instance begins with the stack of the
+ * main thread, so that it leaves it before anything else, which C cannot say. */
+#define WASMBED_THREADS                                                                                          \
+    __attribute__((used, noinline)) void wasmbed_thread_run(int32_t id, const struct wasmbed_thread *thread) {   \
+        (void)id;                                                                                                \
+        thread->run(thread->context);                                                                            \
+    }                                                                                                            \
+    __attribute__((naked)) WASMBED_EXPORT("thread_start") void wasmbed_thread_entry(int32_t id, void *thread) {  \
+        __asm__(".globaltype __stack_pointer, i32\n"                                                             \
+                "local.get 1\n"                                                                                  \
+                "i32.load 0\n"                                                                                   \
+                "global.set __stack_pointer\n"                                                                   \
+                "local.get 0\n"                                                                                  \
+                "local.get 1\n"                                                                                  \
+                "call wasmbed_thread_run\n"                                                                      \
+                "return\n");                                                                                     \
+    }                                                                                                            \
+    _Static_assert(1, "ends with a semicolon")
 
 #endif

@@ -125,6 +125,16 @@ fn decimal(text: &[u8]) -> Option<u32> {
     })
 }
 
+/// Starts a thread: the export `thread_start(id: i32, arg: i32)` is called in another instance over the same memory.
+/// Only for modules that are built with a shared memory, which takes a standard library built with atomics. The export
+/// has to give the thread a stack of its own before anything else. Answers the thread's id, from 1.
+///
+/// # Errors
+/// `Busy` if too many run, `Unsupported` if the module has no shared memory or no `thread_start`.
+pub fn thread_spawn(arg: i32) -> Result<u32> {
+    check(raw::thread_spawn(arg))
+}
+
 /// Sets the time between the starts of two ticks: 10 ms to a day.
 ///
 /// # Errors

@@ -29,6 +29,8 @@ pub enum Errno {
     Forged = -10,
     /// Nobody answered in time.
     TimedOut = -11,
+    /// Only the main thread can do that.
+    WrongThread = -12,
     /// A code this version does not know.
     Other = i32::MIN,
 }
@@ -48,6 +50,7 @@ pub(crate) fn check(answer: i32) -> Result<u32> {
         -9 => return Err(Errno::Io),
         -10 => return Err(Errno::Forged),
         -11 => return Err(Errno::TimedOut),
+        -12 => return Err(Errno::WrongThread),
         _ => return Err(Errno::Other),
     })
 }

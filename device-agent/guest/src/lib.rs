@@ -50,7 +50,7 @@ pub mod vehicle;
 
 pub use calls::{
     Edges, Level, config_get, config_number, gpio_read, gpio_watch, gpio_write, log, sensor_read, telemetry,
-    timer_set, uptime_ms,
+    thread_spawn, timer_set, uptime_ms,
 };
 pub use errno::{Errno, Result};
 pub use module::{Module, Slot};

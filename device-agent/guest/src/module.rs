@@ -73,7 +73,7 @@ macro_rules! module {
 /// Where [`module!`] keeps the module between calls.
 pub struct Slot<M>(RefCell<Option<M>>);
 
-// SAFETY: a module has one thread.
+// SAFETY: only the main thread calls what uses it; other threads have `thread_start`.
 unsafe impl<M> Sync for Slot<M> {}
 
 impl<M: Module> Slot<M> {

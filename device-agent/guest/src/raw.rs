@@ -145,4 +145,6 @@ unsafe extern "C" {
     pub fn get_available_topics(nth: i32, out_ptr: *mut u8, out_cap: usize) -> i32;
     /// Writes what a node of ROS 2 is.
     pub fn get_node_info(name_ptr: *const u8, name_len: usize, out_ptr: *mut u8, out_cap: usize) -> i32;
+    /// Starts a thread.
+    pub safe fn thread_spawn(arg: i32) -> i32;
 }

@@ -8,11 +8,16 @@ use alloc::{
 };
 use core::ptr::NonNull;
 
-use wasmbed_abi::{Export, ExportError, Import, ImportError, ValueType};
+use wasmbed_abi::{
+    DeclaredMemory, Export, ExportError, Import, ImportError, MEMORY_IMPORT, MemoryError, ValueType,
+};
 use wasmbed_wire::limits::Class;
-use wasmtime::{ExternType, FuncType, ValType};
+use wasmtime::{ExternType, FuncType, ImportType, ValType};
 
-use crate::{Runtime, SetupError};
+use crate::{
+    Runtime, SetupError,
+    threads::{ADDED_IMPORTS, Plan},
+};
 
 /// Alignment of precompiled bytes, in bytes.
 const ALIGN: usize = 16;
@@ -21,8 +26,10 @@ const ALIGN: usize = 16;
 #[derive(Clone)]
 pub struct Module {
     pub(crate) inner: wasmtime::Module,
-    /// What its imports mean, in their order.
+    /// What the functions that it imports mean, in their order.
     pub(crate) imports: Vec<Import>,
+    /// What is known of it if its memory is shared.
+    pub(crate) threads: Option<Plan>,
 }
 
 /// Why an artifact is not loaded.
@@ -50,14 +57,9 @@ pub enum LoadError {
     /// It does not export what a module must.
     #[error(transparent)]
     Export(#[from] ExportError),
-    /// Its memory is larger at the start than the class allows.
-    #[error("its memory starts with {found} bytes; the class allows {limit}")]
-    TooMuchMemory {
-        /// Bytes it asks for.
-        found: u64,
-        /// Bytes allowed.
-        limit: u64,
-    },
+    /// Its memory is too large, or shared in a way that does not work.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
     /// It defines more functions than the class allows.
     #[error("it defines {found} functions; the class allows {limit}")]
     TooManyFunctions {
@@ -66,9 +68,6 @@ pub enum LoadError {
         /// Functions allowed.
         limit: u32,
     },
-    /// It has a memory shared between threads, and modules run on one.
-    #[error("its memory is shared between threads; a module runs on one thread only")]
-    SharedMemory,
 }
 
 impl Runtime {
@@ -89,7 +88,7 @@ impl Runtime {
         let engine = self.engine_with(stack_bytes)?;
         // SAFETY: the caller vouches for origin and lifetime of the bytes.
         let module = unsafe { wasmtime::Module::deserialize_raw(&engine, artifact) };
-        Module::check(module, self.class)
+        Module::check(module, self.class, None)
     }
 
     /// Takes a copy of precompiled bytes, as [`load`](Self::load) does.
@@ -103,27 +102,40 @@ impl Runtime {
         let engine = self.engine_with(stack_bytes)?;
         // SAFETY: the caller vouches for the origin of the bytes.
         let module = unsafe { wasmtime::Module::deserialize(&engine, artifact) };
-        Module::check(module, self.class)
+        Module::check(module, self.class, None)
     }
 }
 
 impl Module {
-    pub(crate) fn check(module: wasmtime::Result<wasmtime::Module>, class: Class) -> Result<Self, LoadError> {
+    pub(crate) fn check(
+        module: wasmtime::Result<wasmtime::Module>,
+        class: Class,
+        threads: Option<Plan>,
+    ) -> Result<Self, LoadError> {
         let inner = module.map_err(|error| LoadError::Rejected(format!("{error:#}")))?;
-        let imports = imports(&inner, class)?;
-        Export::ALL.into_iter().try_for_each(|export| check_export(&inner, export, class))?;
+        let mut module = Module { inner, imports: Vec::new(), threads };
+        module.imports = imports(&module, class)?;
+        Export::ALL.into_iter().try_for_each(|export| check_export(&module, export, class))?;
         let limit = class.limits().functions;
-        let found = inner.functions().len();
+        let found = module.inner.functions().len();
         if found > limit as usize {
             return Err(LoadError::TooManyFunctions { found, limit });
         }
-        Ok(Module { inner, imports })
+        Ok(module)
+    }
+
+    /// What its author has it import.
+    pub(crate) fn declared_imports(&self) -> impl Iterator<Item = ImportType<'_>> {
+        let imports = self.inner.imports();
+        let declared = imports.len() - self.threads.as_ref().map_or(0, |_| ADDED_IMPORTS);
+        imports.take(declared)
     }
 }
 
-fn imports(module: &wasmtime::Module, class: Class) -> Result<Vec<Import>, LoadError> {
+fn imports(module: &Module, class: Class) -> Result<Vec<Import>, LoadError> {
     module
-        .imports()
+        .declared_imports()
+        .filter(|import| !is_memory(import))
         .map(|import| {
             let read = match import.ty() {
                 ExternType::Func(ty) => {
@@ -141,9 +153,14 @@ fn imports(module: &wasmtime::Module, class: Class) -> Result<Vec<Import>, LoadE
         .collect()
 }
 
-fn check_export(module: &wasmtime::Module, export: Export, class: Class) -> Result<(), LoadError> {
-    match (module.get_export(export.name()), export) {
-        (Some(ExternType::Memory(memory)), Export::Memory) => check_memory(&memory, class),
+/// Whether it is the memory; what it must be is checked where it is exported again.
+pub(crate) fn is_memory(import: &ImportType<'_>) -> bool {
+    (import.module(), import.name()) == MEMORY_IMPORT && matches!(import.ty(), ExternType::Memory(_))
+}
+
+fn check_export(module: &Module, export: Export, class: Class) -> Result<(), LoadError> {
+    match (module.inner.get_export(export.name()), export) {
+        (Some(ExternType::Memory(memory)), Export::Memory) => Ok(declared(module, &memory).check(class)?),
         (Some(ExternType::Func(ty)), _) => Ok(export.check_function(params(&ty), results(&ty))?),
         (Some(_), _) => Err(ExportError::WrongType(export).into()),
         (None, _) if export.required() => Err(ExportError::Missing(export).into()),
@@ -151,13 +168,16 @@ fn check_export(module: &wasmtime::Module, export: Export, class: Class) -> Resu
     }
 }
 
-fn check_memory(memory: &wasmtime::MemoryType, class: Class) -> Result<(), LoadError> {
-    if memory.is_shared() {
-        return Err(LoadError::SharedMemory);
+/// A module has one memory.
+fn declared(module: &Module, memory: &wasmtime::MemoryType) -> DeclaredMemory {
+    let bytes = |pages: u64| pages.saturating_mul(memory.page_size());
+    DeclaredMemory {
+        imported: module.declared_imports().any(|import| is_memory(&import)),
+        shared: memory.is_shared(),
+        initial_bytes: bytes(memory.minimum()),
+        maximum_bytes: memory.maximum().map(bytes),
+        active_data: module.threads.as_ref().is_some_and(Plan::has_active_data),
     }
-    let limit = class.limits().memory_bytes;
-    let found = memory.minimum().saturating_mul(memory.page_size());
-    if found > limit { Err(LoadError::TooMuchMemory { found, limit }) } else { Ok(()) }
 }
 
 fn params(ty: &FuncType) -> impl Iterator<Item = Option<ValueType>> {

@@ -4,14 +4,16 @@ use alloc::{sync::Arc, vec::Vec};
 
 use wasmbed_abi::{Call, Capabilities, DEFAULT_INTERVAL_MS, Export, RosName};
 use wasmbed_wire::{Backtrace, Channel};
-use wasmtime::{Memory, Store, TypedFunc};
+use wasmtime::{Store, TypedFunc};
 
 use crate::{
     Host, Module, Runtime, Stopped,
     limiter::Limiter,
     link::{Mailbox, link},
+    memory::GuestMemory,
     meter::Meter,
     stop,
+    threads::{Group, Main},
 };
 
 /// What one instance is granted.
@@ -26,7 +28,7 @@ pub struct Settings {
 /// Its functions answer with an error once the module was stopped, and with the same error from then on.
 pub struct Instance<H: Host> {
     store: Store<Guest<H>>,
-    memory: Option<Memory>,
+    memory: Option<GuestMemory>,
     init: Option<TypedFunc<(), i32>>,
     tick: TypedFunc<(), ()>,
     health: Option<TypedFunc<(), i32>>,
@@ -38,7 +40,9 @@ pub struct Instance<H: Host> {
 /// What the host keeps for a module while it runs.
 pub(crate) struct Guest<H> {
     pub(crate) host: H,
-    pub(crate) memory: Option<Memory>,
+    pub(crate) memory: Option<GuestMemory>,
+    /// The threads it may start.
+    pub(crate) threads: Option<Arc<Group>>,
     pub(crate) interval_ms: u32,
     pub(crate) mailbox: Mailbox,
     limiter: Limiter,
@@ -58,6 +62,8 @@ impl<H> Guest<H> {
 
 /// Limits and counters of an instance.
 struct Control {
+    /// The other threads; they end with it.
+    threads: Option<Main>,
     meter: Arc<Meter>,
     call_ms: u32,
     calls: u32,
@@ -75,7 +81,7 @@ pub struct Stats {
     pub calls: u32,
     /// Fuel the last call used; 0 where a clock limits calls.
     pub last_fuel: u64,
-    /// Its linear memory, in bytes; it only grows, so this is its peak too.
+    /// Its linear memory, in bytes, which all of its threads share; it only grows, so this is its peak too.
     pub memory_bytes: u64,
 }
 
@@ -106,10 +112,11 @@ impl Runtime {
         if let Some(denied) = module.imports.iter().find(|import| !import.is_met_by(granted)) {
             return Err(StartError::Denied(denied.call));
         }
-        let limits = self.limits();
+        let limits = self.limits;
         let guest = Guest {
             host,
             memory: None,
+            threads: None,
             interval_ms: DEFAULT_INTERVAL_MS,
             mailbox: Mailbox::default(),
             limiter: Limiter::new(limits),
@@ -119,6 +126,7 @@ impl Runtime {
             call_ms: limits.call_ms,
         };
         let control = Control {
+            threads: None,
             meter: Arc::clone(&self.meter),
             call_ms: limits.call_ms,
             calls: 0,
@@ -127,12 +135,13 @@ impl Runtime {
             stopped: None,
             backtrace: Backtrace::default(),
         };
-        Ok(Instance::start(module, granted, guest, control)?)
+        Ok(Instance::start(self, module, granted, guest, control)?)
     }
 }
 
 impl<H: Host> Instance<H> {
     fn start(
+        runtime: &Runtime,
         module: &Module,
         granted: Capabilities,
         guest: Guest<H>,
@@ -142,7 +151,12 @@ impl<H: Host> Instance<H> {
         let engine_error = |error: wasmtime::Error| Stopped::from_error(&error, call_ms);
         let mut store = Store::try_new(module.inner.engine(), guest).map_err(engine_error)?;
         store.limiter(|guest| &mut guest.limiter);
-        let imports = link(&mut store, module, granted).map_err(engine_error)?;
+        control.threads = Main::new(runtime, module, granted).map_err(engine_error)?;
+        if let Some(threads) = &control.threads {
+            threads.watch(&mut store);
+            store.data_mut().threads = Some(threads.group());
+        }
+        let imports = link(&mut store, module, granted, control.threads.as_ref()).map_err(engine_error)?;
         let instance =
             control.call(&mut store, |store| wasmtime::Instance::new(store, &module.inner, &imports))?;
         let tick = instance.get_typed_func(&mut store, Export::Tick.name()).map_err(engine_error)?;
@@ -151,7 +165,7 @@ impl<H: Host> Instance<H> {
         let health = instance.get_typed_func(&mut store, Export::Health.name()).ok();
         let message = instance.get_typed_func(&mut store, Export::Message.name()).ok();
         let gpio_edge = instance.get_typed_func(&mut store, Export::GpioEdge.name()).ok();
-        let memory = instance.get_memory(&mut store, Export::Memory.name());
+        let memory = instance.get_export(&mut store, Export::Memory.name()).and_then(GuestMemory::new);
         Ok(Instance { store, memory, init, tick, health, message, gpio_edge, control })
     }
 
@@ -233,7 +247,7 @@ impl<H: Host> Instance<H> {
         Stats {
             calls: self.control.calls,
             last_fuel: self.control.last_fuel,
-            memory_bytes: self.memory.map_or(0, |memory| memory.data_size(&self.store) as u64),
+            memory_bytes: self.memory.as_ref().map_or(0, |memory| memory.size(&self.store)),
         }
     }
 
@@ -273,15 +287,37 @@ impl Control {
         if let Some(stopped) = self.stopped {
             return Err(stopped);
         }
-        let (result, fuel) = self.meter.run(store, self.call_ms, call);
+        self.hear_threads()?;
+        let threads = self.threads.as_ref();
+        let (result, fuel) = self.meter.run(store, self.call_ms, |store| {
+            threads.into_iter().for_each(|threads| threads.begin(store, self.call_ms));
+            call(store)
+        });
         self.calls = self.calls.wrapping_add(1);
         self.last_fuel = fuel;
         self.fuel = self.fuel.saturating_add(fuel);
+        // Before the result: a thread that was stopped is why a call ended that waited for it.
+        self.hear_threads()?;
         result.map_err(|error| {
             let stopped = Stopped::from_error(&error, self.call_ms);
-            self.stopped = Some(stopped);
-            self.backtrace = stop::frames(&error);
-            stopped
+            let origin = |frame| self.threads.as_ref().map_or(frame, |threads| threads.origin(frame));
+            self.stop(stopped, stop::frames(&error, origin))
         })
+    }
+
+    /// Stops the instance if one of its threads was stopped.
+    fn hear_threads(&mut self) -> Result<(), Stopped> {
+        match self.threads.as_ref().and_then(Main::failure) {
+            Some((stopped, backtrace)) => Err(self.stop(stopped, backtrace)),
+            None => Ok(()),
+        }
+    }
+
+    fn stop(&mut self, stopped: Stopped, backtrace: Backtrace) -> Stopped {
+        self.stopped = Some(stopped);
+        self.backtrace = backtrace;
+        // A stopped instance does nothing any more.
+        self.threads = None;
+        stopped
     }
 }

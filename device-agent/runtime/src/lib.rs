@@ -12,8 +12,8 @@
 //! instructions, not their cost: a call that does nothing but divide floats on a board without hardware for
 //! them lasts a few times longer than its limit before it is stopped.
 //!
-//! Memory shared between threads is refused although the MPU class has atomic instructions: a module runs on
-//! one thread, and one that waited for another would wait for ever.
+//! A module of a class with threads may start some, if its memory is one that they share. They live no longer than a
+//! call may last, and not longer than the instance; only the thread that calls the module has the [`Host`].
 //!
 //! Not here: who signed an artifact (check that first, see [`Runtime::load`]), when to tick, and what to
 //! do with a module that was stopped; that is the agent's.
@@ -30,12 +30,18 @@ mod host;
 mod instance;
 mod limiter;
 mod link;
+mod memory;
 mod meter;
 #[cfg(feature = "compile")]
 mod native;
 mod runtime;
 mod stop;
 mod target;
+#[cfg(feature = "compile")]
+mod threads;
+#[cfg(not(feature = "compile"))]
+#[path = "threads/none.rs"]
+mod threads;
 #[cfg(not(feature = "std"))]
 mod tls;
 mod tunables;

@@ -27,40 +27,53 @@ use unsupported as security;
 use unsupported as vehicle;
 
 use alloc::vec::Vec;
-use core::mem::MaybeUninit;
+use core::{mem::MaybeUninit, ops::Range};
 
 use wasmbed_abi::{
     Call, Capabilities, Edges, Errno, Export, INTERVAL_MS, MAX_KEY_BYTES, MAX_LOG_BYTES, MAX_TELEMETRY_BYTES,
     MAX_VALUE_BYTES, Sensor, ValueType, span,
 };
-use wasmbed_wire::{Channel, topic::Level};
-use wasmtime::{Caller, Extern, Func, Memory, Store, ValRaw};
+use wasmbed_wire::{Channel, MAX_NAME_BYTES, topic::Level};
+use wasmtime::{Caller, Extern, Func, Store, ValRaw};
 
-use crate::{Host, Module, instance::Guest, meter::HOST_CALL_FUEL};
+use crate::{
+    Host, Module,
+    instance::Guest,
+    memory::{Bytes, GuestMemory, View},
+    meter::HOST_CALL_FUEL,
+    threads::{self, Main},
+};
 
 pub(crate) use messages::Mailbox;
 
 /// Memory that one function of the host takes, in bytes; more than it ever is.
 const FUNCTION_BYTES: usize = 192;
+/// Longest answer of any call, in bytes: room beyond it is not used.
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
 /// Bytes `sensor_read` writes.
 const READING_BYTES: i32 = 8;
 
-/// The host's functions in the order the module imports them; what is not `granted` answers that it is not
-/// supported.
+/// What the module imports, in its order: functions of the host, and the memory that threads share. What is not
+/// `granted` answers that it is not supported.
 pub(crate) fn link<H: Host>(
     store: &mut Store<Guest<H>>,
     module: &Module,
     granted: Capabilities,
+    threads: Option<&Main>,
 ) -> wasmtime::Result<Vec<Extern>> {
     let mut externs = Vec::new();
-    externs.try_reserve_exact(module.imports.len())?;
+    externs.try_reserve_exact(module.inner.imports().len())?;
     // The engine has no way to make such functions that says when memory is short; so it is looked for first.
     Vec::<u8>::new().try_reserve_exact(module.imports.len() * FUNCTION_BYTES)?;
-    for (import, known) in module.inner.imports().zip(module.imports.iter()) {
-        let call = known.call;
-        let is_granted = granted.contains(call.capability());
-        // Loading has checked that it is a function of the call's type.
-        if let Some(ty) = import.ty().func() {
+    let mut calls = module.imports.iter();
+    for import in module.declared_imports() {
+        // Loading has checked that functions are of their call's type, and that the rest is a memory.
+        let Some(ty) = import.ty().func().cloned() else {
+            externs.extend(threads.map(Main::memory));
+            continue;
+        };
+        if let Some(call) = calls.next().map(|import| import.call) {
+            let is_granted = granted.contains(call.capability());
             let body = move |caller: Caller<'_, Guest<H>>, values: &mut [MaybeUninit<ValRaw>]| {
                 answer(call, is_granted, caller, values);
                 Ok(())
@@ -68,10 +81,11 @@ pub(crate) fn link<H: Host>(
             #[allow(unsafe_code, reason = "typed functions would be compiled once for each type and device")]
             // SAFETY: `answer` reads the parameters that the call has and writes its one result, both of the types
             // in its signature; loading has checked that the import has just that signature.
-            let function = unsafe { Func::new_unchecked(&mut *store, ty.clone(), body) };
+            let function = unsafe { Func::new_unchecked(&mut *store, ty, body) };
             externs.push(function.into());
         }
     }
+    externs.extend(threads.into_iter().flat_map(|threads| threads.waits(store)));
     Ok(externs)
 }
 
@@ -151,22 +165,24 @@ fn carry_out<H: Host>(call: Call, caller: &mut Caller<'_, Guest<H>>, args: &mut 
         | Call::ServiceResponse
         | Call::GetAvailableTopics
         | Call::GetNodeInfo => status(ros::answer(call, caller, args)),
+        Call::ThreadSpawn => status(threads::spawn(caller.data_mut(), args.i32())),
     }
 }
 
 fn log<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
     let level = usize::try_from(args.i32()).ok().and_then(|level| Level::ALL.get(level).copied());
     let (memory, guest) = memory(caller)?;
-    let line = text(bytes(memory, args, MAX_LOG_BYTES)?)?;
+    let line = bytes(&memory, args, MAX_LOG_BYTES)?;
+    let line = text(&line)?;
     guest.host.log(level.ok_or(Errno::Invalid)?, line)?;
     Ok(0)
 }
 
 fn telemetry<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
     let (memory, guest) = memory(caller)?;
-    let channel = channel(memory, args)?;
-    let payload = bytes(memory, args, MAX_TELEMETRY_BYTES)?;
-    guest.host.telemetry(channel, payload)?;
+    let channel = channel(&memory, args)?;
+    let payload = bytes(&memory, args, MAX_TELEMETRY_BYTES)?;
+    guest.host.telemetry(channel, &payload)?;
     let carried = payload.len() as u64;
     charge(caller, carried);
     Ok(0)
@@ -174,10 +190,10 @@ fn telemetry<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) ->
 
 fn sensor_read<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
     let sensor = Sensor::from_id(args.i32());
-    let (memory, guest) = memory(caller)?;
+    let (mut memory, guest) = memory(caller)?;
     let out = span(memory.len(), args.i32(), READING_BYTES, READING_BYTES as usize)?;
     let reading = guest.host.sensor_read(sensor.ok_or(Errno::NotFound)?)?;
-    memory.get_mut(out).ok_or(Errno::Fault)?.copy_from_slice(&reading.to_le_bytes());
+    memory.write(out, &reading.to_le_bytes())?;
     Ok(0)
 }
 
@@ -205,35 +221,37 @@ fn gpio_watch<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -
 }
 
 fn config_get<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
-    let (memory, guest) = memory(caller)?;
-    let key = Key::take(memory, args)?;
-    let out = room(memory, args, usize::MAX)?;
-    let len = guest.host.config_get(key.text()?, out)?;
+    let (mut memory, guest) = memory(caller)?;
+    let key = Key::take(&memory, args)?;
+    let out = room(&memory, args, MAX_ANSWER_BYTES)?;
+    let key = key.text()?;
+    let len = memory.fill(out, |out| guest.host.config_get(key, out))?;
     i32::try_from(len).map_err(|_| Errno::NoSpace)
 }
 
 fn kv_get<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
-    let (memory, guest) = memory(caller)?;
-    let key = Key::take(memory, args)?;
-    let out = room(memory, args, usize::MAX)?;
-    let len = guest.host.kv_get(key.stored()?, out)?;
+    let (mut memory, guest) = memory(caller)?;
+    let key = Key::take(&memory, args)?;
+    let out = room(&memory, args, MAX_ANSWER_BYTES)?;
+    let key = key.stored()?;
+    let len = memory.fill(out, |out| guest.host.kv_get(key, out))?;
     charge(caller, len as u64);
     i32::try_from(len).map_err(|_| Errno::NoSpace)
 }
 
 fn kv_set<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
     let (memory, guest) = memory(caller)?;
-    let key = Key::take(memory, args)?;
-    let value = bytes(memory, args, MAX_VALUE_BYTES)?;
+    let key = Key::take(&memory, args)?;
+    let value = bytes(&memory, args, MAX_VALUE_BYTES)?;
     let len = value.len();
-    guest.host.kv_set(key.stored()?, value)?;
+    guest.host.kv_set(key.stored()?, &value)?;
     charge(caller, len as u64);
     Ok(0)
 }
 
 fn kv_remove<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
     let (memory, guest) = memory(caller)?;
-    let key = Key::take(memory, args)?;
+    let key = Key::take(&memory, args)?;
     guest.host.kv_remove(key.stored()?)?;
     Ok(0)
 }
@@ -258,19 +276,24 @@ fn number(args: &mut Args<'_>) -> Result<u32, Errno> {
 }
 
 /// The place for an answer, of which no more than `most_bytes` are used.
-fn room<'m>(memory: &'m mut [u8], args: &mut Args<'_>, most_bytes: usize) -> Result<&'m mut [u8], Errno> {
+fn room(memory: &View<'_>, args: &mut Args<'_>, most_bytes: usize) -> Result<Range<usize>, Errno> {
     let room = span(memory.len(), args.i32(), args.i32(), usize::MAX)?;
-    let end = room.end.min(room.start.saturating_add(most_bytes));
-    memory.get_mut(room.start..end).ok_or(Errno::Fault)
+    Ok(room.start..room.end.min(room.start.saturating_add(most_bytes)))
 }
 
-fn bytes<'m>(memory: &'m [u8], args: &mut Args<'_>, max_bytes: usize) -> Result<&'m [u8], Errno> {
+fn bytes<'m>(memory: &'m View<'_>, args: &mut Args<'_>, max_bytes: usize) -> Result<Bytes<'m>, Errno> {
     let (ptr, len) = (args.i32(), args.i32());
-    memory.get(span(memory.len(), ptr, len, max_bytes)?).ok_or(Errno::Fault)
+    memory.read(span(memory.len(), ptr, len, max_bytes)?)
 }
 
-fn channel(memory: &[u8], args: &mut Args<'_>) -> Result<Channel, Errno> {
-    text(bytes(memory, args, usize::MAX)?)?.parse().map_err(|_| Errno::Invalid)
+/// Bytes of which more than these are never what is meant.
+fn short<'m>(memory: &'m View<'_>, args: &mut Args<'_>, max_bytes: usize) -> Result<Bytes<'m>, Errno> {
+    bytes(memory, args, max_bytes)
+        .map_err(|errno| if errno == Errno::TooLong { Errno::Invalid } else { errno })
+}
+
+fn channel(memory: &View<'_>, args: &mut Args<'_>) -> Result<Channel, Errno> {
+    text(&short(memory, args, MAX_NAME_BYTES)?)?.parse().map_err(|_| Errno::Invalid)
 }
 
 fn text(bytes: &[u8]) -> Result<&str, Errno> {
@@ -284,10 +307,10 @@ struct Copied<const MAX: usize> {
 }
 
 impl<const MAX: usize> Copied<MAX> {
-    fn take(memory: &[u8], args: &mut Args<'_>) -> Result<Self, Errno> {
+    fn take(memory: &View<'_>, args: &mut Args<'_>) -> Result<Self, Errno> {
         let given = bytes(memory, args, MAX)?;
         let mut copy = Copied { bytes: [0; MAX], len: given.len() };
-        copy.bytes.get_mut(..given.len()).ok_or(Errno::TooLong)?.copy_from_slice(given);
+        copy.bytes.get_mut(..given.len()).ok_or(Errno::TooLong)?.copy_from_slice(&given);
         Ok(copy)
     }
 
@@ -334,21 +357,18 @@ impl Args<'_> {
     }
 }
 
-fn memory<'a, H: Host>(
-    caller: &'a mut Caller<'_, Guest<H>>,
-) -> Result<(&'a mut [u8], &'a mut Guest<H>), Errno> {
-    let memory = match caller.data().memory {
-        Some(memory) => memory,
+fn memory<'a, H: Host>(caller: &'a mut Caller<'_, Guest<H>>) -> Result<(View<'a>, &'a mut Guest<H>), Errno> {
+    let memory = match &caller.data().memory {
+        Some(memory) => memory.clone(),
         None => find_memory(caller)?,
     };
-    Ok(memory.data_and_store_mut(caller))
+    Ok(memory.view(caller))
 }
 
 /// Looked up by the first call that needs it, which may be made by the module's start function.
-fn find_memory<H: Host>(caller: &mut Caller<'_, Guest<H>>) -> Result<Memory, Errno> {
-    let memory =
-        caller.get_export(Export::Memory.name()).and_then(Extern::into_memory).ok_or(Errno::Fault)?;
-    caller.data_mut().memory = Some(memory);
+fn find_memory<H: Host>(caller: &mut Caller<'_, Guest<H>>) -> Result<GuestMemory, Errno> {
+    let memory = caller.get_export(Export::Memory.name()).and_then(GuestMemory::new).ok_or(Errno::Fault)?;
+    caller.data_mut().memory = Some(memory.clone());
     Ok(memory)
 }
 

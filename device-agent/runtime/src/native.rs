@@ -3,7 +3,7 @@
 use wasmbed_wire::limits::Class;
 use wasmtime::Engine;
 
-use crate::{LoadError, Module, Runtime, SetupError, Target, meter::Meter, tunables, watch::Watch};
+use crate::{LoadError, Module, Runtime, SetupError, Target, meter::Meter, threads, tunables, watch::Watch};
 
 /// Left on a thread's stack for the agent itself, in bytes.
 const THREAD_RESERVE_BYTES: usize = 1024 * 1024;
@@ -33,6 +33,9 @@ impl Runtime {
     /// # Errors
     /// If it is no WebAssembly, or not what devices of this class accept.
     pub fn load_wasm(&self, wasm: &[u8]) -> Result<Module, LoadError> {
-        Module::check(wasmtime::Module::from_binary(&self.engine, wasm), self.class)
+        let validate =
+            || wasmtime::Module::validate(&self.engine, wasm).map_err(|error| format!("{error:#}"));
+        let (wasm, plan) = threads::rewrite(wasm, validate).map_err(LoadError::Rejected)?;
+        Module::check(wasmtime::Module::from_binary(&self.engine, &wasm), self.class, plan)
     }
 }

@@ -17,6 +17,7 @@ const LEAST_STACK_BYTES: u32 = 512;
 pub struct Runtime {
     pub(crate) engine: Engine,
     pub(crate) class: Class,
+    pub(crate) limits: &'static Limits,
     pub(crate) meter: Arc<Meter>,
     target: Target,
 }
@@ -61,14 +62,14 @@ impl Runtime {
     }
 
     pub(crate) fn around(engine: Engine, class: Class, target: Target, meter: Meter) -> Self {
-        Runtime { engine, class, meter: Arc::new(meter), target }
+        Runtime { engine, class, limits: class.limits(), meter: Arc::new(meter), target }
     }
 
     /// The engine for a module whose calls take so much stack: it owns the size of its instances' stacks. One more is
     /// about a kilobyte, and saves the rest of the class's stack in each instance.
     pub(crate) fn engine_with(&self, stack_bytes: u32) -> Result<Engine, SetupError> {
         let is_bytecode = self.fuel_per_ms().is_some();
-        if is_bytecode && (1..self.limits().stack_bytes).contains(&stack_bytes) {
+        if is_bytecode && (1..self.limits.stack_bytes).contains(&stack_bytes) {
             return bytecode_engine(self.class, stack_bytes.max(LEAST_STACK_BYTES) as usize);
         }
         Ok(self.engine.clone())
@@ -88,10 +89,6 @@ impl Runtime {
     /// What artifacts for this runtime carry in their manifest.
     pub fn id(&self) -> RuntimeId {
         self.target.runtime_id()
-    }
-
-    pub(crate) fn limits(&self) -> &'static Limits {
-        self.class.limits()
     }
 
     /// Measures how much fuel a millisecond is on this machine and limits calls accordingly. Takes less

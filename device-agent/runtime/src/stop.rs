@@ -45,14 +45,16 @@ impl Stopped {
     }
 }
 
-/// Where it was, innermost first, in indices and offsets of the WebAssembly file.
-pub(crate) fn frames(error: &wasmtime::Error) -> Backtrace {
+/// Where it was, innermost first, in indices and offsets of the WebAssembly file; `origin` leads back to it from what
+/// was compiled.
+pub(crate) fn frames(error: &wasmtime::Error, origin: impl Fn(Frame) -> Frame) -> Backtrace {
     let backtrace = error.downcast_ref::<WasmBacktrace>();
     let frames = backtrace.map(WasmBacktrace::frames).unwrap_or_default();
     let offset = |frame: &FrameInfo| frame.module_offset().and_then(|offset| u32::try_from(offset).ok());
     frames
         .iter()
         .map(|frame| Frame { function: frame.func_index(), offset: offset(frame).unwrap_or(0) })
+        .map(origin)
         .collect()
 }
 

@@ -18,7 +18,7 @@ pub(crate) const WASMTIME_VERSION: &str = "48.0.8";
 /// Rises with every change of [`bytecode`] or [`wasm_features`] for boards; a test pins what they say.
 pub(crate) const REVISION: u8 = 1;
 /// Rises when what modules may import or export grows, and so what an older device cannot load.
-pub(crate) const GUEST_ABI: &str = "wasmbed-2";
+pub(crate) const GUEST_ABI: &str = "wasmbed-3";
 
 /// Bytecode: no virtual memory, no signals, no 64-bit atomics; time is fuel. Public for programs that measure
 /// what one of these settings costs; devices have a [`Runtime`](crate::Runtime).
@@ -64,6 +64,7 @@ pub(crate) fn native(class: Class, stack_bytes: usize) -> Config {
     config
         .concurrency_support(false)
         .epoch_interruption(true)
+        .shared_memory(Features::of(class).threads)
         .wasm_backtrace_details(wasmtime::WasmBacktraceDetails::Disable)
         .max_wasm_stack(stack_bytes)
         .async_stack_size(stack_bytes);

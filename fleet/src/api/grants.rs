@@ -141,6 +141,7 @@ impl Default for Grants {
             Capability::Messages,
             Capability::Files,
             Capability::Px4Telemetry,
+            Capability::Threads,
         ];
         let whole = |capability: Capability| Grant { capability, pattern: None };
         Grants(harmless.into_iter().map(whole).collect())

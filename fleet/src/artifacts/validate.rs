@@ -10,7 +10,7 @@ mod names;
 mod stack;
 
 use wasmbed_abi::{
-    Capabilities, Export, ExportError, IMPORT_MODULE, Import, OPTIONAL_IMPORT_MODULE, ValueType,
+    Capabilities, Export, ExportError, IMPORT_MODULE, Import, MemoryError, OPTIONAL_IMPORT_MODULE, ValueType,
 };
 use wasmbed_wire::limits::Class;
 use wasmparser::{ExternalKind, ValType, Validator};
@@ -88,21 +88,23 @@ fn violations(facts: &Facts, stack: &Stack, class: Class, wasm: &[u8]) -> Vec<Vi
 }
 
 fn check_memory(facts: &Facts, class: Class, found: &mut Vec<Violation>) {
-    let limit = class.limits().memory_bytes;
-    let bytes = facts.memories.iter().fold(0u64, |sum, memory| {
-        let page = 1u64 << memory.page_size_log2.unwrap_or(16);
-        sum.saturating_add(memory.initial.saturating_mul(page))
-    });
-    if bytes > limit {
-        found.push(violation(
-            "memory",
-            format!("{bytes} bytes of memory at start"),
-            format!("at most {limit} on class {class}"),
-        ));
-    }
-    if facts.memories.iter().any(|memory| memory.shared) {
-        let limit = "a module runs on one thread only";
-        found.push(violation("memory", "a memory shared between threads", limit));
+    // More than one is a feature that no class has.
+    for memory in facts.memories() {
+        let Err(error) = memory.check(class) else { continue };
+        let allowed = |limit: u64| format!("at most {limit} on class {class}");
+        found.push(match error {
+            MemoryError::TooLarge { found, limit } => {
+                violation("memory", format!("{found} bytes of memory at start"), allowed(limit))
+            }
+            MemoryError::MaximumTooLarge { found, limit } => {
+                violation("memory", format!("a shared memory of up to {found} bytes"), allowed(limit))
+            }
+            shared => violation(
+                "memory",
+                shared.to_string(),
+                "a memory of the module's own, or one that the threads of class mpu share",
+            ),
+        });
     }
 }
 

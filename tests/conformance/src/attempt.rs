@@ -20,6 +20,20 @@ const MOST_CALLS: usize = 16;
 /// The channel on which a module tells what became of its calls.
 const REPORT: &str = "report";
 
+/// Whose the module's memory is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Memory {
+    /// Of one thread.
+    Own,
+    /// Of several, of which only one runs.
+    Shared,
+}
+
+impl Memory {
+    /// Every kind.
+    pub const ALL: [Memory; 2] = [Memory::Own, Memory::Shared];
+}
+
 /// What became of calls that a module made one after the other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
@@ -38,10 +52,10 @@ impl Attempt {
 }
 
 /// Makes calls in a fresh memory on a device of class MPU that has everything.
-pub fn attempt(calls: &[(Call, Vec<i64>)]) -> Attempt {
+pub fn attempt(memory: Memory, calls: &[(Call, Vec<i64>)]) -> Attempt {
     static RUNTIME: LazyLock<Runtime> =
         LazyLock::new(|| Runtime::new(Class::Mpu).expect("the engine starts"));
-    let wasm = wat::parse_str(module(calls)).expect("the module is valid text");
+    let wasm = wat::parse_str(module(memory, calls)).expect("the module is valid text");
     let module = RUNTIME.load_wasm(&wasm).expect("the class takes it");
     let settings = Settings { capabilities: Capabilities::all(Class::Mpu) };
     let told = Rc::new(RefCell::new(Vec::new()));
@@ -71,11 +85,13 @@ pub fn any_calls(data: &[u8]) {
         let arguments: Vec<i64> = call.params().iter().map(|_| number(&mut data)).collect();
         calls.push((call, arguments));
     }
-    let answers = attempt(&calls).answers.expect("no call stops a module");
-    for ((call, arguments), answer) in calls.iter().zip(answers) {
-        let is_plain = call.signature().results[0] == ValueType::I64;
-        let is_known = Errno::ALL.iter().any(|errno| errno.code() == answer);
-        assert!(is_plain || answer >= 0 || is_known, "{call:?} {arguments:?}: {answer}");
+    for memory in Memory::ALL {
+        let answers = attempt(memory, &calls).answers.expect("no call stops a module");
+        for ((call, arguments), answer) in calls.iter().zip(answers) {
+            let is_plain = call.signature().results[0] == ValueType::I64;
+            let is_known = Errno::ALL.iter().any(|errno| errno.code() == answer);
+            assert!(is_plain || answer >= 0 || is_known, "{memory:?}: {call:?} {arguments:?}: {answer}");
+        }
     }
 }
 
@@ -91,7 +107,7 @@ fn number(data: &mut impl Iterator<Item = u8>) -> i64 {
 }
 
 /// Fills its memory, makes the calls, looks for what has changed, and tells.
-fn module(calls: &[(Call, Vec<i64>)]) -> String {
+fn module(memory: Memory, calls: &[(Call, Vec<i64>)]) -> String {
     let mut text = String::from("(module\n");
     for call in
         Call::ALL.iter().filter(|call| **call == Call::Telemetry || calls.iter().any(|(c, _)| c == *call))
@@ -99,10 +115,17 @@ fn module(calls: &[(Call, Vec<i64>)]) -> String {
         let _ = writeln!(text, "{}", import(*call, IMPORT_MODULE));
     }
     let pages = MEMORY_BYTES / 65_536;
+    let _ = match memory {
+        Memory::Own => writeln!(text, r#"(memory (export "memory") {pages} {pages})"#),
+        Memory::Shared => writeln!(
+            text,
+            r#"(import "env" "memory" (memory {pages} {pages} shared)) (export "memory" (memory 0))
+            (func (export "thread_start") (param i32 i32))"#
+        ),
+    };
     let _ = writeln!(
         text,
-        r#"(memory (export "memory") {pages} {pages})
-        (data $name "{GIVEN}") (data $report "{REPORT}")
+        r#"(data $name "{GIVEN}") (data $report "{REPORT}")
         (func (export "message") (param i32 i32)) (func (export "gpio_edge") (param i32 i32))
         (func $prepare
             (memory.fill (i32.const 0) (i32.const {FILL}) (i32.const {MEMORY_BYTES}))

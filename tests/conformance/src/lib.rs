@@ -9,6 +9,6 @@ mod device;
 mod survey;
 
 pub use arguments::{good, hostile};
-pub use attempt::{Attempt, MEMORY_BYTES, any_calls, attempt};
+pub use attempt::{Attempt, MEMORY_BYTES, Memory, any_calls, attempt};
 pub use device::Obliging;
 pub use survey::{CHANNEL, answers, survey};

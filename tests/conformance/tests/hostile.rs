@@ -4,10 +4,18 @@
 
 use proptest::prelude::*;
 use wasmbed_abi::{Call, ValueType};
-use wasmbed_conformance::{MEMORY_BYTES, any_calls, attempt, good, hostile};
+use wasmbed_conformance::{Attempt, MEMORY_BYTES, Memory, any_calls, good, hostile};
 
 fn can_fail(call: Call) -> bool {
     call.signature().results[0] == ValueType::I32
+}
+
+/// What becomes of one call, whoever has the memory. Only that starts threads for which they share it.
+fn attempt(call: Call, arguments: Vec<i64>) -> Attempt {
+    let calls = [(call, arguments)];
+    let [own, shared] = Memory::ALL.map(|memory| wasmbed_conformance::attempt(memory, &calls));
+    assert!(own == shared || call == Call::ThreadSpawn, "{calls:?}: {own:?}, and {shared:?} if it is shared");
+    shared
 }
 
 /// A call with one argument replaced.
@@ -28,7 +36,7 @@ fn a_pointer_or_length_out_of_range_is_answered_with_an_error_and_changes_nothin
             for value in
                 hostile(param, MEMORY_BYTES).into_iter().filter(|value| *value != i64::from(MEMORY_BYTES) - 1)
             {
-                let attempt = attempt(&[(call, with(call, at, value))]);
+                let attempt = attempt(call, with(call, at, value));
                 assert!(attempt.errno().is_some(), "{}({param} = {value}): {attempt:?}", call.name());
                 assert_eq!(attempt.changed, None, "{}({param} = {value})", call.name());
             }
@@ -41,7 +49,7 @@ fn any_other_argument_is_answered_too() {
     for call in Call::ALL.iter().copied() {
         for (at, param) in call.params().iter().enumerate() {
             for value in hostile(param, MEMORY_BYTES) {
-                let attempt = attempt(&[(call, with(call, at, value))]);
+                let attempt = attempt(call, with(call, at, value));
                 assert!(attempt.answers.is_ok(), "{}({param} = {value}): {attempt:?}", call.name());
             }
         }
@@ -57,7 +65,7 @@ fn what_is_given_and_what_is_answered_may_lie_in_one_place() {
                 *argument = 64;
             }
         }
-        let attempt = attempt(&[(call, arguments)]);
+        let attempt = attempt(call, arguments);
         assert!(attempt.answers.is_ok(), "{}: {attempt:?}", call.name());
         let is_inside = attempt.changed.is_none_or(|(first, last)| first >= 64 && last < 64 + 128);
         assert!(is_inside, "{}: {attempt:?}", call.name());
@@ -67,7 +75,7 @@ fn what_is_given_and_what_is_answered_may_lie_in_one_place() {
 #[test]
 fn a_call_that_does_its_work_changes_only_the_place_of_its_answer() {
     for call in Call::ALL.iter().copied() {
-        let attempt = attempt(&[(call, good(call))]);
+        let attempt = attempt(call, good(call));
         let is_inside = attempt.changed.is_none_or(|(first, last)| first >= 512 && last < 512 + 128);
         assert!(is_inside, "{}: {attempt:?}", call.name());
     }

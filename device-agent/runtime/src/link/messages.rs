@@ -50,9 +50,9 @@ impl Mailbox {
 
 pub(super) fn publish<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
     let (memory, guest) = memory(caller)?;
-    let channel = channel(memory, args)?;
-    let payload = bytes(memory, args, MAX_MESSAGE_BYTES)?;
-    guest.host.publish(channel, payload)?;
+    let channel = channel(&memory, args)?;
+    let payload = bytes(&memory, args, MAX_MESSAGE_BYTES)?;
+    guest.host.publish(channel, &payload)?;
     let carried = payload.len() as u64;
     charge(caller, carried);
     Ok(0)
@@ -63,7 +63,7 @@ pub(super) fn subscribe<H: Host>(
     args: &mut Args<'_>,
 ) -> Result<i32, Errno> {
     let (memory, guest) = memory(caller)?;
-    let channel = channel(memory, args)?;
+    let channel = channel(&memory, args)?;
     guest.mailbox.subscribe(channel.as_str())
 }
 
@@ -81,11 +81,14 @@ pub(super) fn message_read<H: Host>(
     caller: &mut Caller<'_, Guest<H>>,
     args: &mut Args<'_>,
 ) -> Result<i32, Errno> {
-    let (memory, guest) = memory(caller)?;
-    let out = room(memory, args, usize::MAX)?;
+    let (mut memory, guest) = memory(caller)?;
+    let out = room(&memory, args, usize::MAX)?;
     let message = guest.mailbox.delivered.as_deref().ok_or(Errno::NotFound)?;
-    out.get_mut(..message.len()).ok_or(Errno::NoSpace)?.copy_from_slice(message);
     let len = message.len();
+    if out.len() < len {
+        return Err(Errno::NoSpace);
+    }
+    memory.write(out.start..out.start + len, message)?;
     charge(caller, len as u64);
     i32::try_from(len).map_err(|_| Errno::NoSpace)
 }

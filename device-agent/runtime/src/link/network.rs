@@ -22,27 +22,27 @@ pub(super) fn answer<H: Host>(
 
 fn connect<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
     let (memory, guest) = memory(caller)?;
-    let destination = Destination::parse(text(bytes(memory, args, MAX_DESTINATION_BYTES)?)?)?;
-    let number = guest.host.net_connect(destination)?;
+    let destination = bytes(&memory, args, MAX_DESTINATION_BYTES)?;
+    let number = guest.host.net_connect(Destination::parse(text(&destination)?)?)?;
     i32::try_from(number).map_err(|_| Errno::NoSpace)
 }
 
 fn send<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
     let number = number(args)?;
     let (memory, guest) = memory(caller)?;
-    let sent = guest.host.net_send(number, bytes(memory, args, MAX_NET_CALL_BYTES)?)?;
+    let sent = guest.host.net_send(number, &bytes(&memory, args, MAX_NET_CALL_BYTES)?)?;
     charge(caller, sent as u64);
     i32::try_from(sent).map_err(|_| Errno::TooLong)
 }
 
 fn receive<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
     let number = number(args)?;
-    let (memory, guest) = memory(caller)?;
-    let out = room(memory, args, MAX_NET_CALL_BYTES)?;
+    let (mut memory, guest) = memory(caller)?;
+    let out = room(&memory, args, MAX_NET_CALL_BYTES)?;
     if out.is_empty() {
         return Err(Errno::NoSpace);
     }
-    let received = guest.host.net_receive(number, out)?;
+    let received = memory.fill(out, |out| guest.host.net_receive(number, out))?;
     charge(caller, received as u64);
     i32::try_from(received).map_err(|_| Errno::TooLong)
 }

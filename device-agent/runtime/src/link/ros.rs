@@ -4,7 +4,11 @@ use wasmbed_abi::{Call, Errno, MAX_ROS_BYTES, MAX_ROS_NAME_BYTES, RosName};
 use wasmtime::Caller;
 
 use super::{Args, Copied, bytes, charge, memory, number, room};
-use crate::{Host, instance::Guest};
+use crate::{
+    Host,
+    instance::Guest,
+    memory::{Bytes, View},
+};
 
 pub(super) fn answer<H: Host>(
     call: Call,
@@ -33,17 +37,19 @@ pub(super) fn unsubscribed<H: Host>(guest: &mut Guest<H>, name: &str) {
 
 fn publish<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
     let (memory, guest) = memory(caller)?;
-    let topic = name(memory, args)?;
-    let message = bytes(memory, args, MAX_ROS_BYTES)?;
+    let topic = name(&memory, args)?;
+    let topic = RosName::parse(&topic)?;
+    let message = bytes(&memory, args, MAX_ROS_BYTES)?;
     let carried = message.len();
-    guest.host.publish_message(topic, message)?;
+    guest.host.publish_message(topic, &message)?;
     charge(caller, carried as u64);
     Ok(0)
 }
 
 fn subscribe<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
     let (memory, guest) = memory(caller)?;
-    let topic = name(memory, args)?;
+    let topic = name(&memory, args)?;
+    let topic = RosName::parse(&topic)?;
     if let Some(known) = guest.mailbox.subscription(topic.as_str()) {
         return Ok(known);
     }
@@ -57,39 +63,43 @@ fn subscribe<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) ->
 
 fn create_client<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
     let (memory, guest) = memory(caller)?;
-    let client = guest.host.create_service_client(name(memory, args)?)?;
+    let client = guest.host.create_service_client(RosName::parse(&name(&memory, args)?)?)?;
     i32::try_from(client).map_err(|_| Errno::NoSpace)
 }
 
 fn call_service<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
     let client = number(args)?;
     let (memory, guest) = memory(caller)?;
-    let request = bytes(memory, args, MAX_ROS_BYTES)?;
+    let request = bytes(&memory, args, MAX_ROS_BYTES)?;
     let carried = request.len();
-    let ticket = guest.host.call_service(client, request)?;
+    let ticket = guest.host.call_service(client, &request)?;
     charge(caller, carried as u64);
     i32::try_from(ticket).map_err(|_| Errno::NoSpace)
 }
 
 fn response<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
     let ticket = number(args)?;
-    let (memory, guest) = memory(caller)?;
-    let len = guest.host.service_response(ticket, room(memory, args, MAX_ROS_BYTES)?)?;
+    let (mut memory, guest) = memory(caller)?;
+    let out = room(&memory, args, MAX_ROS_BYTES)?;
+    let len = memory.fill(out, |out| guest.host.service_response(ticket, out))?;
     written(caller, len)
 }
 
 fn topic<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
     let nth = number(args)?;
-    let (memory, guest) = memory(caller)?;
-    let len = guest.host.available_topic(nth, room(memory, args, MAX_ROS_BYTES)?)?;
+    let (mut memory, guest) = memory(caller)?;
+    let out = room(&memory, args, MAX_ROS_BYTES)?;
+    let len = memory.fill(out, |out| guest.host.available_topic(nth, out))?;
     written(caller, len)
 }
 
 fn node<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
-    let (memory, guest) = memory(caller)?;
+    let (mut memory, guest) = memory(caller)?;
     // A copy: the answer may be written over it.
-    let name = Copied::<MAX_ROS_NAME_BYTES>::take(memory, args)?;
-    let len = guest.host.node_info(RosName::parse(name.get())?, room(memory, args, MAX_ROS_BYTES)?)?;
+    let name = Copied::<MAX_ROS_NAME_BYTES>::take(&memory, args)?;
+    let name = RosName::parse(name.get())?;
+    let out = room(&memory, args, MAX_ROS_BYTES)?;
+    let len = memory.fill(out, |out| guest.host.node_info(name, out))?;
     written(caller, len)
 }
 
@@ -98,6 +108,6 @@ fn written<H: Host>(caller: &mut Caller<'_, Guest<H>>, len: usize) -> Result<i32
     i32::try_from(len).map_err(|_| Errno::NoSpace)
 }
 
-fn name<'m>(memory: &'m [u8], args: &mut Args<'_>) -> Result<RosName<'m>, Errno> {
-    RosName::parse(bytes(memory, args, usize::MAX)?)
+fn name<'m>(memory: &'m View<'_>, args: &mut Args<'_>) -> Result<Bytes<'m>, Errno> {
+    bytes(memory, args, MAX_ROS_NAME_BYTES)
 }

@@ -12,7 +12,7 @@ use wasmbed_abi::{Call, Errno, KEYS, MAX_AAD_BYTES, MAX_SECURITY_BYTES, SEAL_BYT
 use wasmtime::Caller;
 
 use super::{Args, Copied, bytes, charge, memory};
-use crate::{Host, instance::Guest};
+use crate::{Host, instance::Guest, memory::View};
 
 /// Operations on the curve that use up a call of the module. A share of the call and not an amount of fuel: boards
 /// whose interpreter is slow for what their processor does would have none to spare for a single one.
@@ -44,63 +44,66 @@ pub(super) fn answer<H: Host>(
 }
 
 fn sha256<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
-    let (memory, _) = memory(caller)?;
-    let given = bytes(memory, args, MAX_SECURITY_BYTES)?;
-    let (digest, len) = (Sha256::digest(given), given.len());
-    store(memory, args, &digest)?;
+    let (mut memory, _) = memory(caller)?;
+    let given = bytes(&memory, args, MAX_SECURITY_BYTES)?;
+    let (digest, len) = (Sha256::digest(&*given), given.len());
+    store(&mut memory, args, &digest)?;
     charge(caller, len as u64);
     Ok(0)
 }
 
 fn hmac_sha256<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
     let key = key(caller, args, MAC)?;
-    let (memory, _) = memory(caller)?;
-    let given = bytes(memory, args, MAX_SECURITY_BYTES)?;
-    let (code, len) = (mac(&key, &[given]), given.len());
-    store(memory, args, &code)?;
+    let (mut memory, _) = memory(caller)?;
+    let given = bytes(&memory, args, MAX_SECURITY_BYTES)?;
+    let (code, len) = (mac(&key, &[&given]), given.len());
+    store(&mut memory, args, &code)?;
     charge(caller, len as u64);
     Ok(0)
 }
 
 fn seal<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
     let cipher = cipher(caller, args)?;
-    let (memory, guest) = memory(caller)?;
-    let aad = Aad::take(memory, args)?;
+    let (mut memory, guest) = memory(caller)?;
+    let aad = Aad::take(&memory, args)?;
     let given = span(memory.len(), args.i32(), args.i32(), MAX_SECURITY_BYTES)?;
     let len = given.len();
-    let out = place(memory, args, len + SEAL_BYTES)?;
+    let out = place(&memory, args, len + SEAL_BYTES)?;
     let mut nonce = [0; NONCE_BYTES];
     guest.host.random(&mut nonce)?;
-    let text = out.start + NONCE_BYTES;
-    memory.copy_within(given, text);
-    let (head, tail) = memory.split_at_mut_checked(text + len).ok_or(Errno::Fault)?;
-    let text = head.get_mut(text..).ok_or(Errno::Fault)?;
-    let tag = cipher
-        .encrypt_in_place_detached(Nonce::from_slice(&nonce), aad.get(), text)
-        .map_err(|_| Errno::TooLong)?;
-    tail.get_mut(..TAG_BYTES).ok_or(Errno::Fault)?.copy_from_slice(&tag);
-    memory.get_mut(out.start..out.start + NONCE_BYTES).ok_or(Errno::Fault)?.copy_from_slice(&nonce);
+    memory.copy_within(given, out.start + NONCE_BYTES)?;
+    memory.edit(out.clone(), |out| {
+        let (head, rest) = out.split_first_chunk_mut::<NONCE_BYTES>().ok_or(Errno::Fault)?;
+        let (text, tail) = rest.split_last_chunk_mut::<TAG_BYTES>().ok_or(Errno::Fault)?;
+        let tag = cipher
+            .encrypt_in_place_detached(Nonce::from_slice(&nonce), aad.get(), text)
+            .map_err(|_| Errno::TooLong)?;
+        (*head, *tail) = (nonce, tag.into());
+        Ok(())
+    })??;
     charge(caller, len as u64);
     i32::try_from(out.len()).map_err(|_| Errno::TooLong)
 }
 
 fn open<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
     let cipher = cipher(caller, args)?;
-    let (memory, _) = memory(caller)?;
-    let aad = Aad::take(memory, args)?;
+    let (mut memory, _) = memory(caller)?;
+    let aad = Aad::take(&memory, args)?;
     let given = span(memory.len(), args.i32(), args.i32(), MAX_SECURITY_BYTES + SEAL_BYTES)?;
     let len = given.len().checked_sub(SEAL_BYTES).ok_or(Errno::Forged)?;
-    let out = place(memory, args, len)?;
-    let sealed = memory.get(given.clone()).ok_or(Errno::Fault)?;
+    let out = place(&memory, args, len)?;
+    let sealed = memory.read(given.clone())?;
     let (nonce, rest) = sealed.split_first_chunk::<NONCE_BYTES>().ok_or(Errno::Forged)?;
     let (_, tag) = rest.split_last_chunk::<TAG_BYTES>().ok_or(Errno::Forged)?;
     let (nonce, tag) = (Nonce::from(*nonce), Tag::from(*tag));
-    memory.copy_within(given.start + NONCE_BYTES..given.end - TAG_BYTES, out.start);
-    let text = memory.get_mut(out).ok_or(Errno::Fault)?;
-    let opened = cipher.decrypt_in_place_detached(&nonce, aad.get(), text, &tag);
-    if opened.is_err() {
-        text.fill(0);
-    }
+    memory.copy_within(given.start + NONCE_BYTES..given.end - TAG_BYTES, out.start)?;
+    let opened = memory.edit(out, |text| {
+        let opened = cipher.decrypt_in_place_detached(&nonce, aad.get(), text, &tag);
+        if opened.is_err() {
+            text.fill(0);
+        }
+        opened
+    })?;
     charge(caller, len as u64);
     opened.map_err(|_| Errno::Forged)?;
     i32::try_from(len).map_err(|_| Errno::TooLong)
@@ -108,19 +111,19 @@ fn open<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Resu
 
 fn ed25519_public<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
     let pair = KeyPair::from_seed(Seed::new(key(caller, args, SIGN)?));
-    let (memory, _) = memory(caller)?;
-    store(memory, args, pair.pk.as_ref())?;
+    let (mut memory, _) = memory(caller)?;
+    store(&mut memory, args, pair.pk.as_ref())?;
     charge_curve(caller, 1);
     Ok(0)
 }
 
 fn ed25519_sign<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
     let key = key(caller, args, SIGN)?;
-    let (memory, _) = memory(caller)?;
-    let given = bytes(memory, args, MAX_SECURITY_BYTES)?;
-    let signature = KeyPair::from_seed(Seed::new(key)).sk.sign(given, None);
+    let (mut memory, _) = memory(caller)?;
+    let given = bytes(&memory, args, MAX_SECURITY_BYTES)?;
+    let signature = KeyPair::from_seed(Seed::new(key)).sk.sign(&*given, None);
     let len = given.len();
-    store(memory, args, signature.as_ref())?;
+    store(&mut memory, args, signature.as_ref())?;
     charge_curve(caller, 2);
     charge(caller, len as u64);
     Ok(0)
@@ -128,10 +131,10 @@ fn ed25519_sign<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>)
 
 fn ed25519_verify<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
     let (memory, _) = memory(caller)?;
-    let public = PublicKey::new(array(memory, args)?);
-    let given = bytes(memory, args, MAX_SECURITY_BYTES)?;
-    let signature = Signature::new(array(memory, args)?);
-    let (verified, len) = (public.verify(given, &signature), given.len());
+    let public = PublicKey::new(array(&memory, args)?);
+    let given = bytes(&memory, args, MAX_SECURITY_BYTES)?;
+    let signature = Signature::new(array(&memory, args)?);
+    let (verified, len) = (public.verify(&*given, &signature), given.len());
     charge_curve(caller, 2);
     charge(caller, len as u64);
     verified.map(|()| 0).map_err(|_| Errno::Forged)
@@ -144,10 +147,12 @@ fn charge_curve<H: Host>(caller: &mut Caller<'_, Guest<H>>, operations: u64) {
 }
 
 fn random<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
-    let (memory, guest) = memory(caller)?;
+    let (mut memory, guest) = memory(caller)?;
     let out = span(memory.len(), args.i32(), args.i32(), MAX_SECURITY_BYTES)?;
-    let len = out.len();
-    guest.host.random(memory.get_mut(out).ok_or(Errno::Fault)?)?;
+    let len = memory.fill(out, |out| {
+        guest.host.random(out)?;
+        Ok(out.len())
+    })?;
     charge(caller, len as u64);
     Ok(0)
 }
@@ -181,21 +186,20 @@ fn mac(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
 type Aad = Copied<MAX_AAD_BYTES>;
 
 /// Where the module wants `len` bytes to be written: the next two arguments are a pointer and its room.
-fn place(memory: &[u8], args: &mut Args<'_>, len: usize) -> Result<core::ops::Range<usize>, Errno> {
+fn place(memory: &View<'_>, args: &mut Args<'_>, len: usize) -> Result<core::ops::Range<usize>, Errno> {
     let room = span(memory.len(), args.i32(), args.i32(), usize::MAX)?;
     if room.len() < len { Err(Errno::NoSpace) } else { Ok(room.start..room.start + len) }
 }
 
 /// Writes an answer of fixed length to the pointer that is the next argument.
-fn store(memory: &mut [u8], args: &mut Args<'_>, answer: &[u8]) -> Result<(), Errno> {
+fn store(memory: &mut View<'_>, args: &mut Args<'_>, answer: &[u8]) -> Result<(), Errno> {
     let len = i32::try_from(answer.len()).map_err(|_| Errno::TooLong)?;
     let out = span(memory.len(), args.i32(), len, usize::MAX)?;
-    memory.get_mut(out).ok_or(Errno::Fault)?.copy_from_slice(answer);
-    Ok(())
+    memory.write(out, answer)
 }
 
 /// The bytes at the pointer that is the next argument.
-fn array<const LEN: usize>(memory: &[u8], args: &mut Args<'_>) -> Result<[u8; LEN], Errno> {
+fn array<const LEN: usize>(memory: &View<'_>, args: &mut Args<'_>) -> Result<[u8; LEN], Errno> {
     let at = span(memory.len(), args.i32(), LEN as i32, LEN)?;
-    memory.get(at).and_then(|found| found.first_chunk()).copied().ok_or(Errno::Fault)
+    memory.read(at)?.first_chunk().copied().ok_or(Errno::Fault)
 }

@@ -3,7 +3,7 @@
 use wasmbed_abi::{BatteryStatus, Call, Errno, LocalPosition, VehicleCommand, VehicleStatus};
 use wasmtime::Caller;
 
-use super::{Args, bytes, memory, number, room};
+use super::{Args, memory, number, room, short};
 use crate::{Host, instance::Guest};
 
 pub(super) fn answer<H: Host>(
@@ -45,7 +45,8 @@ pub(super) fn answer<H: Host>(
 
 fn given<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<VehicleCommand, Errno> {
     let (memory, _) = memory(caller)?;
-    let command = bytes(memory, args, usize::MAX)?.try_into().map_err(|_| Errno::Invalid)?;
+    let command = short(&memory, args, VehicleCommand::BYTES)?;
+    let command = (&*command).try_into().map_err(|_| Errno::Invalid)?;
     Ok(VehicleCommand::decode(command))
 }
 
@@ -68,12 +69,12 @@ fn write<H: Host>(
     args: &mut Args<'_>,
     structure: &[u8],
 ) -> Result<i32, Errno> {
-    let (memory, _) = memory(caller)?;
-    let out = room(memory, args, structure.len())?;
+    let (mut memory, _) = memory(caller)?;
+    let out = room(&memory, args, structure.len())?;
     if out.len() < structure.len() {
         return Err(Errno::NoSpace);
     }
-    out.copy_from_slice(structure);
+    memory.write(out, structure)?;
     i32::try_from(structure.len()).map_err(|_| Errno::NoSpace)
 }
 

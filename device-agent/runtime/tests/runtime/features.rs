@@ -14,7 +14,7 @@ struct Needs {
     on_riscv: bool,
 }
 
-const FEATURES: [Needs; 11] = [
+const FEATURES: [Needs; 12] = [
     Needs {
         feature: "SIMD",
         fields: r#"(memory (export "memory") 1 1)"#,
@@ -25,6 +25,18 @@ const FEATURES: [Needs; 11] = [
         feature: "atomics of threads",
         fields: r#"(memory (export "memory") 1 1)"#,
         body: "(drop (i32.atomic.rmw.add (i32.const 8) (i32.const 42))) (i32.atomic.load (i32.const 8))",
+        on_riscv: false,
+    },
+    Needs {
+        feature: "threads",
+        fields: r#"(import "wasmbed" "thread_spawn" (func $spawn (param i32) (result i32)))
+            (import "env" "memory" (memory 1 2 shared)) (export "memory" (memory 0))
+            (func (export "thread_start") (param $id i32) (param $arg i32)
+                (i32.atomic.store (i32.const 8) (i32.add (local.get $id) (local.get $arg)))
+                (drop (memory.atomic.notify (i32.const 8) (i32.const 1))))"#,
+        body: "(drop (call $spawn (i32.const 41)))
+            (drop (memory.atomic.wait32 (i32.const 8) (i32.const 0) (i64.const -1)))
+            (i32.atomic.load (i32.const 8))",
         on_riscv: false,
     },
     Needs {

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::world::{PATHS, Path, World, on_both};
+use wasmbed_abi::MemoryError;
 use wasmbed_runtime::{LoadError, StartError, Stopped, TrapCode};
 use wasmbed_wire::{limits::Class, message::Reason};
 
@@ -164,7 +165,7 @@ fn a_memory_that_starts_too_large_is_refused_at_load() {
     on_both(Class::Mcu, |world| {
         let result = world.load(&module("(memory (export \"memory\") 2)", ""));
         assert!(
-            matches!(result, Err(LoadError::TooMuchMemory { found: 131072, limit: 65536 })),
+            matches!(result, Err(LoadError::Memory(MemoryError::TooLarge { found: 131072, limit: 65536 }))),
             "{:?}",
             result.err()
         );
@@ -267,13 +268,6 @@ fn each_class_has_its_features() {
             assert_eq!(loads(Path::Native, class, text), class == Class::Mpu, "{class}: {text}");
         }
     }
-}
-
-#[test]
-fn a_memory_shared_between_threads_is_refused() {
-    let world = World::new(Path::Native, Class::Mpu);
-    let result = world.load(r#"(module (memory (export "memory") 1 1 shared) (func (export "tick")))"#);
-    assert!(result.is_err());
 }
 
 #[test]

@@ -14,5 +14,6 @@ mod limits;
 mod network;
 mod ros;
 mod security;
+mod threads;
 mod vehicle;
 mod world;

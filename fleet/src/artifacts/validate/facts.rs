@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use wasmbed_abi::{DeclaredMemory, MEMORY_IMPORT};
 use wasmparser::{
-    BinaryReaderError, ConstExpr, ElementItems, Encoding, ExternalKind, FuncType, FuncValidatorAllocations,
-    Import, MemoryType, Operator, Parser, Payload, TableInit, TableType, TypeRef, ValidPayload, Validator,
-    WasmFeatures,
+    BinaryReaderError, ConstExpr, DataKind, ElementItems, Encoding, ExternalKind, FuncType,
+    FuncValidatorAllocations, Import, MemoryType, Operator, Parser, Payload, TableInit, TableType, TypeRef,
+    ValidPayload, Validator, WasmFeatures,
     types::{CoreTypeId, EntityType, Types},
 };
 
@@ -16,10 +17,12 @@ type Result<T> = std::result::Result<T, BinaryReaderError>;
 
 pub(super) struct Facts {
     types: Types,
-    /// Module, name and, for functions, type.
+    /// Module, name and, for functions, type; without the memories.
     pub(super) imports: Vec<(String, String, Option<FuncType>)>,
     exports: Vec<(String, ExternalKind, u32)>,
-    pub(super) memories: Vec<MemoryType>,
+    memories: Vec<Memory>,
+    /// Whether it writes data whenever an instance is made.
+    pub(super) active_data: bool,
     pub(super) tables: Vec<TableType>,
     /// The functions it defines, which follow those it imports.
     pub(super) functions: Vec<Function>,
@@ -31,6 +34,12 @@ pub(super) struct Facts {
     /// Size of the sections that only debuggers read, in bytes.
     pub(super) debug_bytes: u64,
     names: Names,
+}
+
+/// A memory, of its own or imported from where they are shared.
+pub(super) struct Memory {
+    ty: MemoryType,
+    imported: bool,
 }
 
 impl Facts {
@@ -47,6 +56,20 @@ impl Facts {
         }
         let facts = Reader::default().read(wasm).map_err(|error| broken(error.to_string()))?;
         facts.ok_or_else(|| broken("the file ends before the module does".into()))
+    }
+
+    /// The memories as rules see them.
+    pub(super) fn memories(&self) -> impl Iterator<Item = DeclaredMemory> {
+        self.memories.iter().map(|Memory { ty, imported }| {
+            let page = 1u64 << ty.page_size_log2.unwrap_or(16);
+            DeclaredMemory {
+                imported: *imported,
+                shared: ty.shared,
+                initial_bytes: ty.initial.saturating_mul(page),
+                maximum_bytes: ty.maximum.map(|pages| pages.saturating_mul(page)),
+                active_data: self.active_data,
+            }
+        })
     }
 
     /// Kind and index of what is exported under this name.
@@ -90,7 +113,8 @@ impl Facts {
 struct Reader<'a> {
     imports: Vec<Import<'a>>,
     exports: Vec<(String, ExternalKind, u32)>,
-    memories: Vec<MemoryType>,
+    memories: Vec<Memory>,
+    active_data: bool,
     tables: Vec<TableType>,
     functions: Vec<Function>,
     referred: BTreeSet<u32>,
@@ -127,7 +151,13 @@ impl<'a> Reader<'a> {
         match payload {
             Payload::ImportSection(reader) => {
                 for import in reader.into_imports() {
-                    self.imports.push(import?);
+                    let import = import?;
+                    match import.ty {
+                        TypeRef::Memory(ty) if (import.module, import.name) == MEMORY_IMPORT => {
+                            self.memories.push(Memory { ty, imported: true });
+                        }
+                        _ => self.imports.push(import),
+                    }
                 }
             }
             Payload::TableSection(reader) => {
@@ -141,7 +171,7 @@ impl<'a> Reader<'a> {
             }
             Payload::MemorySection(reader) => {
                 for memory in reader {
-                    self.memories.push(memory?);
+                    self.memories.push(Memory { ty: memory?, imported: false });
                 }
             }
             Payload::GlobalSection(reader) => {
@@ -153,6 +183,11 @@ impl<'a> Reader<'a> {
                 for export in reader {
                     let export = export?;
                     self.exports.push((export.name.to_owned(), export.kind, export.index));
+                }
+            }
+            Payload::DataSection(reader) => {
+                for segment in reader {
+                    self.active_data |= matches!(segment?.kind, DataKind::Active { .. });
                 }
             }
             Payload::StartSection { func, .. } => self.start = Some(func),
@@ -212,6 +247,7 @@ impl<'a> Reader<'a> {
             imports: imports.collect(),
             exports: self.exports,
             memories: self.memories,
+            active_data: self.active_data,
             tables: self.tables,
             functions: self.functions,
             imported_functions: u32::try_from(imported_functions).unwrap_or(u32::MAX),

@@ -45,10 +45,27 @@ fn tables_are_limited_by_class_together() {
 }
 
 #[test]
-fn a_memory_shared_between_threads_is_refused_as_the_device_does() {
-    let text = r#"(module (memory (export "memory") 1 1 shared) (func (export "tick")))"#;
-    let report = whole(Class::Mpu, text);
-    assert!(has(&report.violations, "memory", "shared between threads", "one thread"), "{report:?}");
+fn a_memory_shared_between_threads_is_refused_where_they_could_not_use_it() {
+    let module = |fields: &str| {
+        format!(r#"(module {fields} (func (export "tick")) (func (export "thread_start") (param i32 i32)))"#)
+    };
+    let import = r#"(import "env" "memory" (memory 1 65536 shared)) (export "memory" (memory 0))"#;
+    clean(&whole(Class::Mpu, &module(&format!(r#"{import} (data "passive")"#))));
+    let refused = |class: Class, fields: &str, found: &str, limit: &str| {
+        let report = whole(class, &module(fields));
+        assert!(has(&report.violations, "memory", found, limit), "{report:?}");
+    };
+    for class in [Class::Mcu, Class::Riscv] {
+        refused(class, import, "have one thread", "class mpu share");
+    }
+    let own = r#"(memory (export "memory") 1 1 shared)"#;
+    refused(Class::Mpu, own, "link it with --import-memory", "share");
+    let plain = r#"(import "env" "memory" (memory 1)) (export "memory" (memory 0))"#;
+    refused(Class::Mpu, plain, "that is not shared", "of the module's own");
+    let active = format!(r#"{import} (data (i32.const 0) "active")"#);
+    refused(Class::Mpu, &active, "active data segments", "share");
+    let large = r#"(import "env" "memory" (memory i64 1 131073 shared)) (export "memory" (memory 0))"#;
+    refused(Class::Mpu, large, "of up to 8590000128 bytes", "at most 8589934592 on class mpu");
 }
 
 #[test]

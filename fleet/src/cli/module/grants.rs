@@ -14,8 +14,8 @@ use crate::{
 pub(in crate::cli) struct Change {
     /// The module, in all its versions
     module: ModuleName,
-    /// Capabilities: telemetry, sensors, gpio, bus, messages, store, files, security, px4.telemetry,
-    /// px4.command, network:tcp:HOST:PORT, ros.publish:/NAME, …
+    /// Capabilities: telemetry, sensors, gpio, bus, messages, store, files, security, threads,
+    /// px4.telemetry, px4.command, network:tcp:HOST:PORT, ros.publish:/NAME, …
     #[arg(value_name = "CAPABILITY", required = true)]
     grants: Vec<Grant>,
 }
