@@ -97,8 +97,12 @@ fn build_rust(guest: &Path, out: &Path) -> Result<()> {
 
 fn build_c(guest: &Path, source: &Path, wasm: &Path) -> Result<()> {
     let object = paths::target().join("guest/module.o");
-    // What the smallest class accepts; `.cargo/config.toml` of the guest workspace says the same for Rust.
-    let flags = |name: &str| format!("@{}", guest.join("c").join(name).display());
+    // An example that needs more than the smallest class accepts has flags of its own; `.cargo/config.toml` of the guest
+    // workspace says the same as the common ones for Rust.
+    let flags = |name: &str| {
+        let own = source.with_file_name(name);
+        format!("@{}", if own.exists() { own } else { guest.join("c").join(name) }.display())
+    };
     let mut clang = Command::new("clang");
     clang.arg(flags("compile.flags")).arg("-I").arg(guest.join("c"));
     run(clang.arg("-c").arg(source).arg("-o").arg(&object))?;

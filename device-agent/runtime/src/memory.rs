@@ -103,6 +103,7 @@ impl View<'_> {
     }
 
     /// Has bytes changed where they lie.
+    #[cfg(feature = "security")]
     pub(crate) fn edit<R>(
         &mut self,
         at: Range<usize>,
@@ -115,6 +116,7 @@ impl View<'_> {
     }
 
     /// Copies bytes to another place, which may overlap; both are in the memory.
+    #[cfg(feature = "security")]
     pub(crate) fn copy_within(&mut self, from: Range<usize>, to: usize) -> Result<(), Errno> {
         match self {
             View::Own(bytes) => {

@@ -82,6 +82,20 @@ pub const KEYS: Feature = Feature {
     but: &[("netduino2", NO_SECURITY), ("mps2-an385", NO_SECURITY), ("hifive1", NO_ROOM)],
 };
 
+/// Several threads of one module.
+pub const THREADS: Feature = Feature {
+    what: "runs modules with several threads",
+    test: "modules::a_module_sums_in_several_threads",
+    devices: &[LINUX, MACHINE],
+    but: &[
+        ("netduino2", ONE_THREAD),
+        ("mps2-an385", ONE_THREAD),
+        ("rv32-virt", ONE_THREAD),
+        ("lx60", ONE_THREAD),
+        ("hifive1", NO_ROOM),
+    ],
+};
+
 /// What modules store.
 pub const STORE: Feature = Feature {
     what: "keeps what modules store over power cuts",
@@ -168,11 +182,12 @@ pub const SLEEP: Feature = Feature {
 };
 
 /// Every line of the table.
-pub const ALL: [Feature; 14] = [
+pub const ALL: [Feature; 15] = [
     START,
     MODULES,
     CALLS,
     KEYS,
+    THREADS,
     STORE,
     CERTIFICATES,
     ETHERNET,
@@ -189,6 +204,7 @@ const NO_ROOM: &str = "it has no memory for modules: [hifive1.md](hifive1.md)";
 const SERIAL: &str = "it is on a serial line, whose other end speaks TLS";
 const RUSTLS: &str = "shown by the broker's and the agent's own tests";
 const NO_SECURITY: &str = "class mcu has no calls for security";
+const ONE_THREAD: &str = "modules of its class have one thread";
 const AGENTS: &str = "the agent's own tests: `device-agent/linux/tests/agent/firmware.rs`";
 const SAME_BANK: &str = "the flash is that of `rv32-virt`, whose test this is";
 const RESET: &str = "reset as `hifive1` is";

@@ -43,6 +43,7 @@ impl Shared {
         match *self {}
     }
 
+    #[cfg(feature = "security")]
     pub(super) fn edit<R>(&self, _: Range<usize>, _: impl FnOnce(&mut [u8]) -> R) -> Result<R, Errno> {
         match *self {}
     }

@@ -225,9 +225,11 @@ impl Rewriter {
     }
 }
 
+type Body = fn(&Member, &[Val]) -> Result<i32, Trap>;
+
 /// What the added imports do, in their order.
 pub(super) fn link<T: 'static>(store: &mut Store<T>, member: &Arc<Member>) -> Vec<Extern> {
-    let bodies: [fn(&Member, &[Val]) -> Result<i32, Trap>; ADDED_IMPORTS] = [wait32, wait64, notify];
+    let bodies: [Body; ADDED_IMPORTS] = [wait32, wait64, notify];
     let imports = member.group.module.inner.imports();
     let declared = imports.len() - ADDED_IMPORTS;
     let added = imports.skip(declared).filter_map(|import| import.ty().func().cloned());

@@ -61,6 +61,23 @@ fn a_module_signs_with_a_key_that_the_device_keeps() -> Result<()> {
 }
 
 #[test]
+fn a_module_sums_in_several_threads() -> Result<()> {
+    let devices = features::THREADS.devices;
+    let fleet = Fleet::start_with(BrokerKind::Embedded, devices)?;
+    fleet.add_idle("n2-9", "netduino2")?;
+    fleet.cli(&["module", "push", &module("sum")?.to_string_lossy(), "--version", "1.0.0"])?;
+    let refusal = fleet.cli_fails(&["deploy", "sum", "--to", "n2-9"])?;
+    ensure!(refusal.contains("mcu"), "{refusal}");
+    for (device, _) in devices {
+        fleet.cli(&["deploy", "sum", "--to", device, "--wait"])?;
+        let sum = fleet.subscribe_once(&format!("wasmbed/v1/{device}/up/tm/sum"))?;
+        // Of the numbers below 2^20.
+        ensure!(sum.trim() == "549755289600", "{device} sums up to {sum}");
+    }
+    Ok(())
+}
+
+#[test]
 fn a_module_reads_which_chip_is_on_the_bus_of_its_board() -> Result<()> {
     // The board has Winbond's W25Q80; the same module finds Micron's M25P40 where that takes its place.
     for (chip, id) in [("w25q80", "ef5014"), ("m25p40", "202013")] {
