@@ -47,10 +47,10 @@ pub(crate) fn test(options: &Options) -> Result<()> {
         modules::build()?;
         firmware::build_all()?;
         firmware::build_all_variants()?;
-        step("a flight under an autopilot of others");
-        let mut flight = cargo(&["test", "--workspace", "--test", "agent", "the_example_flies"]);
-        flight.env("WASMBED_PYTHON", python).env("WASMBED_E2E_MODULES", paths::modules());
-        counts.add(run_tests(&mut flight)?);
+        step("examples under an autopilot and among nodes of others");
+        let mut examples = cargo(&["test", "--workspace", "--test", "agent", "the_example"]);
+        examples.env("WASMBED_PYTHON", python).env("WASMBED_E2E_MODULES", paths::modules());
+        counts.add(run_tests(&mut examples)?);
         step("patches between real images, by detools and by us");
         let mut patches = cargo(&["test", "--workspace", "--test", "detools"]);
         patches.env("WASMBED_PYTHON", python).env("WASMBED_FIRMWARE_PAIR", firmware::pairs()?);

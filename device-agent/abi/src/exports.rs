@@ -19,16 +19,28 @@ pub enum Export {
     Message,
     /// `gpio_edge(pin: i32, level: i32)`: a watched pin has changed to this level.
     GpioEdge,
+    /// `service_request(service: i32, ticket: i32, len: i32)`: a request of so many bytes has come to a service that the module
+    /// offers, see `create_service`; it is read with `message_read`.
+    ServiceRequest,
 }
 
 const STATUS: Signature = Signature { params: &[], results: &[ValueType::I32] };
 const ACTION: Signature = Signature { params: &[], results: &[] };
 const EVENT: Signature = Signature { params: &[ValueType::I32, ValueType::I32], results: &[] };
+const SERVICE_REQUEST: Signature =
+    Signature { params: &[ValueType::I32, ValueType::I32, ValueType::I32], results: &[] };
 
 impl Export {
     /// Everything the host looks for.
-    pub const ALL: [Export; 6] =
-        [Export::Memory, Export::Init, Export::Tick, Export::Health, Export::Message, Export::GpioEdge];
+    pub const ALL: [Export; 7] = [
+        Export::Memory,
+        Export::Init,
+        Export::Tick,
+        Export::Health,
+        Export::Message,
+        Export::GpioEdge,
+        Export::ServiceRequest,
+    ];
 
     /// Its name in the module.
     pub const fn name(self) -> &'static str {
@@ -39,6 +51,7 @@ impl Export {
             Export::Health => "health",
             Export::Message => "message",
             Export::GpioEdge => "gpio_edge",
+            Export::ServiceRequest => "service_request",
         }
     }
 
@@ -54,6 +67,7 @@ impl Export {
             Export::Init | Export::Health => Some(STATUS),
             Export::Tick => Some(ACTION),
             Export::Message | Export::GpioEdge => Some(EVENT),
+            Export::ServiceRequest => Some(SERVICE_REQUEST),
         }
     }
 
