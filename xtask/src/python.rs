@@ -11,13 +11,19 @@ use crate::{
 
 /// Exact versions: what is compared must not change by itself. `pycose` fails to decode its own output with
 /// newer versions of `cbor2`.
-const PACKAGES: [&str; 7] = [
+const PACKAGES: [&str; 13] = [
     "cbor2==5.9.0",
+    "cyclonedds==11.0.1",
     "detools==0.53.0",
     "mavsdk==4.1.0",
     "paho-mqtt==2.1.0",
     "pycose==1.1.0",
     "pymavlink==2.4.50",
+    "ros-nav-msgs==5.5.1",
+    "ros-rclpy[fastrtps]==9.1.2",
+    "ros-sensor-msgs==5.5.1",
+    "ros-std-msgs==5.5.1",
+    "ros-std-srvs==5.5.1",
     "zcbor==0.9.1",
 ];
 

@@ -47,19 +47,19 @@ pub(crate) fn test(options: &Options) -> Result<()> {
         modules::build()?;
         firmware::build_all()?;
         firmware::build_all_variants()?;
-        step("a flight under an autopilot of others");
-        let mut flight = cargo(&["test", "--workspace", "--test", "agent", "the_example_flies"]);
-        flight.env("WASMBED_PYTHON", python).env("WASMBED_E2E_MODULES", paths::modules());
-        counts.add(run_tests(&mut flight)?);
+        step("examples under an autopilot and among nodes of others");
+        let mut examples = cargo(&["test", "--workspace", "--test", "agent", "the_example"]);
+        examples.env("WASMBED_PYTHON", python).env("WASMBED_E2E_MODULES", paths::modules());
+        counts.add(run_tests(&mut examples)?);
         step("patches between real images, by detools and by us");
         let mut patches = cargo(&["test", "--workspace", "--test", "detools"]);
         patches.env("WASMBED_PYTHON", python).env("WASMBED_FIRMWARE_PAIR", firmware::pairs()?);
         counts.add(run_tests(patches.args(&options.filter))?);
         step("end-to-end tests on emulated boards");
         // Always the whole workspace, so that dependencies are compiled with one set of features.
-        // Two at a time: each starts a fleet of its own, and waits for it most of the time.
+        // Three at a time: each starts a fleet of its own, and waits for it most of the time.
         let mut e2e = cargo(&["test", "--workspace", "--test", "e2e", "--no-fail-fast"]);
-        let e2e = paths::tell(&mut e2e).args(&options.filter).args(["--", "--test-threads=2"]);
+        let e2e = paths::tell(&mut e2e).args(&options.filter).args(["--", "--test-threads=3"]);
         counts.add(run_tests(e2e)?);
     }
     println!("{} passed, {} failed", counts.passed, counts.failed);

@@ -236,7 +236,7 @@ calls! {
 
     /// Publishes a message of at most [`MAX_ROS_BYTES`](crate::MAX_ROS_BYTES) on a topic of ROS 2, a
     /// [`RosName`](crate::RosName). Answers 0; `Denied` if the module may not, `NotFound` if the device has no type for
-    /// it, `Busy` if it cannot be sent now.
+    /// it, `Invalid` if it is no message of that type, `Busy` if it cannot be sent now.
     PublishMessage = "publish_message" (topic_ptr: I32, topic_len: I32, ptr: I32, len: I32) -> I32, RosPublish;
 
     /// Has messages on a topic of ROS 2 delivered to the export `message`. Answers a number as `subscribe` does, and
@@ -250,13 +250,26 @@ calls! {
     CreateServiceClient = "create_service_client" (name_ptr: I32, name_len: I32) -> I32, RosCall;
 
     /// Sends a request of at most [`MAX_ROS_BYTES`](crate::MAX_ROS_BYTES). Answers a ticket, from 0, at once;
-    /// `NotFound` if there is no such client, `Busy` if too many calls are under way.
+    /// `NotFound` if there is no such client, `Invalid` if it is no request of the service's type, `Busy` if too many calls
+    /// are under way.
     CallService = "call_service" (client: I32, ptr: I32, len: I32) -> I32, RosCall;
 
-    /// Writes the response to a request. Answers its length; `Busy` while there is none, `TimedOut` if none came,
+    /// Writes the response to a request. Answers its length; `Busy` while there is none, `TimedOut` if none came, `Io` if it
+    /// is not of the service's type or too long,
     /// `NoSpace` if it is longer than `out_cap`: it stays; `NotFound` if there is no such ticket or
     /// [`MAX_SERVICE_CALLS`](crate::MAX_SERVICE_CALLS) came after it.
     ServiceResponse = "service_response" (ticket: I32, out_ptr: I32, out_cap: I32) -> I32, RosCall;
+
+    /// Offers a service of ROS 2: requests are delivered to the export `service_request`. Answers its number, less than
+    /// [`MAX_SERVICES`](crate::MAX_SERVICES), that of an earlier call for this name if there is one; `Denied` if the module
+    /// may not, `NotFound` if the device has no type for it, `NoSpace` if it has too many.
+    CreateService = "create_service" (name_ptr: I32, name_len: I32) -> I32, RosServe;
+
+    /// Answers a request, once, with at most [`MAX_ROS_BYTES`](crate::MAX_ROS_BYTES); `ticket` is what `service_request` was called
+    /// with, and may be answered later. Answers 0; `NotFound` if there is no such ticket or
+    /// [`MAX_SERVICE_CALLS`](crate::MAX_SERVICE_CALLS) requests came after it, `Invalid` if it is no response of the service's
+    /// type, `Busy` if it cannot be sent now.
+    SendResponse = "send_response" (ticket: I32, ptr: I32, len: I32) -> I32, RosServe;
 
     /// Writes the [`TopicInfo`](crate::TopicInfo) of topic number `nth`, in the order of their names, of those the
     /// module may subscribe to. Answers its length; `NotFound` after the last one, `NoSpace` if it is longer than

@@ -58,8 +58,10 @@ capabilities! {
     RosSubscribe = 13, "ros.subscribe";
     /// Call what is allowed of ROS 2's services.
     RosCall = 14, "ros.call";
+    /// Answer what is allowed of ROS 2's services.
+    RosServe = 15, "ros.serve";
     /// Run several threads at once.
-    Threads = 15, "threads";
+    Threads = 16, "threads";
 }
 
 impl Capability {
@@ -85,7 +87,8 @@ impl Capability {
                 | Capability::Network
                 | Capability::RosPublish
                 | Capability::RosSubscribe
-                | Capability::RosCall,
+                | Capability::RosCall
+                | Capability::RosServe,
                 class,
             ) => class.limits().network,
             (Capability::Files, class) => class.limits().filesystem,
@@ -100,6 +103,7 @@ impl Capability {
             Capability::RosPublish => Some("ros.publish:/NAME, ros.publish:/NAME/*"),
             Capability::RosSubscribe => Some("ros.subscribe:/NAME, ros.subscribe:/NAME/*"),
             Capability::RosCall => Some("ros.call:/NAME, ros.call:/NAME/*"),
+            Capability::RosServe => Some("ros.serve:/NAME, ros.serve:/NAME/*"),
             _ => None,
         }
     }

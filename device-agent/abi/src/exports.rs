@@ -21,15 +21,20 @@ pub enum Export {
     GpioEdge,
     /// `thread_start(thread_id: i32, arg: i32)`: what a thread does, see `thread_spawn`.
     ThreadStart,
+    /// `service_request(service: i32, ticket: i32, len: i32)`: a request of so many bytes has come to a service that the module
+    /// offers, see `create_service`; it is read with `message_read`.
+    ServiceRequest,
 }
 
 const STATUS: Signature = Signature { params: &[], results: &[ValueType::I32] };
 const ACTION: Signature = Signature { params: &[], results: &[] };
 const PAIR: Signature = Signature { params: &[ValueType::I32, ValueType::I32], results: &[] };
+const SERVICE_REQUEST: Signature =
+    Signature { params: &[ValueType::I32, ValueType::I32, ValueType::I32], results: &[] };
 
 impl Export {
     /// Everything the host looks for.
-    pub const ALL: [Export; 7] = [
+    pub const ALL: [Export; 8] = [
         Export::Memory,
         Export::Init,
         Export::Tick,
@@ -37,6 +42,7 @@ impl Export {
         Export::Message,
         Export::GpioEdge,
         Export::ThreadStart,
+        Export::ServiceRequest,
     ];
 
     /// Its name in the module.
@@ -49,6 +55,7 @@ impl Export {
             Export::Message => "message",
             Export::GpioEdge => "gpio_edge",
             Export::ThreadStart => "thread_start",
+            Export::ServiceRequest => "service_request",
         }
     }
 
@@ -64,6 +71,7 @@ impl Export {
             Export::Init | Export::Health => Some(STATUS),
             Export::Tick => Some(ACTION),
             Export::Message | Export::GpioEdge | Export::ThreadStart => Some(PAIR),
+            Export::ServiceRequest => Some(SERVICE_REQUEST),
         }
     }
 

@@ -48,8 +48,9 @@ pub use import::{IMPORT_MODULE, Import, ImportError, OPTIONAL_IMPORT_MODULE};
 pub use layout::{Field, Number};
 pub use memory::{DeclaredMemory, MEMORY_IMPORT, MemoryError};
 pub use ros::{
-    ALLOW_ROS_CALL, ALLOW_ROS_PUBLISH, ALLOW_ROS_SUBSCRIBE, MAX_ROS_BYTES, MAX_ROS_NAME_BYTES,
-    MAX_SERVICE_CALLS, MAX_SERVICE_CLIENTS, NoRosPattern, NodeInfo, RosName, RosPattern, TopicInfo, Typed,
+    ALLOW_ROS_CALL, ALLOW_ROS_PUBLISH, ALLOW_ROS_SERVE, ALLOW_ROS_SUBSCRIBE, MAX_ROS_BYTES,
+    MAX_ROS_NAME_BYTES, MAX_SERVICE_CALLS, MAX_SERVICE_CLIENTS, MAX_SERVICES, NoRosPattern, NodeInfo,
+    RosName, RosPattern, TopicInfo, Typed,
 };
 pub use sensor::{ADC_INPUTS, Sensor, Unit};
 pub use span::span;

@@ -1,7 +1,8 @@
 //! ROS 2, as far as modules see it: names, which of them are allowed, and what there is.
 //!
 //! Messages, requests and responses are bytes as ROS 2 serializes them: CDR after an encapsulation header of 4 bytes
-//! (OMG DDSI-RTPS 2.5, section 10). Of which type a topic or service is says the device's configuration.
+//! (OMG DDSI-RTPS 2.5, section 10), or JSON where the device's configuration says so. It also says of which type a topic
+//! or service is.
 
 use core::fmt;
 
@@ -10,10 +11,13 @@ use crate::{Errno, layout::layout};
 /// Longest name, in bytes: what DDS takes less what ROS 2 puts before it (`RMW_TOPIC_MAX_NAME_LENGTH`).
 pub const MAX_ROS_NAME_BYTES: usize = 247;
 /// Longest message, request and response, in bytes; a device may take less.
-pub const MAX_ROS_BYTES: usize = 64 * 1024;
+pub const MAX_ROS_BYTES: usize = 4 * 1024 * 1024;
 /// Service clients of one instance.
 pub const MAX_SERVICE_CLIENTS: usize = 8;
-/// Calls of one instance whose responses can be asked for; the response to an earlier one is forgotten.
+/// Services that one instance offers.
+pub const MAX_SERVICES: usize = 8;
+/// Calls of one instance whose responses can be asked for; the response to an earlier one is forgotten. As many requests
+/// to its services can be answered.
 pub const MAX_SERVICE_CALLS: usize = 16;
 /// The setting whose value says what a module may publish on: [`RosPattern`]s separated by spaces.
 pub const ALLOW_ROS_PUBLISH: &str = "allow.ros.publish";
@@ -21,6 +25,8 @@ pub const ALLOW_ROS_PUBLISH: &str = "allow.ros.publish";
 pub const ALLOW_ROS_SUBSCRIBE: &str = "allow.ros.subscribe";
 /// The setting whose value says which services a module may call, likewise.
 pub const ALLOW_ROS_CALL: &str = "allow.ros.call";
+/// The setting whose value says which services a module may offer, likewise.
+pub const ALLOW_ROS_SERVE: &str = "allow.ros.serve";
 
 /// A fully qualified name of a topic, service or node: `/robot/chatter`. Between slashes are letters, digits and
 /// underscores, not a digit first.
@@ -56,6 +62,12 @@ impl<'n> RosName<'n> {
             .split_ascii_whitespace()
             .filter_map(|text| RosPattern::parse(text).ok())
             .any(|pattern| pattern.allows(self))
+    }
+}
+
+impl fmt::Display for RosName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
     }
 }
 

@@ -148,6 +148,10 @@ declare function raw_create_service_client(name: usize, nameLen: u32): i32;
 declare function raw_call_service(client: i32, ptr: usize, len: u32): i32;
 @external("wasmbed", "service_response")
 declare function raw_service_response(ticket: i32, out: usize, outCap: u32): i32;
+@external("wasmbed", "create_service")
+declare function raw_create_service(name: usize, nameLen: u32): i32;
+@external("wasmbed", "send_response")
+declare function raw_send_response(ticket: i32, ptr: usize, len: u32): i32;
 @external("wasmbed", "get_available_topics")
 declare function raw_get_available_topics(nth: i32, out: usize, outCap: u32): i32;
 @external("wasmbed", "get_node_info")
@@ -505,7 +509,8 @@ export namespace vehicle {
 }
 
 // ROS 2: topics and services that the operator of the device allows, by fully qualified names such as /robot/chatter.
-// Messages, requests and responses are CDR after an encapsulation header of 4 bytes. Nothing here waits.
+// Messages, requests and responses are CDR after an encapsulation header of 4 bytes, or JSON where the device says so.
+// Nothing here waits.
 export namespace ros {
   // Publishes a message.
   export function publish(topic: string, ptr: usize, len: u32): i32 {
@@ -530,6 +535,16 @@ export namespace ros {
   // Writes the response to a request to an address; answers its length, BUSY while there is none.
   export function response(ticket: i32, out: usize, outCap: u32): i32 {
     return raw_service_response(ticket, out, outCap);
+  }
+
+  // Has requests to a service told to the export `service_request(service: i32, ticket: i32, len: i32): void`; answers its number.
+  export function service(name: string): i32 {
+    return raw_create_service(nameAt, encode(name, nameAt, NAME_BYTES));
+  }
+
+  // Answers a request, once, now or later.
+  export function respond(ticket: i32, ptr: usize, len: u32): i32 {
+    return raw_send_response(ticket, ptr, len);
   }
 
   // Writes what topic number `nth` is to an address; answers how many bytes, NOT_FOUND after the last one.

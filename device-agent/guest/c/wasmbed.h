@@ -367,6 +367,14 @@ int32_t wasmbed_call_service(int32_t client, const void *bytes, uint32_t len);
 WASMBED_IMPORT("service_response")
 int32_t wasmbed_service_response(int32_t ticket, void *out, uint32_t out_cap);
 
+/* Has requests to a service told to the export `service_request(int32_t service, int32_t ticket, int32_t len)`; answers its number.
+ * At most 8. wasmbed_message_read copies the request. */
+WASMBED_IMPORT("create_service") int32_t wasmbed_create_service(const char *name, uint32_t name_len);
+
+/* Answers a request, once, now or later. */
+WASMBED_IMPORT("send_response")
+int32_t wasmbed_send_response(int32_t ticket, const void *bytes, uint32_t len);
+
 /* Writes a struct wasmbed_topic_info with name and type; answers their length, WASMBED_NOT_FOUND after the last topic. */
 WASMBED_IMPORT("get_available_topics")
 int32_t wasmbed_get_available_topics(int32_t nth, void *out, uint32_t out_cap);

@@ -2,7 +2,7 @@
 
 use core::cell::RefCell;
 
-use crate::{Errno, Result, messages::Message};
+use crate::{Errno, Result, messages::Message, ros::Request};
 
 /// A module. The device starts it once, then ticks it at its interval: each second unless
 /// [`timer_set`](crate::timer_set) says otherwise.
@@ -27,6 +27,11 @@ pub trait Module: Sized {
         let _ = message;
     }
 
+    /// Called with a request to a [service](crate::ros::Service) that the module offers; see [`module!`].
+    fn service_request(&mut self, request: Request) {
+        let _ = request;
+    }
+
     /// Called with the level a [watched](crate::gpio_watch) pin has changed to; see [`module!`].
     fn gpio_edge(&mut self, pin: u32, high: bool) {
         let _ = (pin, high);
@@ -46,6 +51,12 @@ macro_rules! module {
         #[unsafe(no_mangle)]
         extern "C" fn gpio_edge(pin: i32, level: i32) {
             MODULE.gpio_edge(pin, level)
+        }
+    };
+    (@event service_request) => {
+        #[unsafe(no_mangle)]
+        extern "C" fn service_request(service: i32, ticket: i32, len: i32) {
+            MODULE.service_request(service, ticket, len)
         }
     };
     ($module:ty $(, $event:ident)*) => {
@@ -102,6 +113,11 @@ impl<M: Module> Slot<M> {
     #[doc(hidden)]
     pub fn message(&self, subscription: i32, len: i32) {
         self.with(|module| module.message(Message::new(subscription, len)));
+    }
+
+    #[doc(hidden)]
+    pub fn service_request(&self, service: i32, ticket: i32, len: i32) {
+        self.with(|module| module.service_request(Request::new(service, ticket, len)));
     }
 
     #[doc(hidden)]

@@ -141,6 +141,10 @@ unsafe extern "C" {
     pub fn call_service(client: i32, ptr: *const u8, len: usize) -> i32;
     /// Writes the response to a request.
     pub fn service_response(ticket: i32, out_ptr: *mut u8, out_cap: usize) -> i32;
+    /// Offers a service of ROS 2.
+    pub fn create_service(name_ptr: *const u8, name_len: usize) -> i32;
+    /// Answers a request.
+    pub fn send_response(ticket: i32, ptr: *const u8, len: usize) -> i32;
     /// Writes what a topic of ROS 2 is.
     pub fn get_available_topics(nth: i32, out_ptr: *mut u8, out_cap: usize) -> i32;
     /// Writes what a node of ROS 2 is.

@@ -1,7 +1,7 @@
 //! ROS 2: topics and services that the operator of the device allows, on devices that are not of class MCU.
 //!
 //! Names are fully qualified (`/robot/chatter`). Messages, requests and responses are bytes as ROS 2 serializes them:
-//! CDR after an encapsulation header of 4 bytes. Nothing here waits.
+//! CDR after an encapsulation header of 4 bytes, or JSON where the device's configuration says so. Nothing here waits.
 
 use crate::{Errno, Result, errno::check, messages::Subscription, raw};
 
@@ -67,6 +67,69 @@ impl Ticket {
         // SAFETY: pointer and length are those of the buffer.
         let answer = unsafe { raw::service_response(self.0, buffer.as_mut_ptr(), buffer.len()) };
         buffer.get(..check(answer)? as usize).ok_or(Errno::NoSpace)
+    }
+}
+
+/// A service that the module offers. A module that does says so to [`module!`](crate::module!):
+/// `module!(Adder, service_request);`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Service(i32);
+
+impl Service {
+    /// Offers the service with this name, from now on, with [`Module::service_request`](crate::Module::service_request).
+    ///
+    /// # Errors
+    /// `Denied` if the module may not, `NotFound` if the device has no type for it, `NoSpace` beyond 8.
+    pub fn new(name: &str) -> Result<Self> {
+        // SAFETY: pointer and length are those of a string.
+        let answer = unsafe { raw::create_service(name.as_ptr(), name.len()) };
+        check(answer).map(|number| Service(number.cast_signed()))
+    }
+}
+
+/// A request that is being delivered.
+#[derive(Debug)]
+pub struct Request {
+    /// The service it is to.
+    pub service: Service,
+    /// What it is answered with, now or later.
+    pub reply: Reply,
+    /// Its length, in bytes.
+    pub len: usize,
+}
+
+/// A request that was not answered yet.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Reply(i32);
+
+impl Request {
+    pub(crate) fn new(service: i32, ticket: i32, len: i32) -> Self {
+        let len = len.cast_unsigned() as usize;
+        Request { service: Service(service), reply: Reply(ticket), len }
+    }
+
+    /// Its bytes, kept in `buffer`, while it is being delivered.
+    ///
+    /// # Errors
+    /// `NoSpace` if the buffer is smaller than [`Request::len`].
+    pub fn read<'a>(&self, buffer: &'a mut [u8]) -> Result<&'a [u8]> {
+        // SAFETY: pointer and length are those of the buffer.
+        let len = check(unsafe { raw::message_read(buffer.as_mut_ptr(), buffer.len()) })? as usize;
+        buffer.get(..len).ok_or(Errno::NoSpace)
+    }
+}
+
+impl Reply {
+    /// Sends the response.
+    ///
+    /// # Errors
+    /// `Invalid` if it is not of the service's type, `Busy` if it cannot be sent now, `NotFound` if 16 requests came after
+    /// the one it is for.
+    pub fn send(self, response: impl AsRef<[u8]>) -> Result<()> {
+        let response = response.as_ref();
+        // SAFETY: pointer and length are those of a slice.
+        let answer = unsafe { raw::send_response(self.0, response.as_ptr(), response.len()) };
+        check(answer).map(drop)
     }
 }
 

@@ -35,6 +35,7 @@ use crate::{
     mqtt::{Event, Session},
     pins::Pins,
     px4::Px4,
+    ros,
     secrets::Secrets,
     sensors::Sensors,
     settings::Settings,
@@ -86,12 +87,14 @@ pub(crate) async fn run(
         folders: Folders::new(&settings.data_dir),
         network: Network::new(tokio::runtime::Handle::current()),
         px4: Px4::start(settings.px4.clone(), start),
+        ros: ros::start(settings.ros.clone())?,
         start,
     };
     let renewal = Renewal::new(&settings);
     let counts = Arc::new(Counts::default());
     if let Some(listen) = settings.metrics_listen {
-        let metrics = Metrics { online: Arc::clone(&surroundings.online), counts: Arc::clone(&counts) };
+        let (online, ros) = (Arc::clone(&surroundings.online), surroundings.ros.clone());
+        let metrics = Metrics { online, counts: Arc::clone(&counts), ros };
         // It ends with the runtime.
         tokio::spawn(Server::bind(listen).await?.serve(Arc::new(metrics)));
     }
@@ -149,6 +152,9 @@ impl Driver {
             if let Some(end) = self.carry_out() {
                 if let Some(session) = self.machine.session.take() {
                     session.close().await;
+                }
+                if let Some(ros) = &self.machine.surroundings.ros {
+                    ros.stop();
                 }
                 return Ok(end);
             }

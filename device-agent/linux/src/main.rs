@@ -24,6 +24,7 @@ mod metrics;
 mod mqtt;
 mod pins;
 mod px4;
+mod ros;
 mod secrets;
 mod sensors;
 mod settings;

@@ -9,6 +9,7 @@ use std::{
 };
 
 use wasmbed_metrics::{Page, Source};
+use wasmbed_ros::{Lost, Ros};
 use wasmbed_wire::message::Reason;
 
 /// What was counted since the program started.
@@ -57,6 +58,7 @@ impl Counts {
 pub(crate) struct Metrics {
     pub(crate) online: Arc<AtomicBool>,
     pub(crate) counts: Arc<Counts>,
+    pub(crate) ros: Option<Ros>,
 }
 
 impl Source for Metrics {
@@ -79,6 +81,12 @@ impl Source for Metrics {
             page.counter("wasmbed_agent_module_failures_total", "Modules that ended without being told to.");
         for (reason, count) in &numbers.failures {
             failures.sample(&[("reason", reason)], *count);
+        }
+        if let Some(ros) = &self.ros {
+            let mut lost = page.counter("wasmbed_agent_ros_lost_total", "Messages of ROS 2 that were lost.");
+            for Lost { name, how, count } in ros.losses() {
+                lost.sample(&[("name", name.as_str()), ("how", how.name())], count);
+            }
         }
     }
 }

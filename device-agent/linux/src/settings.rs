@@ -119,6 +119,7 @@ struct Config {
     #[serde(default)]
     spi: Vec<SpiConfig>,
     px4: Option<Px4Config>,
+    ros: Option<wasmbed_ros::Config>,
     #[serde(default)]
     simulate: bool,
     #[serde(default)]
@@ -171,6 +172,7 @@ pub(crate) struct Settings {
     pub(crate) wiring: Wiring,
     pub(crate) buses: Buses,
     pub(crate) px4: Option<Px4Settings>,
+    pub(crate) ros: Option<wasmbed_ros::Settings>,
     pub(crate) simulate: bool,
     /// Images are not started.
     pub(crate) no_boot: bool,
@@ -266,6 +268,7 @@ impl Settings {
             wiring: Wiring::new(config.gpio)?,
             buses: Buses::new(config.i2c, config.spi)?,
             px4: config.px4.map(Px4Config::validate).transpose()?,
+            ros: config.ros.map(|ros| ros.validate(device.as_str())).transpose().context("in `[ros]`")?,
             simulate: config.simulate,
             no_boot: config.no_boot,
             restart_exit_code: config.restart_exit_code,
@@ -383,6 +386,7 @@ mod tests {
                 "no direction \"both\"",
             ),
             (format!("{complete}[px4]\nconnection = 'udp'\n"), "udpin:HOST:PORT"),
+            (format!("{complete}[ros]\ndomain = 300\n"), "in `[ros]`: there is no domain 300"),
             (format!("device = 'A'\ntrusted = ['{KEY}']\n"), "a-z"),
         ];
         for (text, expected) in cases {

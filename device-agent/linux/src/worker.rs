@@ -14,9 +14,10 @@ use std::{
 use tokio::sync::mpsc;
 use wasmbed_abi::{
     ALLOW_NETWORK, ARM_DISARM, BatteryStatus, Capabilities, Destination, Edges, Errno, FilePath,
-    LocalPosition, NAV_LAND, NAV_TAKEOFF, Sensor, VehicleCommand, VehicleStatus,
+    LocalPosition, NAV_LAND, NAV_TAKEOFF, RosName, Sensor, VehicleCommand, VehicleStatus,
 };
 use wasmbed_core::{Assignment, ModuleEvent, Owner, Slot, Used};
+use wasmbed_ros::{Event, Refused, Ros};
 use wasmbed_runtime::{Host, Instance, Runtime, Settings, StartError, Stopped};
 use wasmbed_sandbox::{Connections, Files, Network};
 use wasmbed_wire::{
@@ -31,6 +32,7 @@ use crate::{
     folders::Folders,
     pins::Pins,
     px4::{Pilot, Px4},
+    ros::Post,
     secrets::{self, Secrets},
     sensors::Sensors,
     values::Values,
@@ -90,6 +92,7 @@ pub(crate) struct Surroundings {
     pub(crate) folders: Folders,
     pub(crate) network: Network,
     pub(crate) px4: Px4,
+    pub(crate) ros: Option<Ros>,
     pub(crate) start: Instant,
 }
 
@@ -98,7 +101,19 @@ pub(crate) struct Surroundings {
 enum Call {
     Tick,
     Message(Channel, Vec<u8>),
-    GpioEdge { pin: u32, high: bool },
+    GpioEdge {
+        pin: u32,
+        high: bool,
+    },
+    /// Something of ROS 2 waits for the module.
+    Ros,
+}
+
+impl Call {
+    /// Whether only one of its kind waits at a time, however much there is to do.
+    fn is_single(&self) -> bool {
+        matches!(self, Call::Tick | Call::Ros)
+    }
 }
 
 /// The way to a module's thread.
@@ -112,7 +127,7 @@ pub(crate) struct Line {
 /// What both ends of a line know.
 #[derive(Debug, Default)]
 struct Queue {
-    /// Calls besides the tick that were not made yet.
+    /// Calls that were not made yet, of kinds of which several wait.
     waiting: AtomicUsize,
     /// Some were dropped since all that waited were made.
     is_behind: AtomicBool,
@@ -124,6 +139,12 @@ impl Line {
     /// Tells the module that a pin has changed.
     pub(crate) fn gpio_edge(&self, pin: u32, high: bool) {
         self.call(Call::GpioEdge { pin, high });
+    }
+
+    /// Tells the module what has come over ROS 2, one at a time.
+    pub(crate) fn ros(&self) {
+        // A thread that is over says so itself.
+        let _ = self.calls.send(Call::Ros);
     }
 
     fn call(&self, call: Call) {
@@ -215,8 +236,8 @@ impl Job {
                 break;
             }
             let start = Instant::now();
-            let is_tick = matches!(call, Call::Tick);
-            if !is_tick && self.queue.waiting.fetch_sub(1, Ordering::Relaxed) == 1 {
+            let (is_tick, is_single) = (matches!(call, Call::Tick), call.is_single());
+            if !is_single && self.queue.waiting.fetch_sub(1, Ordering::Relaxed) == 1 {
                 self.queue.is_behind.store(false, Ordering::Relaxed);
             }
             let mut made = self.make(&mut instance, call);
@@ -240,6 +261,22 @@ impl Job {
             Call::Tick => instance.tick(),
             Call::Message(channel, payload) => instance.message(&channel, payload).map(drop),
             Call::GpioEdge { pin, high } => instance.gpio_edge(pin, high).map(drop),
+            Call::Ros => match instance.host_mut().post.next() {
+                Some(Event::Message { topic, bytes }) => match RosName::parse(topic.as_bytes()) {
+                    Ok(topic) => instance.topic_message(topic, bytes).map(drop),
+                    // Only what has been such a name is listened to.
+                    Err(_) => Ok(()),
+                },
+                Some(Event::Request { service, ticket, bytes }) => {
+                    instance.service_request(service, ticket, bytes).map(drop)
+                }
+                Some(Event::Notice(text)) => {
+                    // Its answer is about nothing: the console has it in any case.
+                    let _ = instance.host_mut().log(Level::Warn, &text);
+                    Ok(())
+                }
+                None => Ok(()),
+            },
         };
         made.map_err(|stopped| self.stopped(stopped))
     }
@@ -309,6 +346,7 @@ struct ModuleHost {
     files: Option<Files>,
     connections: Connections,
     pilot: Pilot,
+    post: Post,
     surroundings: Surroundings,
 }
 
@@ -322,13 +360,34 @@ impl ModuleHost {
         let allowed = settings.iter().find(|(key, _)| key == ALLOW_NETWORK);
         let connections = surroundings.network.connections(allowed.map_or("", |(_, patterns)| patterns));
         let pilot = surroundings.px4.pilot();
-        ModuleHost { owner, line, settings, secret: None, files: None, connections, pilot, surroundings }
+        let post = Post::new(surroundings.ros.as_ref(), owner.instance, &settings, &line);
+        ModuleHost {
+            owner,
+            line,
+            settings,
+            secret: None,
+            files: None,
+            connections,
+            pilot,
+            post,
+            surroundings,
+        }
     }
 
     /// Leaves a trace of who moved a vehicle, on the device and at the broker.
     fn commanded(&mut self, what: std::fmt::Arguments<'_>) {
         // Its answer is about nothing: the console has it in any case.
         let _ = self.log(Level::Info, &what.to_string());
+    }
+
+    /// What a module is answered; why is in the log, once a second at most for all of them.
+    fn told<T>(&mut self, what: impl std::fmt::Display, said: Result<T, Refused>) -> Result<T, Errno> {
+        said.map_err(|refused| {
+            if self.post.may_explain() {
+                let _ = self.log(Level::Warn, &format!("{what}: {refused}"));
+            }
+            refused.errno
+        })
     }
 
     fn send(&self, topic: Up, payload: &[u8]) -> Result<(), Errno> {
@@ -499,6 +558,54 @@ impl Host for ModuleHost {
 
     fn local_position(&mut self, vehicle: u8) -> Result<LocalPosition, Errno> {
         self.pilot.position(vehicle)
+    }
+
+    fn publish_message(&mut self, topic: RosName<'_>, message: &[u8]) -> Result<(), Errno> {
+        let published = self.post.station()?.publish(topic, message);
+        self.told(topic, published)
+    }
+
+    fn subscribe_topic(&mut self, topic: RosName<'_>) -> Result<(), Errno> {
+        let subscribed = self.post.station()?.subscribe(topic);
+        self.told(topic, subscribed)
+    }
+
+    fn unsubscribe_topic(&mut self, topic: RosName<'_>) {
+        if let Ok(station) = self.post.station() {
+            station.unsubscribe(topic);
+        }
+    }
+
+    fn create_service_client(&mut self, service: RosName<'_>) -> Result<u32, Errno> {
+        let client = self.post.station()?.client(service);
+        self.told(service, client)
+    }
+
+    fn call_service(&mut self, client: u32, request: &[u8]) -> Result<u32, Errno> {
+        let called = self.post.station()?.call(client, request);
+        self.told(format_args!("client {client}"), called)
+    }
+
+    fn service_response(&mut self, ticket: u32, out: &mut [u8]) -> Result<usize, Errno> {
+        self.post.station()?.response(ticket, out)
+    }
+
+    fn create_service(&mut self, service: RosName<'_>) -> Result<u32, Errno> {
+        let offered = self.post.station()?.offer(service);
+        self.told(service, offered)
+    }
+
+    fn send_response(&mut self, ticket: u32, response: &[u8]) -> Result<(), Errno> {
+        let sent = self.post.station()?.respond(ticket, response);
+        self.told(format_args!("request {ticket}"), sent)
+    }
+
+    fn available_topic(&mut self, nth: u32, out: &mut [u8]) -> Result<usize, Errno> {
+        self.post.station()?.topic(nth, out)
+    }
+
+    fn node_info(&mut self, node: RosName<'_>, out: &mut [u8]) -> Result<usize, Errno> {
+        self.post.station()?.node(node, out)
     }
 
     fn config_get(&mut self, key: &str, out: &mut [u8]) -> Result<usize, Errno> {

@@ -11,6 +11,8 @@ mod firmware;
 mod fleet;
 #[path = "agent/images.rs"]
 mod images;
+#[path = "agent/ros.rs"]
+mod ros;
 #[path = "agent/supervisor.rs"]
 mod supervisor;
 #[path = "agent/vehicles.rs"]

@@ -306,8 +306,8 @@ pub trait Host: 'static {
     /// Publishes at most [`wasmbed_abi::MAX_ROS_BYTES`] bytes on a topic of ROS 2.
     ///
     /// # Errors
-    /// [`Errno::Denied`] if the module may not, [`Errno::NotFound`] if the device has no type for it, [`Errno::TooLong`],
-    /// [`Errno::Busy`].
+    /// [`Errno::Denied`] if the module may not, [`Errno::NotFound`] if the device has no type for it, [`Errno::Invalid`] if
+    /// it is not of that type, [`Errno::TooLong`], [`Errno::Busy`].
     fn publish_message(&mut self, topic: RosName<'_>, message: &[u8]) -> Result<(), Errno> {
         let _ = (topic, message);
         Err(Errno::Unsupported)
@@ -341,7 +341,8 @@ pub trait Host: 'static {
     /// Sends a request and returns a ticket, from 0 to 2^31 - 1, at once.
     ///
     /// # Errors
-    /// [`Errno::NotFound`] if there is no such client, [`Errno::TooLong`], [`Errno::Busy`].
+    /// [`Errno::NotFound`] if there is no such client, [`Errno::Invalid`] if it is not of the service's type,
+    /// [`Errno::TooLong`], [`Errno::Busy`].
     fn call_service(&mut self, client: u32, request: &[u8]) -> Result<u32, Errno> {
         let _ = (client, request);
         Err(Errno::Unsupported)
@@ -350,10 +351,31 @@ pub trait Host: 'static {
     /// Copies the response to a request to the start of `out` and returns its length.
     ///
     /// # Errors
-    /// [`Errno::Busy`] while there is none, [`Errno::TimedOut`] if none came, [`Errno::NoSpace`] if it does not fit: it
-    /// stays; [`Errno::NotFound`] if there is no such ticket any more.
+    /// [`Errno::Busy`] while there is none, [`Errno::TimedOut`] if none came, [`Errno::Io`] if what came is of no use,
+    /// [`Errno::NoSpace`] if it does not fit: it stays; [`Errno::NotFound`] if there is no such ticket any more.
     fn service_response(&mut self, ticket: u32, out: &mut [u8]) -> Result<usize, Errno> {
         let _ = (ticket, out);
+        Err(Errno::Unsupported)
+    }
+
+    /// Offers a service of ROS 2, or finds that it does already, and returns its number, less than
+    /// [`wasmbed_abi::MAX_SERVICES`]. Requests are told to the module
+    /// ([`Instance::service_request`](crate::Instance::service_request)).
+    ///
+    /// # Errors
+    /// As for [`create_service_client`](Host::create_service_client).
+    fn create_service(&mut self, service: RosName<'_>) -> Result<u32, Errno> {
+        let _ = service;
+        Err(Errno::Unsupported)
+    }
+
+    /// Answers a request, once.
+    ///
+    /// # Errors
+    /// [`Errno::NotFound`] if there is no such ticket any more, [`Errno::Invalid`] if it is not of the service's type,
+    /// [`Errno::TooLong`], [`Errno::Busy`].
+    fn send_response(&mut self, ticket: u32, response: &[u8]) -> Result<(), Errno> {
+        let _ = (ticket, response);
         Err(Errno::Unsupported)
     }
 

@@ -34,6 +34,7 @@ pub struct Instance<H: Host> {
     health: Option<TypedFunc<(), i32>>,
     message: Option<TypedFunc<(i32, i32), ()>>,
     gpio_edge: Option<TypedFunc<(i32, i32), ()>>,
+    request: Option<TypedFunc<(i32, i32, i32), ()>>,
     control: Control,
 }
 
@@ -165,8 +166,9 @@ impl<H: Host> Instance<H> {
         let health = instance.get_typed_func(&mut store, Export::Health.name()).ok();
         let message = instance.get_typed_func(&mut store, Export::Message.name()).ok();
         let gpio_edge = instance.get_typed_func(&mut store, Export::GpioEdge.name()).ok();
+        let request = instance.get_typed_func(&mut store, Export::ServiceRequest.name()).ok();
         let memory = instance.get_export(&mut store, Export::Memory.name()).and_then(GuestMemory::new);
-        Ok(Instance { store, memory, init, tick, health, message, gpio_edge, control })
+        Ok(Instance { store, memory, init, tick, health, message, gpio_edge, request, control })
     }
 
     /// Calls `init`, once, before everything else. 0 means ready, also for a module without it.
@@ -218,6 +220,20 @@ impl<H: Host> Instance<H> {
         let Ok(len) = i32::try_from(payload.len()) else { return Ok(false) };
         mailbox.delivered = Some(payload);
         let called = self.control.call(&mut self.store, |store| function.call(store, (subscription, len)));
+        self.store.data_mut().mailbox.delivered = None;
+        called.map(|()| true)
+    }
+
+    /// Calls `service_request` with a request to a service of ROS 2 that the module offers; false if it has no such function.
+    ///
+    /// # Errors
+    /// If the module was stopped.
+    pub fn service_request(&mut self, service: u32, ticket: u32, request: Vec<u8>) -> Result<bool, Stopped> {
+        let Some(function) = &self.request else { return self.control.stopped.map_or(Ok(false), Err) };
+        let Ok(len) = i32::try_from(request.len()) else { return Ok(false) };
+        self.store.data_mut().mailbox.delivered = Some(request);
+        let args = (service.cast_signed(), ticket.cast_signed(), len);
+        let called = self.control.call(&mut self.store, |store| function.call(store, args));
         self.store.data_mut().mailbox.delivered = None;
         called.map(|()| true)
     }

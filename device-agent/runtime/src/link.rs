@@ -163,6 +163,8 @@ fn carry_out<H: Host>(call: Call, caller: &mut Caller<'_, Guest<H>>, args: &mut 
         | Call::CreateServiceClient
         | Call::CallService
         | Call::ServiceResponse
+        | Call::CreateService
+        | Call::SendResponse
         | Call::GetAvailableTopics
         | Call::GetNodeInfo => status(ros::answer(call, caller, args)),
         Call::ThreadSpawn => status(threads::spawn(caller.data_mut(), args.i32())),

@@ -95,9 +95,10 @@ fn is_pattern(capability: Capability, text: &str) -> bool {
     text.len() <= MAX_PATTERN_BYTES
         && match capability {
             Capability::Network => Pattern::parse(text).is_ok(),
-            Capability::RosPublish | Capability::RosSubscribe | Capability::RosCall => {
-                RosPattern::parse(text).is_ok()
-            }
+            Capability::RosPublish
+            | Capability::RosSubscribe
+            | Capability::RosCall
+            | Capability::RosServe => RosPattern::parse(text).is_ok(),
             _ => false,
         }
 }
@@ -258,6 +259,7 @@ mod tests {
             (Capability::RosPublish, wasmbed_abi::ALLOW_ROS_PUBLISH),
             (Capability::RosSubscribe, wasmbed_abi::ALLOW_ROS_SUBSCRIBE),
             (Capability::RosCall, wasmbed_abi::ALLOW_ROS_CALL),
+            (Capability::RosServe, wasmbed_abi::ALLOW_ROS_SERVE),
         ] {
             assert_eq!(format!("{ALLOW}{capability}"), key);
         }

@@ -127,6 +127,7 @@ fn module(memory: Memory, calls: &[(Call, Vec<i64>)]) -> String {
         text,
         r#"(data $name "{GIVEN}") (data $report "{REPORT}")
         (func (export "message") (param i32 i32)) (func (export "gpio_edge") (param i32 i32))
+        (func (export "service_request") (param i32 i32 i32))
         (func $prepare
             (memory.fill (i32.const 0) (i32.const {FILL}) (i32.const {MEMORY_BYTES}))
             (memory.init $name (i32.const {GIVEN_AT}) (i32.const 0) (i32.const {given})))

@@ -190,6 +190,14 @@ impl Host for Obliging {
         Ok(out.len())
     }
 
+    fn create_service(&mut self, _: RosName<'_>) -> Result<u32, Errno> {
+        Ok(0)
+    }
+
+    fn send_response(&mut self, _: u32, _: &[u8]) -> Result<(), Errno> {
+        Ok(())
+    }
+
     fn available_topic(&mut self, _: u32, out: &mut [u8]) -> Result<usize, Errno> {
         TopicInfo::default().write(Typed { name: "/a", ty: "std_msgs/msg/Bool" }, out)
     }

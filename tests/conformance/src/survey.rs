@@ -25,6 +25,7 @@ pub fn survey() -> String {
         (data (i32.const 0) "{CHANNEL}") (data (i32.const {GIVEN_AT}) "{GIVEN}")
         (global $asked (mut i32) (i32.const 0))
         (func (export "message") (param i32 i32)) (func (export "gpio_edge") (param i32 i32))
+        (func (export "service_request") (param i32 i32 i32))
         (func $ask (global.set $asked (i32.const 1))"#
     );
     for (nth, call) in Call::ALL.iter().enumerate() {

@@ -29,7 +29,7 @@ use wasmbed_wire::{
     message::{
         Block, Command as DeviceCommand, CommandResult, Desired, DesiredFirmware, DesiredModule,
         FirmwareReport, FirmwareSlots, Get, Info, ModuleReport, ModuleState, Outcome, Reason, Reported,
-        ResetCause, State, Verb,
+        ResetCause, Setting, State, Verb,
     },
     sign1::{Audience, OVERHEAD_BYTES, Sign1, signed_head},
     topic::{Down, Full, Up, split},
@@ -244,6 +244,12 @@ impl Fleet {
     }
 
     pub(crate) fn desire(&self, revision: u64, modules: &[(&str, ArtifactId)]) {
+        let modules: Vec<_> = modules.iter().map(|(name, artifact)| (*name, *artifact, &[][..])).collect();
+        self.desire_all(revision, &modules, None);
+    }
+
+    /// With settings of each module.
+    pub(crate) fn desire_with(&self, revision: u64, modules: &[(&str, ArtifactId, &[(&str, &str)])]) {
         self.desire_all(revision, modules, None);
     }
 
@@ -251,13 +257,23 @@ impl Fleet {
         self.desire_all(revision, &[], Some(firmware));
     }
 
-    fn desire_all(&self, revision: u64, modules: &[(&str, ArtifactId)], firmware: Option<DesiredFirmware>) {
+    fn desire_all(
+        &self,
+        revision: u64,
+        modules: &[(&str, ArtifactId, &[(&str, &str)])],
+        firmware: Option<DesiredFirmware>,
+    ) {
+        let settings: Vec<Vec<Setting<'_>>> = modules
+            .iter()
+            .map(|(_, _, settings)| settings.iter().map(|(key, value)| Setting { key, value }).collect())
+            .collect();
         let modules: Vec<_> = modules
             .iter()
-            .map(|(name, artifact)| DesiredModule {
+            .zip(&settings)
+            .map(|((name, artifact, _), settings)| DesiredModule {
                 name: name.parse().unwrap(),
                 artifact: *artifact,
-                settings: Seq::default(),
+                settings: Seq::new(settings),
                 generation: 0,
                 grants: u32::MAX,
             })

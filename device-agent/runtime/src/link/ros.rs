@@ -21,6 +21,8 @@ pub(super) fn answer<H: Host>(
         Call::CreateServiceClient => create_client(caller, args),
         Call::CallService => call_service(caller, args),
         Call::ServiceResponse => response(caller, args),
+        Call::CreateService => create_service(caller, args),
+        Call::SendResponse => respond(caller, args),
         Call::GetAvailableTopics => topic(caller, args),
         Call::GetNodeInfo => node(caller, args),
         _ => Err(Errno::Unsupported),
@@ -83,6 +85,22 @@ fn response<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> 
     let out = room(&memory, args, MAX_ROS_BYTES)?;
     let len = memory.fill(out, |out| guest.host.service_response(ticket, out))?;
     written(caller, len)
+}
+
+fn create_service<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
+    let (memory, guest) = memory(caller)?;
+    let service = guest.host.create_service(RosName::parse(&name(&memory, args)?)?)?;
+    i32::try_from(service).map_err(|_| Errno::NoSpace)
+}
+
+fn respond<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
+    let ticket = number(args)?;
+    let (memory, guest) = memory(caller)?;
+    let response = bytes(&memory, args, MAX_ROS_BYTES)?;
+    let carried = response.len();
+    guest.host.send_response(ticket, &response)?;
+    charge(caller, carried as u64);
+    Ok(0)
 }
 
 fn topic<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {

@@ -37,6 +37,40 @@ fn messages_and_requests_reach_the_host() {
 }
 
 #[test]
+fn requests_are_told_and_answered() {
+    on_both(Class::Riscv, |world| {
+        // Offers `/a`, answers with the request and then with the number of the service.
+        let mut instance = world.run(
+            r#"(module
+            (import "wasmbed" "create_service" (func $serve (param i32 i32) (result i32)))
+            (import "wasmbed" "send_response" (func $respond (param i32 i32 i32) (result i32)))
+            (import "wasmbed" "message_read" (func $read (param i32 i32) (result i32)))
+            (import "wasmbed" "publish" (func $publish (param i32 i32 i32 i32) (result i32)))
+            (memory (export "memory") 1 1) (data (i32.const 0) "/aa/b")
+            (func (export "tick"))
+            (func (export "init") (result i32)
+                (i32.store8 (i32.const 100) (call $serve (i32.const 0) (i32.const 2)))
+                (i32.store8 (i32.const 101) (call $serve (i32.const 3) (i32.const 2)))
+                (call $publish (i32.const 1) (i32.const 1) (i32.const 100) (i32.const 2)))
+            (func (export "service_request") (param $service i32) (param $ticket i32) (param $len i32)
+                (drop (call $read (i32.const 200) (i32.const 100)))
+                (drop (call $respond (local.get $ticket) (i32.const 200) (local.get $len)))
+                (i32.store8 (i32.const 200) (local.get $service))
+                (drop (call $respond (local.get $ticket) (i32.const 200) (i32.const 1)))))"#,
+        );
+        assert_eq!(instance.init(), Ok(0));
+        assert_eq!(world.device.seen().published[0].1, [3, Errno::Denied.code().to_le_bytes()[0]]);
+        assert_eq!(instance.service_request(3, 7, b"who?".to_vec()), Ok(true));
+        assert_eq!(world.device.seen().responses, [b"who?".to_vec(), vec![3]]);
+        assert_eq!(instance.service_request(3, 8, b"who?".to_vec()), Ok(true));
+        assert_eq!(world.device.seen().responses.len(), 2, "there is no such ticket");
+    });
+    let world = World::new(Path::Bytecode, Class::Riscv);
+    let mut instance = world.run(r#"(module (memory (export "memory") 0 0) (func (export "tick")))"#);
+    assert_eq!(instance.service_request(0, 0, Vec::new()), Ok(false), "it has no such function");
+}
+
+#[test]
 fn names_lengths_and_pointers_have_their_bounds() {
     on_both(Class::Mpu, |world| {
         let ask = |call, args: &[i32], data: &str| answer(&world, call, args, data).0;
@@ -49,6 +83,7 @@ fn names_lengths_and_pointers_have_their_bounds() {
                 (Call::PublishMessage, &[8, len, 8, 1][..]),
                 (Call::SubscribeTopic, &[8, len]),
                 (Call::CreateServiceClient, &[8, len]),
+                (Call::CreateService, &[8, len]),
                 (Call::GetNodeInfo, &[8, len, 8, 100]),
             ] {
                 assert_eq!(ask(call, args, name), errno.code(), "{call:?} {name}");
@@ -61,6 +96,8 @@ fn names_lengths_and_pointers_have_their_bounds() {
                 (Call::SubscribeTopic, &[ptr, len]),
                 (Call::CreateServiceClient, &[ptr, len]),
                 (Call::CallService, &[0, ptr, len]),
+                (Call::CreateService, &[ptr, len]),
+                (Call::SendResponse, &[7, ptr, len]),
                 (Call::ServiceResponse, &[0, ptr, len]),
                 (Call::GetAvailableTopics, &[0, ptr, len]),
                 (Call::GetNodeInfo, &[ptr, len, 8, 1]),
@@ -72,10 +109,12 @@ fn names_lengths_and_pointers_have_their_bounds() {
         for number in [-1, i32::MIN, i32::MAX] {
             assert_eq!(ask(Call::CallService, &[number, 8, 1], ""), Errno::NotFound.code());
             assert_eq!(ask(Call::ServiceResponse, &[number, 8, 1], ""), Errno::NotFound.code());
+            assert_eq!(ask(Call::SendResponse, &[number, 8, 1], ""), Errno::NotFound.code());
             assert_eq!(ask(Call::GetAvailableTopics, &[number, 8, 1], ""), Errno::NotFound.code());
         }
         let seen = world.device.seen();
-        assert!(seen.published.is_empty() && seen.topics.is_empty() && seen.requests.is_empty());
+        assert!(seen.published.is_empty() && seen.topics.is_empty());
+        assert!(seen.requests.is_empty() && seen.responses.is_empty());
     });
     assert!(MAX_ROS_BYTES >= MEMORY as usize, "a page of messages is not too long");
 }
@@ -122,6 +161,7 @@ fn small_boards_have_no_ros() {
         (Call::PublishMessage, "ros.publish"),
         (Call::SubscribeTopic, "ros.subscribe"),
         (Call::CreateServiceClient, "ros.call"),
+        (Call::CreateService, "ros.serve"),
     ] {
         let params = "i32 ".repeat(call.signature().params.len());
         let text = format!(

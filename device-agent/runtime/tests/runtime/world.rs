@@ -40,6 +40,7 @@ pub(crate) struct Seen {
     pub(crate) topics: Vec<String>,
     /// Requests to the service.
     pub(crate) requests: Vec<Vec<u8>>,
+    pub(crate) responses: Vec<Vec<u8>>,
     /// Bytes drawn at random so far.
     pub(crate) drawn: u8,
 }
@@ -290,6 +291,18 @@ impl Host for Device {
         let response = seen.requests.get(ticket as usize).ok_or(Errno::NotFound)?;
         out.get_mut(..response.len()).ok_or(Errno::NoSpace)?.copy_from_slice(response);
         Ok(response.len())
+    }
+
+    fn create_service(&mut self, service: RosName<'_>) -> Result<u32, Errno> {
+        if service.is_allowed_by("/a*") { Ok(3) } else { Err(Errno::Denied) }
+    }
+
+    fn send_response(&mut self, ticket: u32, response: &[u8]) -> Result<(), Errno> {
+        if ticket != 7 {
+            return Err(Errno::NotFound);
+        }
+        self.seen().responses.push(response.to_vec());
+        Ok(())
     }
 
     fn available_topic(&mut self, nth: u32, out: &mut [u8]) -> Result<usize, Errno> {

@@ -22,9 +22,6 @@ use wasmparser::WasmFeatures;
 
 const SKIPPED: &str = include_str!("skipped.txt");
 
-/// A feature that no validator knows as one: every engine of ours refuses such memory, whatever its class.
-pub(crate) const SHARED_MEMORY: &str = "shared-memory";
-
 /// The entries for one class.
 pub(crate) struct List(Vec<Entry>);
 

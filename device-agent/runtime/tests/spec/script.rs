@@ -89,19 +89,8 @@ impl<'a> Script<'a> {
         match self.step(directive) {
             Ok(outcome) => Ok(outcome),
             Err(Miss::Lacks) => Ok(Outcome::Lacks),
-            Err(Miss::Wrong(error)) if self.wants_shared_memory(&error) => Ok(Outcome::Lacks),
             Err(Miss::Wrong(error)) => Err(error),
         }
-    }
-
-    /// Whether memory was refused because it is shared, where that is listed.
-    fn wants_shared_memory(&mut self, error: &Error) -> bool {
-        let is_refused = error.root_cause().to_string().starts_with("shared memory support is disabled");
-        if is_refused && self.lacks.contains(&list::SHARED_MEMORY) {
-            self.missed.insert(list::SHARED_MEMORY);
-            return true;
-        }
-        false
     }
 
     fn step(&mut self, directive: WastDirective<'_>) -> Found<Outcome> {
@@ -250,8 +239,7 @@ impl<'a> Script<'a> {
 
     /// Whether a module was refused for want of the listed features.
     fn refused(&mut self, wasm: &[u8], error: Error) -> Miss {
-        let listed = self.lacks.iter().filter(|name| **name != list::SHARED_MEMORY);
-        let listed: Vec<_> = listed.map(|name| (*name, list::feature(name))).collect();
+        let listed: Vec<_> = self.lacks.iter().map(|name| (*name, list::feature(name))).collect();
         if is_valid(wasm, self.has) || !is_valid(wasm, self.has | union(&listed)) {
             let hint = needs(wasm, self.has).join(", ");
             return wrong(format!("refused, lacks {hint}: {}", error.root_cause()));

@@ -1,8 +1,8 @@
 //! The module `spectest` that the tests import, as the specification's interpreter has it.
 
 use wasmtime::{
-    Global, GlobalType, Linker, Memory, MemoryType, Mutability, Ref, RefType, Result, Store, Table,
-    TableType, Val, ValType,
+    Global, GlobalType, Linker, Memory, MemoryType, Mutability, Ref, RefType, Result, SharedMemory, Store,
+    Table, TableType, Val, ValType,
 };
 
 const NAME: &str = "spectest";
@@ -35,5 +35,9 @@ pub(crate) fn define(linker: &mut Linker<()>, store: &mut Store<()>) -> Result<(
     }
     let memory = Memory::new(&mut *store, MemoryType::new(1, Some(2)))?;
     linker.define(&mut *store, NAME, "memory", memory)?;
+    if store.engine().get_shared_memory() {
+        let shared = SharedMemory::new(store.engine(), MemoryType::shared(1, 2))?;
+        linker.define(&mut *store, NAME, "shared_memory", shared)?;
+    }
     Ok(())
 }

@@ -14,8 +14,15 @@ use wasmbed_wire::limits::Class;
 
 const DEVICES: Devices = features::CALLS.devices;
 /// What is granted to nobody unasked.
-const GRANTS: [&str; 6] =
-    ["bus", "network:tcp:127.0.0.1:9", "px4.command", "ros.publish:/a", "ros.subscribe:/a", "ros.call:/a"];
+const GRANTS: [&str; 7] = [
+    "bus",
+    "network:tcp:127.0.0.1:9",
+    "px4.command",
+    "ros.publish:/a",
+    "ros.subscribe:/a",
+    "ros.call:/a",
+    "ros.serve:/a",
+];
 
 #[test]
 fn every_device_answers_as_the_page_says() -> Result<()> {
