@@ -49,6 +49,8 @@ use crate::{device::Device, drive::End, launch::Launch, settings::Settings};
 
 /// The environment variable that says how much is logged, for example `debug`.
 const LOG: &str = "WASMBED_LOG";
+/// What is logged if it does not. The middleware of ROS 2 warns of what is usual, several times a second.
+const DEFAULT_LOG: &str = "info,rustdds=error,ros2_client=error";
 
 fn main() -> anyhow::Result<()> {
     let start = Instant::now();
@@ -98,7 +100,7 @@ fn take_up(settings: &Settings, launch: &Launch) -> anyhow::Result<Device> {
 }
 
 fn start_logging() {
-    let filter = EnvFilter::try_from_env(LOG).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_env(LOG).unwrap_or_else(|_| EnvFilter::new(DEFAULT_LOG));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -89,8 +89,7 @@ impl Codec {
                     let reason = format!("it begins with {found:02x?}, not with {ENCAPSULATION:02x?}");
                     Refused::new(Errno::Invalid, reason)
                 })?;
-                layout.as_ref().map_or(Ok(()), |layout| layout.check(body)).map_err(refused)?;
-                Ok(Body(body.to_vec()))
+                Ok(Body(message(layout.as_deref(), body).map_err(refused)?.to_vec()))
             }
         }
     }
@@ -102,12 +101,15 @@ impl Codec {
             Codec::Cdr(_) if body.len() > MAX_BYTES - ENCAPSULATION.len() => {
                 Err(Mismatch::new(format!("{} bytes are more than {MAX_BYTES}", body.len())))
             }
-            Codec::Cdr(layout) => {
-                layout.as_ref().map_or(Ok(()), |layout| layout.check(body))?;
-                Ok([&ENCAPSULATION[..], body].concat())
-            }
+            Codec::Cdr(layout) => Ok([&ENCAPSULATION[..], message(layout.as_deref(), body)?].concat()),
         }
     }
+}
+
+/// The message at the start of these bytes, of a layout if it is known.
+fn message<'b>(layout: Option<&Layout>, bytes: &'b [u8]) -> Result<&'b [u8], Mismatch> {
+    let len = layout.map_or(Ok(bytes.len()), |layout| layout.check(bytes))?;
+    Ok(bytes.get(..len).unwrap_or(bytes))
 }
 
 /// Why something that a module says goes nowhere.

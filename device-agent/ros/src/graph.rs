@@ -2,8 +2,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
+
+use ros2_client::NodeName;
 
 use rustdds::{
     DomainParticipant, GUID, QosPolicies,
@@ -11,6 +13,8 @@ use rustdds::{
 };
 use serde::Deserialize;
 use wasmbed_abi::TopicInfo;
+
+use crate::config::{ServiceSettings, TopicSettings};
 
 /// What a participant says about its nodes (`rmw_dds_common/msg/ParticipantEntitiesInfo`).
 #[derive(Debug, Clone, Deserialize)]
@@ -54,6 +58,15 @@ pub(crate) struct Node {
     pub(crate) clients: BTreeSet<NameAndType>,
 }
 
+/// Something that an own node has.
+#[derive(Debug, Clone)]
+pub(crate) enum Has {
+    Publisher(Arc<TopicSettings>),
+    Subscriber(Arc<TopicSettings>),
+    Service(Arc<ServiceSettings>),
+    Client(Arc<ServiceSettings>),
+}
+
 /// What is known of all participants.
 #[derive(Debug, Default)]
 pub(crate) struct Graph(Mutex<Inner>);
@@ -64,6 +77,8 @@ struct Inner {
     participant: Option<DomainParticipant>,
     /// By participant, whose entity is left at its default.
     nodes: BTreeMap<GUID, Vec<NodeEntities>>,
+    /// Own nodes with what they have, by module: the middleware tells of others only.
+    own: BTreeMap<u64, (String, Vec<Has>)>,
     /// Own endpoints and others that found each other, with when, in the order in which they did.
     links: BTreeMap<(GUID, GUID), u64>,
     found: u64,
@@ -87,6 +102,20 @@ impl Graph {
     /// There is nobody any more.
     pub(crate) fn close(&self) {
         *self.lock() = Inner::default();
+    }
+
+    pub(crate) fn own_node(&self, module: u64, name: &NodeName) {
+        self.lock().own.entry(module).or_insert_with(|| (name.fully_qualified_name(), Vec::new()));
+    }
+
+    pub(crate) fn own_has(&self, module: u64, what: Has) {
+        if let Some((_, has)) = self.lock().own.get_mut(&module) {
+            has.push(what);
+        }
+    }
+
+    pub(crate) fn own_left(&self, module: u64) {
+        self.lock().own.remove(&module);
     }
 
     pub(crate) fn participant_says(&self, said: ParticipantEntities) {
@@ -160,6 +189,21 @@ impl Graph {
                 topic.info.subscribers = topic.info.subscribers.saturating_add(1);
             }
         }
+        for has in inner.own.values().flat_map(|(_, has)| has) {
+            let (Has::Publisher(topic) | Has::Subscriber(topic)) = has else { continue };
+            if !passes(&topic.name) {
+                continue;
+            }
+            let known = found.entry(topic.name.clone()).or_insert_with(|| Topic {
+                name: topic.name.clone(),
+                ty: topic.ty.to_string(),
+                info: TopicInfo::default(),
+            });
+            match has {
+                Has::Publisher(_) => weaken(&mut known.info, &QosPolicies::from(&topic.qos)),
+                _ => known.info.subscribers = known.info.subscribers.saturating_add(1),
+            }
+        }
         found.into_values().collect()
     }
 
@@ -167,6 +211,26 @@ impl Graph {
     pub(crate) fn node(&self, name: &str) -> Option<Node> {
         let inner = self.lock();
         let participant = inner.participant.as_ref()?;
+        if let Some((_, has)) = inner.own.values().find(|(own, _)| own == name) {
+            let mut node = Node::default();
+            for has in has {
+                match has {
+                    Has::Publisher(topic) => {
+                        node.publishers.insert((topic.name.clone(), topic.ty.to_string()))
+                    }
+                    Has::Subscriber(topic) => {
+                        node.subscribers.insert((topic.name.clone(), topic.ty.to_string()))
+                    }
+                    Has::Service(service) => {
+                        node.services.insert((service.name.clone(), service.ty.to_string()))
+                    }
+                    Has::Client(service) => {
+                        node.clients.insert((service.name.clone(), service.ty.to_string()))
+                    }
+                };
+            }
+            return Some(node);
+        }
         let entities = inner.nodes.values().flatten().find(|node| node.is_named(name))?;
         let mut node = Node::default();
         for writer in participant.discovered_writers() {
@@ -244,9 +308,10 @@ fn weaken(info: &mut TopicInfo, offered: &QosPolicies) {
         Some(Liveliness::ManualByTopic { .. }) => 3,
         Some(Liveliness::Automatic { .. } | Liveliness::ManualByParticipant { .. }) | None => 1,
     };
-    let deadline_ms = offered.deadline().map_or(0, |deadline| {
-        let is_limit = deadline.0 != rustdds::Duration::INFINITE;
-        if is_limit { u32::try_from(deadline.0.to_nanoseconds() / 1_000_000).unwrap_or(0) } else { 0 }
+    // Durations are parts of 2^32 of a second on the wire, so that 100 ms come as a little less.
+    let deadline_ms = offered.deadline().filter(|deadline| deadline.0 != rustdds::Duration::INFINITE);
+    let deadline_ms = deadline_ms.map_or(0, |deadline| {
+        u32::try_from(deadline.0.to_nanoseconds().saturating_add(500_000) / 1_000_000).unwrap_or(0)
     });
     let is_first = info.publishers == 0;
     info.publishers = info.publishers.saturating_add(1);

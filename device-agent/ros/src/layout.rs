@@ -171,12 +171,13 @@ impl Field {
                 }
             }
         };
-        if let (Element::Primitive(primitive), Json(None)) = (&self.element, &*out) {
-            if len > 0 && *primitive != Primitive::Bool {
-                from.align(primitive.bytes())?;
-                from.bytes(len.saturating_mul(primitive.bytes()))?;
-                return Ok(());
-            }
+        // Numbers are any bytes: nothing to check but how many there are.
+        if let (Element::Primitive(primitive), Json(None)) = (&self.element, &*out)
+            && len > 0
+            && *primitive != Primitive::Bool
+        {
+            from.align(primitive.bytes())?;
+            return from.bytes(len.saturating_mul(primitive.bytes())).map(drop);
         }
         out.list(len, |nth, out| {
             self.element.decode(from, out).map_err(|mismatch| mismatch.within(&format!("[{nth}]")))
@@ -214,8 +215,8 @@ impl Layout {
         self.depth
     }
 
-    /// Whether these bytes, without encapsulation, are such a message.
-    pub(crate) fn check(&self, cdr: &[u8]) -> Result<(), Mismatch> {
+    /// Whether these bytes, without encapsulation, are such a message; and how many of them: a last word may be filled up.
+    pub(crate) fn check(&self, cdr: &[u8]) -> Result<usize, Mismatch> {
         self.decode_all(cdr, &mut Json(None))
     }
 
@@ -235,11 +236,11 @@ impl Layout {
         Ok(out.0)
     }
 
-    fn decode_all(&self, cdr: &[u8], out: &mut Json) -> Result<(), Mismatch> {
+    fn decode_all(&self, cdr: &[u8], out: &mut Json) -> Result<usize, Mismatch> {
         let mut from = Reader { all: cdr, at: 0 };
         self.decode(&mut from, out)?;
         match from.left() {
-            0..=MAX_PADDING => Ok(()),
+            0..=MAX_PADDING => Ok(from.at),
             more => Err(Mismatch::new(format!("{more} bytes too many; is it of another type?"))),
         }
     }
@@ -494,7 +495,7 @@ impl Writer {
 
     fn put_string(&mut self, text: &str) -> Result<(), Mismatch> {
         if text.contains('\0') {
-            return Err(Mismatch::new("a text with a zero in it cannot be sent".to_owned()));
+            return Err(Mismatch::new("a text has a zero in it".to_owned()));
         }
         self.put_len(text.len() + 1)?;
         self.put(text.as_bytes())?;
@@ -543,6 +544,9 @@ impl<'b> Reader<'b> {
             Some((0, text)) => text,
             Some(_) => return Err(Mismatch::new("a text does not end with a zero".to_owned())),
         };
+        if text.contains(&0) {
+            return Err(Mismatch::new("a text has a zero in it".to_owned()));
+        }
         std::str::from_utf8(text).map_err(|_| Mismatch::new("a text is not UTF-8".to_owned()))
     }
 }
@@ -632,7 +636,7 @@ mod tests {
             ("std_msgs/msg/String", r#"{"dat":""}"#, "dat: there is no such field"),
             ("std_msgs/msg/String", "[]", "expected an object, found []"),
             ("std_msgs/msg/String", "{", "no JSON"),
-            ("std_msgs/msg/String", "{\"data\":\"\\u0000\"}", "data: a text with a zero"),
+            ("std_msgs/msg/String", "{\"data\":\"\\u0000\"}", "data: a text has a zero in it"),
             (
                 "geometry_msgs/msg/Pose",
                 r#"{"position":{"x":"1"}}"#,
@@ -670,6 +674,7 @@ mod tests {
             (b"\x03\0\0\0ab", "ends too early"),
             (b"\x03\0\0\0abc", "does not end with a zero"),
             (b"\x02\0\0\0\xff\0", "not UTF-8"),
+            (b"\x03\0\0\0\0a\0", "has a zero in it"),
             (b"\x01\0\0\0\0aaaa", "4 bytes too many"),
             (b"", "ends too early"),
         ] {
@@ -687,7 +692,7 @@ mod tests {
         let (len, end) = (MAX_BYTES / 2, cdr.len());
         cdr[end - 4..].copy_from_slice(&(len as u32).to_le_bytes());
         cdr.resize(end + len, 200);
-        assert_eq!(bytes.check(&cdr), Ok(()));
+        assert_eq!(bytes.check(&cdr), Ok(cdr.len()));
         assert!(bytes.to_json(&cdr).is_err_and(|mismatch| mismatch.to_string().contains("longer than")));
     }
 
@@ -745,7 +750,7 @@ mod tests {
         for _ in 0..50_000 {
             let text: String = (0..random.below(16)).map(|_| pieces[random.below(pieces.len())]).collect();
             if let Ok(cdr) = layout.to_cdr(text.as_bytes()) {
-                assert_eq!(layout.check(&cdr), Ok(()), "{text}");
+                assert_eq!(layout.check(&cdr), Ok(cdr.len()), "{text}");
             }
         }
         let deep = "[".repeat(100_000);

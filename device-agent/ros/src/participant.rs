@@ -5,7 +5,7 @@ use std::{
     fmt, io,
     rc::Rc,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
         mpsc as std_mpsc,
     },
@@ -31,7 +31,7 @@ use crate::{
     config::{ServiceSettings, Settings, TopicSettings, service_qos, token},
     definition::TypeName,
     endpoints::{self, Calling, Outgoing, Request},
-    graph::{Graph, ParticipantEntities},
+    graph::{Graph, Has, ParticipantEntities},
     losses::{Losses, Lost},
     mailbox::Mailbox,
     station::{Allowed, Station},
@@ -72,6 +72,21 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) graph: Arc<Graph>,
     pub(crate) losses: Losses,
+    mailboxes: Mutex<Vec<Weak<Mailbox>>>,
+}
+
+impl Shared {
+    /// Modules of this device that listen to a topic: the middleware carries to other participants only.
+    pub(crate) fn listeners(&self, topic: &str) -> Vec<Arc<Mailbox>> {
+        let mailboxes = self.mailboxes.lock().unwrap_or_else(PoisonError::into_inner);
+        mailboxes.iter().filter_map(Weak::upgrade).filter(|mailbox| mailbox.listens(topic)).collect()
+    }
+
+    fn enter(&self, mailbox: &Arc<Mailbox>) {
+        let mut mailboxes = self.mailboxes.lock().unwrap_or_else(PoisonError::into_inner);
+        mailboxes.retain(|known| known.strong_count() > 0);
+        mailboxes.push(Arc::downgrade(mailbox));
+    }
 }
 
 /// What the thread is to do. Each module has each endpoint at most once, so that there is an end to them.
@@ -118,7 +133,7 @@ impl Ros {
         let graph = start.recv().unwrap_or_else(|_| Err(ended()));
         let graph = graph.map_err(|source| StartError::Middleware { domain, source })?;
         tracing::info!("ROS 2: {} in domain {domain}", settings.node.fully_qualified_name());
-        let shared = Arc::new(Shared { settings, graph, losses });
+        let shared = Arc::new(Shared { settings, graph, losses, mailboxes: Mutex::default() });
         let (thread, modules) = (Mutex::new(Some(thread)), AtomicU64::new(0));
         Ok(Ros(Arc::new(Inner { shared, orders, thread, modules })))
     }
@@ -134,6 +149,7 @@ impl Ros {
         // A name of letters, digits and underscores below a namespace that is one makes a node.
         let node = NodeName::new(own.namespace(), &base).unwrap_or_else(|_| own.clone());
         let mailbox = Arc::new(Mailbox::new(shared.losses.clone(), Box::new(wake)));
+        shared.enter(&mailbox);
         let member = Member { id: modules.fetch_add(1, Ordering::Relaxed), node, mailbox };
         Station::new(member, Arc::clone(shared), orders.clone(), allowed)
     }
@@ -159,6 +175,9 @@ impl Drop for Inner {
         let _ = self.orders.send(Order::Stop);
     }
 }
+
+/// In place of a module's number, of which there are never as many.
+const DEVICE: u64 = u64::MAX;
 
 type Failed = Box<dyn std::error::Error + Send + Sync>;
 
@@ -197,6 +216,7 @@ impl Driver {
         let graph = Arc::new(Graph::new(participant.clone()));
         let context = Context::from_domain_participant(participant)?;
         let node = context.new_node(settings.node.clone(), options())?;
+        graph.own_node(DEVICE, &settings.node);
         Ok(Driver {
             mapping: settings.mapping,
             graph,
@@ -288,26 +308,28 @@ impl Driver {
         topic: Arc<TopicSettings>,
         outgoing: mpsc::Receiver<Outgoing<()>>,
     ) -> Result<(), Failed> {
-        let module = module(&mut self.modules, &self.context, &member)?;
+        let module = module(&mut self.modules, &self.context, &self.graph, &member)?;
         let made =
             module.node.create_topic(&Name::parse(&topic.name)?, message_type(&topic.ty), &topic.qos)?;
         let publisher = module.node.create_publisher::<Body>(&made, Some(topic.qos.clone()))?;
         module.endpoints.push(publisher.guid());
         let owner = Owner { mailbox: Arc::clone(&member.mailbox), topic: topic.name.clone() };
         self.owners.borrow_mut().insert(publisher.guid(), owner);
+        self.graph.own_has(member.id, Has::Publisher(Arc::clone(&topic)));
         // It ends with the module by itself, after what was published before.
         tokio::task::spawn_local(endpoints::publish(publisher, topic, outgoing, member.mailbox));
         Ok(())
     }
 
     fn subscribe(&mut self, member: Member, topic: Arc<TopicSettings>) -> Result<(), Failed> {
-        let module = module(&mut self.modules, &self.context, &member)?;
+        let module = module(&mut self.modules, &self.context, &self.graph, &member)?;
         let made =
             module.node.create_topic(&Name::parse(&topic.name)?, message_type(&topic.ty), &topic.qos)?;
         let subscription = module.node.create_subscription::<Body>(&made, Some(topic.qos.clone()))?;
         module.endpoints.push(subscription.guid());
         let owner = Owner { mailbox: Arc::clone(&member.mailbox), topic: topic.name.clone() };
         self.owners.borrow_mut().insert(subscription.guid(), owner);
+        self.graph.own_has(member.id, Has::Subscriber(Arc::clone(&topic)));
         let task = tokio::task::spawn_local(endpoints::subscribe(subscription, topic, member.mailbox));
         module.tasks.push(task.abort_handle());
         Ok(())
@@ -321,9 +343,10 @@ impl Driver {
         calls: Calls,
     ) -> Result<(), Failed> {
         let made = self.graph.now();
-        let module = module(&mut self.modules, &self.context, &member)?;
+        let module = module(&mut self.modules, &self.context, &self.graph, &member)?;
         let (name, ty) = (Name::parse(&service.name)?, service_type(&service.ty));
         let client = module.node.create_client(self.mapping, &name, &ty, service_qos(), service_qos())?;
+        self.graph.own_has(member.id, Has::Client(Arc::clone(&service)));
         let (graph, changed) = (Arc::clone(&self.graph), Rc::clone(&self.changed));
         let calling = Calling { service, graph, changed, made, calls };
         let task = tokio::task::spawn_local(endpoints::call(client, calling, outgoing));
@@ -338,9 +361,10 @@ impl Driver {
         number: u32,
         outgoing: mpsc::Receiver<Outgoing<ros2_client::RmwRequestId>>,
     ) -> Result<(), Failed> {
-        let module = module(&mut self.modules, &self.context, &member)?;
+        let module = module(&mut self.modules, &self.context, &self.graph, &member)?;
         let (name, ty) = (Name::parse(&service.name)?, service_type(&service.ty));
         let server = module.node.create_server(self.mapping, &name, &ty, service_qos(), service_qos())?;
+        self.graph.own_has(member.id, Has::Service(Arc::clone(&service)));
         let task =
             tokio::task::spawn_local(endpoints::serve(server, service, number, outgoing, member.mailbox));
         module.tasks.push(task.abort_handle());
@@ -350,6 +374,7 @@ impl Driver {
     fn leave(&mut self, id: u64) {
         let Some(module) = self.modules.remove(&id) else { return };
         module.tasks.iter().for_each(AbortHandle::abort);
+        self.graph.own_left(id);
         let mut owners = self.owners.borrow_mut();
         for guid in module.endpoints {
             owners.remove(&guid);
@@ -362,6 +387,7 @@ impl Driver {
 fn module<'m>(
     modules: &'m mut BTreeMap<u64, Module>,
     context: &Context,
+    graph: &Graph,
     member: &Member,
 ) -> Result<&'m mut Module, Failed> {
     use std::collections::btree_map::Entry;
@@ -369,6 +395,7 @@ fn module<'m>(
         Entry::Occupied(known) => Ok(known.into_mut()),
         Entry::Vacant(place) => {
             let node = context.new_node(member.node.clone(), options())?;
+            graph.own_node(member.id, &member.node);
             Ok(place.insert(Module { node, tasks: Vec::new(), endpoints: Vec::new() }))
         }
     }

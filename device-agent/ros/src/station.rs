@@ -15,8 +15,7 @@ use wasmbed_abi::{Errno, MAX_SERVICE_CALLS, MAX_SERVICE_CLIENTS, MAX_SERVICES, N
 use crate::{
     calls::Calls,
     codec::{Body, Refused},
-    config::ServiceSettings,
-    config::TopicSettings,
+    config::{ServiceSettings, TopicSettings},
     endpoints::{Outgoing, Request},
     graph::{NameAndType, Topic},
     mailbox::Event,
@@ -126,7 +125,13 @@ impl Station {
             }
         };
         let body = way.settings.codec.outward(message)?;
-        way.send(room, (), body).map_err(plain)
+        let listeners = shared.listeners(name);
+        let told = if listeners.is_empty() { None } else { way.settings.codec.inward(&body).ok() };
+        way.send(room, (), body).map_err(plain)?;
+        if let Some(bytes) = told {
+            listeners.iter().for_each(|listener| listener.message(&way.settings, bytes.clone()));
+        }
+        Ok(())
     }
 
     /// Listens to a topic.

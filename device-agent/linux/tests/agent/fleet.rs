@@ -40,6 +40,8 @@ const DEVICE: &str = "bench-1";
 const BLOCK_BYTES: u16 = 256;
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The name of a module, what it is, and its settings.
+type WithSettings<'m> = (&'m str, ArtifactId, &'m [(&'m str, &'m str)]);
 type Blocks = Arc<Mutex<HashMap<ArtifactId, Vec<Vec<u8>>>>>;
 
 pub(crate) struct Fleet {
@@ -249,7 +251,7 @@ impl Fleet {
     }
 
     /// With settings of each module.
-    pub(crate) fn desire_with(&self, revision: u64, modules: &[(&str, ArtifactId, &[(&str, &str)])]) {
+    pub(crate) fn desire_with(&self, revision: u64, modules: &[WithSettings<'_>]) {
         self.desire_all(revision, modules, None);
     }
 
@@ -257,12 +259,7 @@ impl Fleet {
         self.desire_all(revision, &[], Some(firmware));
     }
 
-    fn desire_all(
-        &self,
-        revision: u64,
-        modules: &[(&str, ArtifactId, &[(&str, &str)])],
-        firmware: Option<DesiredFirmware>,
-    ) {
+    fn desire_all(&self, revision: u64, modules: &[WithSettings<'_>], firmware: Option<DesiredFirmware>) {
         let settings: Vec<Vec<Setting<'_>>> = modules
             .iter()
             .map(|(_, _, settings)| settings.iter().map(|(key, value)| Setting { key, value }).collect())
