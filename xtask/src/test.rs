@@ -57,9 +57,9 @@ pub(crate) fn test(options: &Options) -> Result<()> {
         counts.add(run_tests(patches.args(&options.filter))?);
         step("end-to-end tests on emulated boards");
         // Always the whole workspace, so that dependencies are compiled with one set of features.
-        // Three at a time: each starts a fleet of its own, and waits for it most of the time.
+        // Two at a time: each starts a fleet of its own, and emulators take a processor each while they are busy.
         let mut e2e = cargo(&["test", "--workspace", "--test", "e2e", "--no-fail-fast"]);
-        let e2e = paths::tell(&mut e2e).args(&options.filter).args(["--", "--test-threads=3"]);
+        let e2e = paths::tell(&mut e2e).args(&options.filter).args(["--", "--test-threads=2"]);
         counts.add(run_tests(e2e)?);
     }
     println!("{} passed, {} failed", counts.passed, counts.failed);
