@@ -50,7 +50,7 @@ fn a_board_is_updated_and_rolled_back() -> Result<()> {
 
         deploy(&fleet, board, "0.2.0", &[])?;
         fleet.wait_version(id, "0.2.0", UPDATE)?;
-        fleet.wait_event(id, "firmware-downloading", &["100 %", "of a patch"], Limit::seconds(5))?;
+        fleet.wait_event(id, "firmware-downloading", &["100 %", "of a patch"], Limit::seconds(30))?;
         for kind in ["firmware-staged", "firmware-trial", "firmware-confirmed"] {
             fleet.wait_event(id, kind, &["0.2.0"], Limit::seconds(5))?;
         }
@@ -77,7 +77,7 @@ fn a_board_is_updated_by_a_whole_image() -> Result<()> {
         deploy(&fleet, board, "0.2.0", &["--no-delta"])?;
         fleet.wait_version(id, "0.2.0", UPDATE)?;
         let size = format!("{} bytes", pushed["size_bytes"]);
-        fleet.wait_event(id, "firmware-downloading", &["100 %", &size], Limit::seconds(5))?;
+        fleet.wait_event(id, "firmware-downloading", &["100 %", &size], Limit::seconds(30))?;
     }
     Ok(())
 }

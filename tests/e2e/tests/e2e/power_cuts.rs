@@ -16,7 +16,7 @@ const COUNT: u32 = 4;
 const CUTS: [u32; 11] = [0, 1, 4, 9, 18, 37, 60, 90, 120, 240, 400];
 /// The same once the new image is to be started: two in the bootloader, which counts the try, and one after.
 const TRIAL_CUTS: [u32; 3] = [0, 0, 1];
-const UPDATE: Limit = Limit::seconds(240);
+const UPDATE: Limit = Limit::seconds(360);
 
 #[test]
 fn power_cuts_in_the_middle_of_flash_operations_do_no_harm() -> Result<()> {
