@@ -16,7 +16,7 @@ use wasmbed_wire::ros::{
 const QUIET_MS: u64 = 1_000;
 /// What may wait to be explained.
 const MAX_NOTICES: usize = 16;
-/// How long a call may take where no service is configured: it is refused at once.
+/// The longest time of an instance that calls nothing which is configured: what it calls ends at once.
 const PATIENCE_MS: u32 = 5_000;
 
 pub(super) struct Post {
