@@ -271,7 +271,6 @@ const STRINGS: &str = "[[topic]]\nname = '/in'\ntype = 'std_msgs/msg/String'\nen
     [[topic]]\nname = '/out'\ntype = 'std_msgs/msg/String'\nencoding = 'json'\ndepth = 50\n";
 
 #[test]
-#[ignore = "peers miss an announcement now and then; run it by hand with --ignored"]
 fn messages_pass_both_ways_as_json_and_as_bytes() {
     let Some(python) = python() else { return };
     let mut world =
@@ -302,7 +301,6 @@ fn messages_pass_both_ways_as_json_and_as_bytes() {
 }
 
 #[test]
-#[ignore = "peers miss an announcement now and then; run it by hand with --ignored"]
 fn who_is_there_is_seen_from_both_sides() {
     let Some(python) = python() else { return };
     let services = "[[service]]\nname = '/set'\ntype = 'std_srvs/srv/SetBool'\n\
@@ -363,7 +361,6 @@ fn who_is_there_is_seen_from_both_sides() {
 }
 
 #[test]
-#[ignore = "peers miss an announcement now and then; run it by hand with --ignored"]
 fn a_megabyte_passes_both_ways() {
     let Some(python) = python() else { return };
     let mut world = World::start(&STRINGS.replace("'json'", "'cdr'"));
@@ -387,7 +384,6 @@ fn a_megabyte_passes_both_ways() {
 }
 
 #[test]
-#[ignore = "peers miss an announcement now and then; run it by hand with --ignored"]
 fn a_hundred_messages_a_second_arrive_whole_and_in_order() {
     let Some(python) = python() else { return };
     // As deep as there are messages: on a busy machine any side may stand still for longer than fifty of them.
@@ -423,7 +419,6 @@ fn a_hundred_messages_a_second_arrive_whole_and_in_order() {
 }
 
 #[test]
-#[ignore = "peers miss an announcement now and then; run it by hand with --ignored"]
 fn a_peer_that_was_killed_is_heard_again_when_it_is_back() {
     let Some(python) = python() else { return };
     let mut world = World::start(STRINGS);
@@ -447,7 +442,6 @@ const SERVICES: &str = "[[service]]\nname = '/set'\ntype = 'std_srvs/srv/SetBool
     [[service]]\nname = '/quick'\ntype = 'std_srvs/srv/SetBool'\nencoding = 'json'\ntimeout_ms = 1000\n";
 
 #[test]
-#[ignore = "peers miss an announcement now and then; run it by hand with --ignored"]
 fn services_of_a_peer_are_called_and_every_call_ends() {
     let Some(python) = python() else { return };
     let mut world = World::start(SERVICES);
@@ -492,7 +486,6 @@ fn services_of_a_peer_are_called_and_every_call_ends() {
 }
 
 #[test]
-#[ignore = "peers miss an announcement now and then; run it by hand with --ignored"]
 fn a_module_answers_a_service_now_or_later() {
     let Some(python) = python() else { return };
     let mut world = World::start(SERVICES);
@@ -522,7 +515,6 @@ fn a_module_answers_a_service_now_or_later() {
 }
 
 #[test]
-#[ignore = "peers miss an announcement now and then; run it by hand with --ignored"]
 fn quality_of_service_that_does_not_fit_is_told() {
     let Some(python) = python() else { return };
     let mut world =
@@ -544,7 +536,6 @@ fn quality_of_service_that_does_not_fit_is_told() {
 }
 
 #[test]
-#[ignore = "peers miss an announcement now and then; run it by hand with --ignored"]
 fn participants_of_cyclone_dds_are_heard_and_hear_and_what_they_garble_is_told() {
     let Some(python) = python() else { return };
     let mut world = World::start(STRINGS);
@@ -566,7 +557,6 @@ fn participants_of_cyclone_dds_are_heard_and_hear_and_what_they_garble_is_told()
 }
 
 #[test]
-#[ignore = "peers miss an announcement now and then; run it by hand with --ignored"]
 fn services_pass_both_ways_as_cyclone_dds_has_them() {
     let Some(python) = python() else { return };
     let mut world = World::start(&format!("mapping = 'cyclone'\n{SERVICES}"));
@@ -584,7 +574,6 @@ fn services_pass_both_ways_as_cyclone_dds_has_them() {
 }
 
 #[test]
-#[ignore = "peers miss an announcement now and then; run it by hand with --ignored"]
 fn modules_of_one_device_reach_each_other() {
     let mut world = World::start(STRINGS);
     let (mut other, _) = station(&world.ros, "listener");
@@ -600,7 +589,6 @@ fn modules_of_one_device_reach_each_other() {
 }
 
 #[test]
-#[ignore = "peers miss an announcement now and then; run it by hand with --ignored"]
 fn what_is_not_granted_or_not_configured_is_refused() {
     let world = World::start(&format!(
         "{STRINGS}[[topic]]\nname = '/hear'\ntype = 'std_msgs/msg/Empty'\ndirection = 'subscribe'\n"
