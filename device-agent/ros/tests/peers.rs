@@ -132,9 +132,12 @@ struct World {
 
 impl World {
     fn start(configuration: &str) -> Self {
-        let domain = free_domain();
+        Self::in_domain(free_domain(), "pump-7", configuration)
+    }
+
+    fn in_domain(domain: u16, device: &str, configuration: &str) -> Self {
         let config: Config = toml::from_str(&format!("domain = {domain}\n{configuration}")).unwrap();
-        let ros = Ros::start(config.validate("pump-7").unwrap()).unwrap();
+        let ros = Ros::start(config.validate(device).unwrap()).unwrap();
         let (station, woken) = station(&ros, "talker");
         World { domain, ros, station, woken }
     }
@@ -608,4 +611,65 @@ fn what_is_not_granted_or_not_configured_is_refused() {
     assert_eq!(station.respond(0, b"{}").map_err(errno), Err(Errno::NotFound));
     assert_eq!(station.response(0, &mut []), Err(Errno::NotFound));
     drop(station);
+}
+
+/// A network of its own: the loopback interface, and one that leads out.
+const NETWORK: &str = "set -e; echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6; ip link set lo up
+    ip link add out type veth peer name beyond; ip link set out up; ip link set beyond up
+    ip address add 10.7.0.1/24 dev out; ip route add default dev out";
+
+const INSIDE: &str = "WASMBED_TEST_INSIDE";
+
+#[test]
+fn no_packet_leaves_the_networks_that_are_configured() {
+    let unshare = |command: &str| {
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--net", "--map-root-user", "sh", "-c", &format!("{NETWORK}\n{command}")]);
+        unshare
+    };
+    if !unshare("true").status().is_ok_and(|status| status.success()) {
+        return println!(
+            "skipped: this machine gives no network of its own (`unshare --net`, `ip link add type veth`)"
+        );
+    }
+    let own = env::current_exe().unwrap();
+    let inside = "exec \"$0\" --exact in_a_network_of_its_own --ignored";
+    let output = unshare(inside).arg(own).env(INSIDE, "").output().expect("unshare starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// Not a test of its own.
+#[test]
+#[ignore = "run by another test"]
+fn in_a_network_of_its_own() {
+    if env::var_os(INSIDE).is_none() {
+        return;
+    }
+    let packets_out = || {
+        let table = std::fs::read_to_string("/proc/net/dev").unwrap();
+        let line = table.lines().find_map(|line| line.trim().strip_prefix("out:")).expect("the interface");
+        line.split_whitespace().nth(9).unwrap().parse::<u64>().unwrap()
+    };
+    let before = packets_out();
+    let mut talker = World::start(STRINGS);
+    let mut listener = World::in_domain(talker.domain, "pump-8", STRINGS);
+    listener.station.subscribe(name("/in")).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        talker.station.publish(name("/in"), b"{}").unwrap();
+        if listener.woken.recv_timeout(Duration::from_millis(200)).is_ok() {
+            break;
+        }
+        assert!(Instant::now() < deadline, "nothing arrives");
+    }
+    drop((talker, listener));
+    assert_eq!(packets_out(), before, "something left by another interface");
+
+    // Nor is it that packets are not seen.
+    let _outside = World::start(&format!("networks = ['10.7.0.1']\n{STRINGS}"));
+    let deadline = Instant::now() + PATIENCE;
+    while packets_out() == before {
+        assert!(Instant::now() < deadline, "nothing leaves by the interface that is configured");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
