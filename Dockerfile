@@ -13,7 +13,7 @@ FROM ${RUST_IMAGE} AS build
 # Lists stay: Debian's kernel for the board linux-x86-64 is downloaded by them.
 RUN apt-get update -qq \
     && apt-get install -y -qq --no-install-recommends \
-        binutils binutils-xtensa-lx106 ca-certificates clang e2fsprogs gcc libc6-dev
+        binutils binutils-xtensa-lx106 ca-certificates clang e2fsprogs gcc libc6-dev make
 WORKDIR /src
 COPY . .
 ENV WASMBED_RELEASE=1

@@ -18,7 +18,7 @@ use crate::message::{Message, Parts};
 use crate::outbox::Terms;
 use crate::packet::frame::Framed;
 use crate::packet::write::{self, Welcome};
-use crate::packet::{Connect, Publish, Version, Violation, Will, reason};
+use crate::packet::{Publish, Version, Violation, Will, reason};
 use crate::router::PublishError;
 use crate::serve::{End, RECEIVE_MAXIMUM, Serve, sleep_until_some};
 use crate::session::Session;
@@ -42,7 +42,7 @@ pub(crate) async fn run(
 ) {
     let tls = hub.tls.as_ref().filter(|_| is_tls);
     let admitted = tokio::select! {
-        admitted = timeout(hub.limits.handshake, admit(&hub, stream, tls)) => admitted,
+        admitted = timeout(hub.limits.handshake, Box::pin(admit(&hub, stream, tls))) => admitted,
         () = hub.ended() => return,
     };
     let (framed, client) = match admitted {
@@ -63,7 +63,14 @@ pub(crate) async fn run(
     drop(handshake);
     let span =
         tracing::info_span!("client", role = %client.role.username(), id = %client.connect.client_id, %peer);
-    Box::pin(admitted_client(hub, framed, client, &peer)).instrument(span).await;
+    let connection = async {
+        // Most connections stand idle most of the time: what is needed at their start and at their end only is kept
+        // apart, so that it is given back.
+        if let Some(client) = Box::pin(welcome(hub, framed, client, &peer)).await {
+            client.connected().await;
+        }
+    };
+    Box::pin(connection).instrument(span).await;
 }
 
 /// A client's transport, and what came of its CONNECT.
@@ -105,7 +112,13 @@ where
     }
 }
 
-async fn admitted_client<S>(hub: Arc<Hub>, mut framed: Framed<S>, client: Client, peer: &impl fmt::Display)
+/// Gives a client its place and its session, unless there is none.
+async fn welcome<S>(
+    hub: Arc<Hub>,
+    mut framed: Framed<S>,
+    client: Client,
+    peer: &impl fmt::Display,
+) -> Option<Connected<S>>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
@@ -116,15 +129,18 @@ where
     // Whoever comes back gets the place of the connection it replaces.
     if place.is_none() && !hub.sessions.is_held(&key) {
         let refusal = busy(reason::SERVER_BUSY, "too many clients");
-        return refuse(&hub, framed, &refusal, peer).await;
+        refuse(&hub, framed, &refusal, peer).await;
+        return None;
     }
     let Ok((seat, resumed)) = hub.sessions.claim(key, !connect.clean_start).await else {
         let refusal = busy(reason::SERVER_UNAVAILABLE, "its previous connection does not end");
-        return refuse(&hub, framed, &refusal, peer).await;
+        refuse(&hub, framed, &refusal, peer).await;
+        return None;
     };
     let Some(place) = place.or_else(|| hub.places.clone().try_acquire_owned().ok()) else {
         let refusal = busy(reason::SERVER_BUSY, "too many clients");
-        return refuse(&hub, framed, &refusal, peer).await;
+        refuse(&hub, framed, &refusal, peer).await;
+        return None;
     };
 
     let packet_bytes = if role.is_small() { hub.limits.device_packet_bytes } else { hub.limits.packet_bytes };
@@ -147,8 +163,9 @@ where
 
     hub.counters.accepted.add(1);
     tracing::info!(version = ?connect.version, session_present = welcome.session_present, "connected");
-    let held = Held { hub: hub.clone(), seat, session, will: connect.will.clone(), role, certified };
-    held.connected(framed, terms, &connect, place).await;
+    let serve = Serve::new(&hub, role, terms, &connect);
+    let held = Held { hub, seat, session, will: connect.will, role, certified };
+    Some(Connected { held, framed, serve, place })
 }
 
 /// A session in the hands of its one holder.
@@ -161,25 +178,34 @@ struct Held {
     certified: Option<Certified>,
 }
 
-impl Held {
-    async fn connected<S>(
-        mut self,
-        mut framed: Framed<S>,
-        terms: Terms,
-        connect: &Connect,
-        place: OwnedSemaphorePermit,
-    ) where
-        S: AsyncRead + AsyncWrite + Unpin + Send,
-    {
-        let hub = self.hub.clone();
-        let present = hub.counters.connections.present();
-        let mut serve = Serve::new(&hub, self.role, terms, connect);
+/// A client that is served.
+struct Connected<S> {
+    held: Held,
+    framed: Framed<S>,
+    serve: Serve,
+    place: OwnedSemaphorePermit,
+}
+
+impl<S> Connected<S>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    async fn connected(mut self) {
+        let Connected { held, framed, serve, .. } = &mut self;
+        let present = held.hub.counters.connections.present();
         let end = tokio::select! {
-            end = serve.run(&mut framed, &mut self.session) => end,
-            Some(request) = self.seat.requests.recv() => End::TakenOver(request),
-            void = hub.void(self.certified.as_ref()) => End::Void(void),
-            () = hub.ended() => End::Ending,
+            end = serve.run(framed, &mut held.session) => end,
+            Some(request) = held.seat.requests.recv() => End::TakenOver(request),
+            void = held.hub.void(held.certified.as_ref()) => End::Void(void),
+            () = held.hub.ended() => End::Ending,
         };
+        drop(present);
+        Box::pin(self.end(end)).await;
+    }
+
+    async fn end(self, end: End) {
+        let Connected { mut held, mut framed, serve, place } = self;
+        let hub = held.hub.clone();
         let expiry_s = serve.session_expiry_s;
         match end {
             End::RouterStopped => tracing::error!(reason = %end, "disconnected"),
@@ -188,26 +214,28 @@ impl Held {
         if let Some(reason) = end.disconnect_reason()
             && framed.output.is_empty()
         {
-            write::disconnect(&mut framed.output, terms.version, reason);
+            write::disconnect(&mut framed.output, serve.version(), reason);
         }
         if let Some(counter) = end.counter(&hub.counters) {
             counter.add(1);
         }
         let goodbye = framed.close(GOODBYE);
-        drop((present, place));
+        drop(place);
         if let End::TakenOver(request) = end {
             // The new connection waits for us, so the old one gets next to no time to read its goodbye.
             let _ = timeout(TAKEN_OVER_GOODBYE, goodbye).await;
             let resume = request.resume && expiry_s > 0;
-            return self.hand_over(request, resume).await;
+            return held.hand_over(request, resume).await;
         }
         if matches!(end, End::Left { with_will: false } | End::Ending) {
-            self.will = None;
+            held.will = None;
         }
         let expiry_s = if matches!(end, End::Overrun | End::Void(_) | End::Ending) { 0 } else { expiry_s };
-        tokio::join!(goodbye, self.keep(expiry_s));
+        tokio::join!(goodbye, held.keep(expiry_s));
     }
+}
 
+impl Held {
     /// Keeps the session of a client that is away until it comes back or time is up.
     async fn keep(mut self, expiry_s: u32) {
         let delay_s = self.will.as_ref().map_or(0, |will| will.delay_s).min(expiry_s);

@@ -43,7 +43,8 @@
 //! # For those who embed it
 //!
 //! The router's thread goes on after [`Broker::run`]; end the process, or at least the runtime with
-//! `shutdown_timeout`. The router logs under `rumqttd`, of which only warnings are of interest.
+//! `shutdown_timeout`. The router logs under `rumqttd`, of which only warnings are of interest, and none of its spans:
+//! [`is_worth_logging`].
 #![forbid(unsafe_code)]
 
 mod admission;
@@ -74,3 +75,9 @@ pub use patterns::Patterns;
 pub use router::RouterStopped;
 pub use settings::{Config, Settings, SettingsError};
 pub use tls::{TlsConfig, TlsError};
+
+/// Whether to record a span or an event at all: the router describes each message in spans, which takes longer than to
+/// pass it on.
+pub fn is_worth_logging(metadata: &tracing::Metadata<'_>) -> bool {
+    metadata.is_event() || !metadata.target().starts_with("rumqttd")
+}

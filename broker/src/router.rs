@@ -127,6 +127,7 @@ impl Router {
         let packet = encode(topic, message);
         let mut publisher = self.publisher.lock().await;
         self.wait_for_room().await.map_err(PublishError::Stopped)?;
+        drain(|| publisher.buffer().len()).await.map_err(PublishError::Stopped)?;
         if message.retain() {
             let mut retained = lock(&self.retained);
             let applied = retained.apply(self.now_ms(), owner, message);
@@ -134,8 +135,21 @@ impl Router {
             self.counters.retained_bytes.set(retained.used().bytes as u64);
             applied.map_err(PublishError::Full)?;
         }
-        publisher.send(packet).await.map_err(|_| PublishError::Stopped(RouterStopped))?;
-        Ok(())
+        let first = {
+            let mut waiting = publisher.buffer();
+            if waiting.is_empty() {
+                Some(packet)
+            } else {
+                // The router was told of those that wait and takes all at once.
+                waiting.push_back(packet);
+                None
+            }
+        };
+        match first {
+            Some(packet) => publisher.send(packet).await.map(drop),
+            None => Ok(()),
+        }
+        .map_err(|_| PublishError::Stopped(RouterStopped))
     }
 
     /// The retained messages that match `filter`.
@@ -214,12 +228,7 @@ impl Router {
     }
 
     async fn wait_for_room(&self) -> Result<(), RouterStopped> {
-        let wait = async {
-            while (self.backlog)() > EVENT_ROOM / 2 {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, wait).await.map_err(|_| RouterStopped)
+        drain(|| (self.backlog)()).await
     }
 
     /// Notes that the router will remember `filter`; false if that would be one too many.
@@ -249,6 +258,19 @@ impl std::fmt::Debug for Router {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Router").field("folding", &self.folding).finish_non_exhaustive()
     }
+}
+
+/// Waits until the router has taken most of what waits for it.
+async fn drain(length: impl Fn() -> usize) -> Result<(), RouterStopped> {
+    if length() <= EVENT_ROOM / 2 {
+        return Ok(());
+    }
+    let wait = async {
+        while length() > EVENT_ROOM / 2 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.map_err(|_| RouterStopped)
 }
 
 fn config(limits: &Limits) -> RouterConfig {

@@ -113,6 +113,10 @@ impl Serve {
         }
     }
 
+    pub(crate) fn version(&self) -> Version {
+        self.terms.version
+    }
+
     /// Serves until the connection ends. When cancelled, `framed` and `session` stay whole.
     pub(crate) async fn run<S>(&mut self, framed: &mut Framed<S>, session: &mut Session) -> End
     where
@@ -219,13 +223,13 @@ impl Serve {
             }
             Packet::PubComp(ack) => session.outbox.on_pubcomp(ack),
             Packet::Subscribe { id, requests, identifier } => {
-                let reasons = self.on_subscribe(&requests, identifier, session).await?;
+                let reasons = Box::pin(self.on_subscribe(&requests, identifier, session)).await?;
                 write::suback(out, version, id, &reasons);
             }
             Packet::Unsubscribe { id, filters } => {
                 let mut reasons = Vec::with_capacity(filters.len());
                 for filter in &filters {
-                    reasons.push(session.unsubscribe(&self.hub, filter).await?);
+                    reasons.push(Box::pin(session.unsubscribe(&self.hub, filter)).await?);
                 }
                 write::unsuback(out, version, id, &reasons);
             }

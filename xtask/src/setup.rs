@@ -28,6 +28,7 @@ pub(crate) struct Need {
 const BUILD: &[Tool] = &[
     tool("cc", "gcc"),
     tool("strip", "binutils"),
+    tool("make", "make"),
     tool("clang", "clang"),
     tool("xtensa-lx106-elf-as", "binutils-xtensa-lx106"),
 ];
@@ -42,6 +43,7 @@ const TEST: &[Tool] = &[
     tool("mosquitto_pub", "mosquitto-clients"),
     tool("rabbitmqctl", "rabbitmq-server"),
     tool("python3", "python3-venv"),
+    tool("ip", "iproute2"),
 ];
 
 const DOCKER: &[Tool] = &[tool("docker", "docker.io")];

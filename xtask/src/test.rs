@@ -106,6 +106,7 @@ fn check_licences() -> Result<()> {
     if !exists("cargo-deny") {
         // Unoptimized: it runs once, and compiling it is what takes the time.
         let mut install = run::cargo();
+        install.env("CARGO_PROFILE_DEV_DEBUG", "none").env("CARGO_INCREMENTAL", "0");
         install.args(["install", "--quiet", "--locked", "--debug", "cargo-deny@^0.20"]);
         run(install.current_dir(paths::root()))?;
     }

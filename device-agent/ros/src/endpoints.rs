@@ -1,12 +1,12 @@
 //! What carries messages between the middleware and a module, each until its module or the device ends.
 
-use std::{rc::Rc, sync::Arc};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, pin_mut};
 use ros2_client::{Client, Publisher, RmwRequestId, Server, Subscription};
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, mpsc},
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 use wasmbed_abi::Errno;
 
@@ -66,42 +66,52 @@ pub(crate) async fn subscribe(
     }
 }
 
-/// What a client needs to know about the world.
-pub(crate) struct Calling {
-    pub(crate) service: Arc<ServiceSettings>,
+/// What a client or a server knows about the world.
+pub(crate) struct World {
     pub(crate) graph: Arc<Graph>,
     /// Told of every change of the graph.
     pub(crate) changed: Rc<Notify>,
-    /// When the client was made.
+    /// When the client or server was made.
     pub(crate) made: Mark,
-    pub(crate) calls: Calls,
+}
+
+impl World {
+    async fn wait_until(&self, holds: impl Fn(&Graph, Mark) -> bool) {
+        loop {
+            let change = self.changed.notified();
+            pin_mut!(change);
+            change.as_mut().enable();
+            if holds(&self.graph, self.made) {
+                return;
+            }
+            change.await;
+        }
+    }
 }
 
 /// Carries one call after the other: each ends with its response or at its deadline.
 pub(crate) async fn call(
     client: Client<Body, Body>,
-    calling: Calling,
+    service: Arc<ServiceSettings>,
+    world: World,
     mut outgoing: mpsc::Receiver<Outgoing<Request>>,
+    calls: Calls,
 ) {
     while let Some(Outgoing { content: Request { ticket, deadline }, body, _room }) = outgoing.recv().await {
-        let response = timeout_at(deadline, respond(&client, &calling, body)).await;
+        let response = timeout_at(deadline, respond(&client, &service, &world, body)).await;
         let response = response.unwrap_or(Err(Errno::TimedOut));
-        calling.calls.end(ticket, response);
+        calls.end(ticket, response);
     }
 }
 
-async fn respond(client: &Client<Body, Body>, calling: &Calling, body: Body) -> Result<Vec<u8>, Errno> {
-    let Calling { service, graph, changed, made, .. } = calling;
+async fn respond(
+    client: &Client<Body, Body>,
+    service: &ServiceSettings,
+    world: &World,
+    body: Body,
+) -> Result<Vec<u8>, Errno> {
     // A request is sent once: a service may not be one that can be asked twice. So it waits for who answers it.
-    loop {
-        let change = changed.notified();
-        pin_mut!(change);
-        change.as_mut().enable();
-        if graph.is_served_since(&service.name, *made) {
-            break;
-        }
-        change.await;
-    }
+    world.wait_until(|graph, made| graph.is_served_since(&service.name, made)).await;
     let failed = |what: &dyn std::fmt::Display| {
         tracing::warn!("service {}: {what}", service.name);
         Errno::Io
@@ -111,10 +121,14 @@ async fn respond(client: &Client<Body, Body>, calling: &Calling, body: Body) -> 
     service.response.inward(&response).map_err(|mismatch| failed(&mismatch))
 }
 
+/// How long a response waits for whoever asked to be found as a listener: its request can come first.
+const UNHEARD: Duration = Duration::from_secs(1);
+
 /// Carries requests to a module and its responses back, by the number of its service.
 pub(crate) async fn serve(
     server: Server<Body, Body>,
     service: Arc<ServiceSettings>,
+    world: World,
     number: u32,
     mut outgoing: mpsc::Receiver<Outgoing<RmwRequestId>>,
     mailbox: Arc<Mailbox>,
@@ -133,6 +147,9 @@ pub(crate) async fn serve(
             },
             response = outgoing.recv() => match response {
                 Some(Outgoing { content: id, body, _room }) => {
+                    let is_heard = world.wait_until(|graph, made| graph.is_heard_since(&service.name, made));
+                    // It may be another that does not listen, so that it is sent in any case.
+                    let _ = timeout(UNHEARD, is_heard).await;
                     if let Err(error) = server.async_send_response(id, body).await {
                         mailbox.lost(&service.name, Loss::Unsent, &error);
                     }

@@ -90,6 +90,18 @@ impl std::fmt::Debug for Inner {
     }
 }
 
+impl Inner {
+    /// Whether an endpoint of another has found one of ours that was made since then.
+    fn is_linked_since(&self, guid: GUID, mark: Mark) -> bool {
+        let is_new = |own: GUID| {
+            let links =
+                self.links.range((own, GUID::default())..).take_while(|((known, _), _)| *known == own);
+            links.map(|(_, found)| *found).min().is_some_and(|found| found > mark.0)
+        };
+        self.links.keys().any(|(own, other)| *other == guid && is_new(*own))
+    }
+}
+
 /// A point in time: endpoints that found others only later were made later.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Mark(u64);
@@ -147,20 +159,34 @@ impl Graph {
     pub(crate) fn is_served_since(&self, service: &str, mark: Mark) -> bool {
         let inner = self.lock();
         let Some(participant) = &inner.participant else { return false };
-        let (requests, replies) = (format!("rq{service}Request"), format!("rr{service}Reply"));
-        let is_new = |own: GUID| {
-            let links =
-                inner.links.range((own, GUID::default())..).take_while(|((known, _), _)| *known == own);
-            links.map(|(_, found)| *found).min().is_some_and(|found| found > mark.0)
-        };
-        let is_linked = |guid: GUID| inner.links.keys().any(|(own, other)| *other == guid && is_new(*own));
+        let [requests, replies] = topics_of(service);
         let readers = participant.discovered_readers();
         let mut readers =
             readers.iter().filter(|reader| *reader.subscription_topic_data.topic_name() == requests);
         let writers = participant.discovered_writers();
         let mut writers = writers.iter().filter(|writer| writer.publication_topic_data.topic_name == replies);
-        readers.any(|reader| is_linked(reader.reader_proxy.remote_reader_guid))
-            && writers.any(|writer| is_linked(writer.publication_topic_data.key))
+        readers.any(|reader| inner.is_linked_since(reader.reader_proxy.remote_reader_guid, mark))
+            && writers.any(|writer| inner.is_linked_since(writer.publication_topic_data.key, mark))
+    }
+
+    /// Whether everybody who was found to ask for the service is found to hear its responses as well. Both since then.
+    pub(crate) fn is_heard_since(&self, service: &str, mark: Mark) -> bool {
+        let inner = self.lock();
+        let Some(participant) = &inner.participant else { return false };
+        let [requests, replies] = topics_of(service);
+        let readers = participant.discovered_readers();
+        let hears = |asks: GUID| {
+            readers.iter().any(|reader| {
+                let guid = reader.reader_proxy.remote_reader_guid;
+                *reader.subscription_topic_data.topic_name() == replies
+                    && guid.prefix == asks.prefix
+                    && inner.is_linked_since(guid, mark)
+            })
+        };
+        let writers = participant.discovered_writers();
+        let writers = writers.iter().map(|writer| &writer.publication_topic_data);
+        let mut asking = writers.filter(|writer| writer.topic_name == requests).map(|writer| writer.key);
+        asking.all(|asks| hears(asks) || !inner.is_linked_since(asks, mark))
     }
 
     /// Topics of ROS 2 whose names pass, by name.
@@ -265,6 +291,11 @@ impl Graph {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The topics of DDS with the requests to a service and its responses.
+fn topics_of(service: &str) -> [String; 2] {
+    [format!("rq{service}Request"), format!("rr{service}Reply")]
 }
 
 /// What a topic of DDS is called in ROS 2, if it is one of this kind.

@@ -15,8 +15,9 @@ use std::{
 
 use futures_util::{StreamExt, pin_mut};
 use ros2_client::{
-    Context, MessageTypeName, Name, Node, NodeName, NodeOptions, ServiceTypeName, Subscription,
+    Context, MessageTypeName, Name, Node, NodeName, NodeOptions, QosProfile, ServiceTypeName, Subscription,
     builtin_topics::ros_discovery,
+    qos::{Durability, History, WhenFull},
 };
 use rustdds::{
     DomainParticipantBuilder, DomainParticipantStatusEvent, GUID, QosPolicies, StatusEvented, TopicKind,
@@ -31,7 +32,7 @@ use crate::{
     codec::Body,
     config::{ServiceSettings, Settings, TopicSettings, service_qos, token},
     definition::TypeName,
-    endpoints::{self, Calling, Outgoing, Request},
+    endpoints::{self, Outgoing, Request, World},
     graph::{Graph, Has, ParticipantEntities},
     losses::{Losses, Lost},
     mailbox::{Mailbox, Room},
@@ -226,6 +227,9 @@ impl Drop for Inner {
     }
 }
 
+/// Participants that may say at once what they have.
+const PARTICIPANTS: usize = 100;
+
 /// In place of a module's number, of which there are never as many.
 const DEVICE: u64 = u64::MAX;
 
@@ -307,10 +311,16 @@ impl Driver {
         let topic = participant.create_topic(
             ros_discovery::TOPIC_NAME.to_owned(),
             ros_discovery::TYPE_NAME.to_owned(),
-            &ros_discovery::QOS_SUB,
+            &ros_discovery::QOS_PUB,
             TopicKind::NoKey,
         )?;
-        let nodes = self.node.create_subscription::<ParticipantEntities>(&topic, None)?;
+        // A participant says it when something changes, so that whoever comes later asks for what was said last, and has
+        // room for what many say at once.
+        let qos = QosProfile::default()
+            .reliability_reliable(WhenFull::DEFAULT)
+            .durability(Durability::TransientLocal)
+            .history(History::KeepLast { depth: PARTICIPANTS });
+        let nodes = self.node.create_subscription::<ParticipantEntities>(&topic, Some(qos))?;
         tokio::task::spawn_local(watch_nodes(nodes, Arc::clone(&self.graph)));
         let (graph, changed, owners) =
             (Arc::clone(&self.graph), Rc::clone(&self.changed), Rc::clone(&self.owners));
@@ -392,14 +402,12 @@ impl Driver {
         outgoing: mpsc::Receiver<Outgoing<Request>>,
         calls: Calls,
     ) -> Result<(), Failed> {
-        let made = self.graph.now();
+        let world = self.world();
         let module = module(&mut self.modules, &self.context, &self.graph, &member)?;
         let (name, ty) = (Name::parse(&service.name)?, service_type(&service.ty));
         let client = module.node.create_client(self.mapping, &name, &ty, service_qos(), service_qos())?;
         self.graph.own_has(member.id, Has::Client(Arc::clone(&service)));
-        let (graph, changed) = (Arc::clone(&self.graph), Rc::clone(&self.changed));
-        let calling = Calling { service, graph, changed, made, calls };
-        let task = tokio::task::spawn_local(endpoints::call(client, calling, outgoing));
+        let task = tokio::task::spawn_local(endpoints::call(client, service, world, outgoing, calls));
         module.tasks.push(task.abort_handle());
         Ok(())
     }
@@ -411,14 +419,21 @@ impl Driver {
         number: u32,
         outgoing: mpsc::Receiver<Outgoing<ros2_client::RmwRequestId>>,
     ) -> Result<(), Failed> {
+        let world = self.world();
         let module = module(&mut self.modules, &self.context, &self.graph, &member)?;
         let (name, ty) = (Name::parse(&service.name)?, service_type(&service.ty));
         let server = module.node.create_server(self.mapping, &name, &ty, service_qos(), service_qos())?;
         self.graph.own_has(member.id, Has::Service(Arc::clone(&service)));
-        let task =
-            tokio::task::spawn_local(endpoints::serve(server, service, number, outgoing, member.mailbox));
+        let serving = endpoints::serve(server, service, world, number, outgoing, member.mailbox);
+        let task = tokio::task::spawn_local(serving);
         module.tasks.push(task.abort_handle());
         Ok(())
+    }
+
+    /// As of now, for what is made next.
+    fn world(&self) -> World {
+        let (graph, changed) = (Arc::clone(&self.graph), Rc::clone(&self.changed));
+        World { made: graph.now(), graph, changed }
     }
 
     fn leave(&mut self, id: u64) {

@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::{
+    env,
+    process::Command,
     sync::mpsc::{Receiver, channel},
     time::{Duration, Instant},
 };
@@ -28,10 +30,13 @@ struct World {
 
 impl World {
     fn start(configuration: &str) -> Self {
-        let domain = Domain::free();
+        Self::in_domain(Domain::free(), "pump-7", configuration)
+    }
+
+    fn in_domain(domain: Domain, device: &str, configuration: &str) -> Self {
         let config: Config =
             toml::from_str(&format!("domain = {}\n{configuration}", domain.number())).unwrap();
-        let ros = Ros::start(config.validate("pump-7").unwrap()).unwrap();
+        let ros = Ros::start(config.validate(device).unwrap()).unwrap();
         let (station, woken) = station(&ros, "talker");
         World { domain, ros, station, woken }
     }
@@ -168,7 +173,6 @@ const STRINGS: &str = "[[topic]]\nname = '/in'\ntype = 'std_msgs/msg/String'\nen
     [[topic]]\nname = '/out'\ntype = 'std_msgs/msg/String'\nencoding = 'json'\ndepth = 50\n";
 
 #[test]
-#[ignore = "peers miss an announcement now and then; run it by hand with --ignored"]
 fn messages_pass_both_ways_as_json_and_as_bytes() {
     let Some(python) = python() else { return };
     let mut world =
@@ -199,7 +203,6 @@ fn messages_pass_both_ways_as_json_and_as_bytes() {
 }
 
 #[test]
-#[ignore = "peers miss an announcement now and then; run it by hand with --ignored"]
 fn who_is_there_is_seen_from_both_sides() {
     let Some(python) = python() else { return };
     let services = "[[service]]\nname = '/set'\ntype = 'std_srvs/srv/SetBool'\n\
@@ -260,7 +263,6 @@ fn who_is_there_is_seen_from_both_sides() {
 }
 
 #[test]
-#[ignore = "peers miss an announcement now and then; run it by hand with --ignored"]
 fn a_megabyte_passes_both_ways() {
     let Some(python) = python() else { return };
     let mut world = World::start(&STRINGS.replace("'json'", "'cdr'"));
@@ -284,7 +286,6 @@ fn a_megabyte_passes_both_ways() {
 }
 
 #[test]
-#[ignore = "peers miss an announcement now and then; run it by hand with --ignored"]
 fn a_hundred_messages_a_second_arrive_whole_and_in_order() {
     let Some(python) = python() else { return };
     // As deep as there are messages: on a busy machine any side may stand still for longer than fifty of them.
@@ -320,7 +321,6 @@ fn a_hundred_messages_a_second_arrive_whole_and_in_order() {
 }
 
 #[test]
-#[ignore = "peers miss an announcement now and then; run it by hand with --ignored"]
 fn a_peer_that_was_killed_is_heard_again_when_it_is_back() {
     let Some(python) = python() else { return };
     let mut world = World::start(STRINGS);
@@ -344,7 +344,6 @@ const SERVICES: &str = "[[service]]\nname = '/set'\ntype = 'std_srvs/srv/SetBool
     [[service]]\nname = '/quick'\ntype = 'std_srvs/srv/SetBool'\nencoding = 'json'\ntimeout_ms = 1000\n";
 
 #[test]
-#[ignore = "peers miss an announcement now and then; run it by hand with --ignored"]
 fn services_of_a_peer_are_called_and_every_call_ends() {
     let Some(python) = python() else { return };
     let mut world = World::start(SERVICES);
@@ -389,7 +388,6 @@ fn services_of_a_peer_are_called_and_every_call_ends() {
 }
 
 #[test]
-#[ignore = "peers miss an announcement now and then; run it by hand with --ignored"]
 fn a_module_answers_a_service_now_or_later() {
     let Some(python) = python() else { return };
     let mut world = World::start(SERVICES);
@@ -419,7 +417,6 @@ fn a_module_answers_a_service_now_or_later() {
 }
 
 #[test]
-#[ignore = "peers miss an announcement now and then; run it by hand with --ignored"]
 fn quality_of_service_that_does_not_fit_is_told() {
     let Some(python) = python() else { return };
     let mut world =
@@ -441,7 +438,6 @@ fn quality_of_service_that_does_not_fit_is_told() {
 }
 
 #[test]
-#[ignore = "peers miss an announcement now and then; run it by hand with --ignored"]
 fn participants_of_cyclone_dds_are_heard_and_hear_and_what_they_garble_is_told() {
     let Some(python) = python() else { return };
     let mut world = World::start(STRINGS);
@@ -463,7 +459,6 @@ fn participants_of_cyclone_dds_are_heard_and_hear_and_what_they_garble_is_told()
 }
 
 #[test]
-#[ignore = "peers miss an announcement now and then; run it by hand with --ignored"]
 fn services_pass_both_ways_as_cyclone_dds_has_them() {
     let Some(python) = python() else { return };
     let mut world = World::start(&format!("mapping = 'cyclone'\n{SERVICES}"));
@@ -481,7 +476,6 @@ fn services_pass_both_ways_as_cyclone_dds_has_them() {
 }
 
 #[test]
-#[ignore = "peers miss an announcement now and then; run it by hand with --ignored"]
 fn modules_of_one_device_reach_each_other() {
     let mut world = World::start(STRINGS);
     let (mut other, _) = station(&world.ros, "listener");
@@ -497,7 +491,6 @@ fn modules_of_one_device_reach_each_other() {
 }
 
 #[test]
-#[ignore = "peers miss an announcement now and then; run it by hand with --ignored"]
 fn what_is_not_granted_or_not_configured_is_refused() {
     let world = World::start(&format!(
         "{STRINGS}[[topic]]\nname = '/hear'\ntype = 'std_msgs/msg/Empty'\ndirection = 'subscribe'\n"
@@ -517,4 +510,65 @@ fn what_is_not_granted_or_not_configured_is_refused() {
     assert_eq!(station.respond(0, b"{}").map_err(errno), Err(Errno::NotFound));
     assert_eq!(station.response(0, &mut []), Err(Errno::NotFound));
     drop(station);
+}
+
+/// A network of its own: the loopback interface, and one that leads out.
+const NETWORK: &str = "set -e; echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6; ip link set lo up
+    ip link add out type veth peer name beyond; ip link set out up; ip link set beyond up
+    ip address add 10.7.0.1/24 dev out; ip route add default dev out";
+
+const INSIDE: &str = "WASMBED_TEST_INSIDE";
+
+#[test]
+fn no_packet_leaves_the_networks_that_are_configured() {
+    let unshare = |command: &str| {
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--net", "--map-root-user", "sh", "-c", &format!("{NETWORK}\n{command}")]);
+        unshare
+    };
+    if !unshare("true").status().is_ok_and(|status| status.success()) {
+        return println!(
+            "skipped: this machine gives no network of its own (`unshare --net`, `ip link add type veth`)"
+        );
+    }
+    let own = env::current_exe().unwrap();
+    let inside = "exec \"$0\" --exact in_a_network_of_its_own --ignored";
+    let output = unshare(inside).arg(own).env(INSIDE, "").output().expect("unshare starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// Not a test of its own.
+#[test]
+#[ignore = "run by another test"]
+fn in_a_network_of_its_own() {
+    if env::var_os(INSIDE).is_none() {
+        return;
+    }
+    let packets_out = || {
+        let table = std::fs::read_to_string("/proc/net/dev").unwrap();
+        let line = table.lines().find_map(|line| line.trim().strip_prefix("out:")).expect("the interface");
+        line.split_whitespace().nth(9).unwrap().parse::<u64>().unwrap()
+    };
+    let before = packets_out();
+    let mut talker = World::start(STRINGS);
+    let mut listener = World::in_domain(talker.domain.clone(), "pump-8", STRINGS);
+    listener.station.subscribe(name("/in")).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        talker.station.publish(name("/in"), b"{}").unwrap();
+        if listener.woken.recv_timeout(Duration::from_millis(200)).is_ok() {
+            break;
+        }
+        assert!(Instant::now() < deadline, "nothing arrives");
+    }
+    drop((talker, listener));
+    assert_eq!(packets_out(), before, "something left by another interface");
+
+    // Nor is it that packets are not seen.
+    let _outside = World::start(&format!("networks = ['10.7.0.1']\n{STRINGS}"));
+    let deadline = Instant::now() + PATIENCE;
+    while packets_out() == before {
+        assert!(Instant::now() < deadline, "nothing leaves by the interface that is configured");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }

@@ -5,7 +5,10 @@ use std::{io::IsTerminal, path::PathBuf};
 use anyhow::{Context, Result};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
-use wasmbed_broker::credentials::Role;
+use tracing_subscriber::{
+    EnvFilter, filter::filter_fn, fmt::MakeWriter, layer::SubscriberExt, util::SubscriberInitExt,
+};
+use wasmbed_broker::{credentials::Role, is_worth_logging};
 use wasmbed_wire::{GatewayId, HostId};
 
 use super::Common;
@@ -119,17 +122,17 @@ pub(super) fn on_signal() -> Result<Shutdown> {
     Ok(shutdown)
 }
 
-/// Logs to standard error; `WASMBED_LOG` chooses what (`info` by default).
+/// Logs to standard error.
 fn log_to_stderr() {
-    tracing_subscriber::fmt()
-        .with_env_filter(filter())
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .init();
+    log_to(std::io::stderr, std::io::stderr().is_terminal());
 }
 
-/// What to log.
-pub(super) fn filter() -> tracing_subscriber::EnvFilter {
-    tracing_subscriber::EnvFilter::try_from_env("WASMBED_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,rumqttd=warn"))
+/// Logs to `writer`; `WASMBED_LOG` chooses what (`info` by default).
+pub(super) fn log_to<W>(writer: W, with_colours: bool)
+where
+    W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
+{
+    let filter = EnvFilter::try_from_env("WASMBED_LOG").unwrap_or_else(|_| "info,rumqttd=warn".into());
+    let lines = tracing_subscriber::fmt::layer().with_ansi(with_colours).with_writer(writer);
+    tracing_subscriber::registry().with(filter).with(filter_fn(is_worth_logging)).with(lines).init();
 }

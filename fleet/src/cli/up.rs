@@ -23,7 +23,7 @@ use super::{
     firmware::factory,
     live::{self, Live, REFRESH},
     output,
-    roles::{filter, on_signal},
+    roles::{log_to, on_signal},
 };
 use crate::{
     api::{Device, DeviceAdd, DeviceList, Host},
@@ -334,7 +334,7 @@ fn make_private(dir: &Path) -> Result<()> {
 fn log_to_file(path: &Path) -> Result<()> {
     let file = File::options().create(true).append(true).open(path);
     let file = file.with_context(|| format!("cannot write the log {}", path.display()))?;
-    tracing_subscriber::fmt().with_env_filter(filter()).with_ansi(false).with_writer(Mutex::new(file)).init();
+    log_to(Mutex::new(file), false);
     Ok(())
 }
 

@@ -3,8 +3,11 @@
 use std::{
     collections::HashMap,
     fs,
-    io::{BufRead, BufReader},
-    os::{fd::AsFd, unix::net::UnixListener},
+    io::{BufRead, BufReader, Write},
+    os::{
+        fd::AsFd,
+        unix::net::{UnixListener, UnixStream},
+    },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
@@ -14,8 +17,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use wasmbed_boards::{Board, Holds, Image, Machine, Place, Places};
 use wasmtime::{Result, bail, ensure, error::Context as _};
 
-/// The clock advances by one nanosecond for each instruction, and does not wait for that time to pass.
-const COUNTING: [&str; 2] = ["-icount", "shift=0,sleep=off"];
+/// The clock advances by one nanosecond for each instruction, and does not wait for that time to pass. The board starts
+/// when it is told to: what it says before somebody listens is lost.
+const COUNTING: [&str; 3] = ["-icount", "shift=0,sleep=off", "-S"];
+/// In the emulator's protocol for control (QMP).
+const START: &[u8] = b"{\"execute\":\"qmp_capabilities\"}{\"execute\":\"cont\"}";
 /// Time for the emulator to start, in milliseconds.
 const STARTED_MS: u16 = 20_000;
 /// Longest time a board works on one figure: the emulator does some ten million instructions a second.
@@ -72,6 +78,8 @@ pub(crate) fn run(board: &Board, elf: &Path, figures: &mut Figures) -> Result<()
     ensure!(poll(&mut ready, PollTimeout::from(STARTED_MS))? > 0, "{} does not start", board.run.program());
     let (link, _) = link.accept()?;
     link.set_read_timeout(Some(SILENCE))?;
+    let mut control = UnixStream::connect(&places[&Place::Qmp])?;
+    control.write_all(START)?;
     let mut lines = BufReader::new(link);
     loop {
         let mut line = Vec::new();

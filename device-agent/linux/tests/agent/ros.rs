@@ -70,7 +70,6 @@ impl World {
 }
 
 #[test]
-#[ignore = "peers miss an announcement now and then; run it by hand with --ignored"]
 fn a_module_is_a_node_that_publishes_listens_calls_and_answers() {
     let Some(python) = python() else { return };
     let mut world = World::start();
@@ -121,7 +120,6 @@ fn a_module_is_a_node_that_publishes_listens_calls_and_answers() {
 }
 
 #[test]
-#[ignore = "peers miss an announcement now and then; run it by hand with --ignored"]
 fn the_examples_answer_a_service_and_publish_a_sensor() {
     let Some(python) = python() else { return };
     let Some(modules) = env::var_os("WASMBED_E2E_MODULES").map(PathBuf::from) else {

@@ -72,6 +72,7 @@ def reader(name, ty, taken):
             taken(message)
 
     threading.Thread(target=take, daemon=True).start()
+    return found
 
 
 def writer(name, ty):
@@ -109,7 +110,7 @@ def serve(order):
 
 
 def call(order):
-    """A request is sent when somebody listens."""
+    """A request is sent when somebody listens to it and somebody answers."""
     name, client = order["service"], bytes(range(1, 9))
     answered = threading.Event()
     requests = writer(f"rq{name}Request", Request)
@@ -119,8 +120,8 @@ def call(order):
             answered.set()
             say(response=response.message, success=response.success)
 
-    reader(f"rr{name}Reply", Response, taken)
-    while not requests.get_matched_subscriptions():
+    replies = reader(f"rr{name}Reply", Response, taken)
+    while not requests.get_matched_subscriptions() or not replies.get_matched_publications():
         time.sleep(0.02)
     requests.write(Request(client, 7, order["data"]))
     answered.wait(30)

@@ -13,6 +13,7 @@ import time
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.node import NodeNameNonExistentError
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from messages import to_dict, fill
 
@@ -100,13 +101,15 @@ def call(order):
 def look(order):
     namespace, _, name = order["node"].rpartition("/")
     namespace = namespace or "/"
-    there = (name, namespace) in node.get_node_names_and_namespaces()
     entries = {}
-    if there:
+    try:
         for role in ["publisher", "subscriber", "service", "client"]:
             by_node = getattr(node, f"get_{role}_names_and_types_by_node")
             entries[role] = [[found, types[0]] for found, types in by_node(name, namespace)]
-    say(node=order["node"], there=there, **entries)
+        say(node=order["node"], there=True, **entries)
+    except NodeNameNonExistentError:
+        # Also when it goes in the middle of the answer.
+        say(node=order["node"], there=False)
 
 
 threading.Thread(target=spin, daemon=True).start()
