@@ -9,11 +9,12 @@
 //! |---|---|---|---|
 //! | device | `{id}` | `{p}/v1/{id}/up/...` | `{p}/v1/{id}/dn/...` |
 //! | host | `_host.{id}` | `{p}/v1/_host/{id}/up/...` | `{p}/v1/_host/{id}/dn/...` |
+//! | gateway | `_gateway.{id}` | `{p}/v1/_gateway/{id}/up/...`, `{p}/v1/{device}/dn/ros/...` | `{p}/v1/{device}/up/ros/...`, `.../up/state`, `.../dn/desired`, `.../dn/keys` |
 //! | service | `_service` | `{p}/...` | `{p}/...` |
 //! | operator | `_operator` | `{p}/v1/_fleet/cmd/{verb}`, `{p}/v1/_fleet/put/...`, `{p}/v1/{id}/dn/msg/...` | `{p}/v1/...` |
 //! | device with a token | `{id}` | `{p}/v1/{id}/up/enrol` | `{p}/v1/{id}/dn/enrol` |
 //!
-//! Wildcards are fine below the given front, never inside it. A will is a publication.
+//! Wildcards are fine below the given front, never inside it; a gateway may say `+` for the device. A will is a publication.
 
 use std::fmt;
 use std::fs::OpenOptions;
@@ -25,7 +26,7 @@ use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use wasmbed_wire::topic::{self, VERSION};
-use wasmbed_wire::{DeviceId, HostId};
+use wasmbed_wire::{DeviceId, GatewayId, HostId};
 
 /// What a client is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,6 +37,8 @@ pub enum Role {
     Enrolling(DeviceId),
     /// One machine that runs emulated devices.
     Host(HostId),
+    /// One way to ROS 2 for devices.
+    Gateway(GatewayId),
     /// The fleet service.
     Service,
     /// People and programs that command the fleet.
@@ -50,6 +53,8 @@ pub enum RoleKind {
     Device,
     /// [`Role::Host`].
     Host,
+    /// [`Role::Gateway`].
+    Gateway,
     /// [`Role::Service`].
     Service,
     /// [`Role::Operator`].
@@ -58,10 +63,12 @@ pub enum RoleKind {
 
 impl RoleKind {
     /// All of them.
-    pub const ALL: [RoleKind; 4] = [RoleKind::Device, RoleKind::Host, RoleKind::Service, RoleKind::Operator];
+    pub const ALL: [RoleKind; 5] =
+        [RoleKind::Device, RoleKind::Host, RoleKind::Gateway, RoleKind::Service, RoleKind::Operator];
 }
 
 const HOST_FRONT: &str = "_host.";
+const GATEWAY_FRONT: &str = "_gateway.";
 const SERVICE: &str = "_service";
 const OPERATOR: &str = "_operator";
 
@@ -71,6 +78,7 @@ impl Role {
         match self {
             Role::Device(id) | Role::Enrolling(id) => id.to_string(),
             Role::Host(id) => format!("{HOST_FRONT}{id}"),
+            Role::Gateway(id) => format!("{GATEWAY_FRONT}{id}"),
             Role::Service => SERVICE.to_owned(),
             Role::Operator => OPERATOR.to_owned(),
         }
@@ -81,9 +89,10 @@ impl Role {
         match username {
             SERVICE => Some(Role::Service),
             OPERATOR => Some(Role::Operator),
-            _ => match username.strip_prefix(HOST_FRONT) {
-                Some(host) => host.parse().ok().map(Role::Host),
-                None => username.parse().ok().map(Role::Device),
+            _ => match (username.strip_prefix(HOST_FRONT), username.strip_prefix(GATEWAY_FRONT)) {
+                (Some(host), _) => host.parse().ok().map(Role::Host),
+                (None, Some(gateway)) => gateway.parse().ok().map(Role::Gateway),
+                (None, None) => username.parse().ok().map(Role::Device),
             },
         }
     }
@@ -93,6 +102,7 @@ impl Role {
         match self {
             Role::Device(_) | Role::Enrolling(_) => RoleKind::Device,
             Role::Host(_) => RoleKind::Host,
+            Role::Gateway(_) => RoleKind::Gateway,
             Role::Service => RoleKind::Service,
             Role::Operator => RoleKind::Operator,
         }
@@ -103,18 +113,19 @@ impl Role {
         let Some(topic) = below(prefix, topic) else { return false };
         match self {
             Role::Device(_) | Role::Host(_) => self.own(topic).and_then(|own| below("up", own)).is_some(),
+            Role::Gateway(_) => {
+                self.own(topic).and_then(|own| below("up", own)).is_some()
+                    || of_devices(topic).is_some_and(|rest| below("dn/ros", rest).is_some())
+            }
             Role::Enrolling(_) => self.own(topic) == Some(topic::ENROL),
             Role::Service => true,
-            Role::Operator => below(VERSION, topic).is_some_and(|topic| match below("_fleet", topic) {
+            Role::Operator => match below(VERSION, topic).and_then(|topic| below("_fleet", topic)) {
                 Some(fleet) => {
                     below("cmd", fleet).is_some_and(|verb| !verb.contains('/'))
                         || below("put", fleet).is_some()
                 }
-                None => {
-                    let to_device = topic.split_once('/').filter(|(device, _)| !device.starts_with('_'));
-                    to_device.and_then(|(_, rest)| below("dn/msg", rest)).is_some()
-                }
-            }),
+                None => of_devices(topic).is_some_and(|rest| below("dn/msg", rest).is_some()),
+            },
         }
     }
 
@@ -123,6 +134,9 @@ impl Role {
         let Some(filter) = below(prefix, filter) else { return false };
         match self {
             Role::Device(_) | Role::Host(_) => self.own(filter).and_then(|own| below("dn", own)).is_some(),
+            Role::Gateway(_) => of_devices(filter).is_some_and(|rest| {
+                below("up/ros", rest).is_some() || matches!(rest, "up/state" | "dn/desired" | "dn/keys")
+            }),
             Role::Enrolling(_) => self.own(filter) == Some(topic::ENROLLED),
             Role::Service => true,
             Role::Operator => below(VERSION, filter).is_some(),
@@ -143,7 +157,7 @@ impl Role {
     pub(crate) fn may_be_called(&self, client_id: &str) -> bool {
         match self {
             Role::Device(id) | Role::Enrolling(id) => client_id == id.as_str(),
-            Role::Host(_) | Role::Service | Role::Operator => true,
+            Role::Host(_) | Role::Gateway(_) | Role::Service | Role::Operator => true,
         }
     }
 
@@ -153,6 +167,7 @@ impl Role {
         match self {
             Role::Device(id) | Role::Enrolling(id) => below(id.as_str(), topic),
             Role::Host(id) => below(id.as_str(), below("_host", topic)?),
+            Role::Gateway(id) => below(id.as_str(), below("_gateway", topic)?),
             Role::Service | Role::Operator => None,
         }
     }
@@ -163,6 +178,7 @@ impl Role {
             Role::Device(id) => format!("device/{id}"),
             Role::Enrolling(id) => format!("enrol/{id}"),
             Role::Host(id) => format!("host/{id}"),
+            Role::Gateway(id) => format!("gateway/{id}"),
             Role::Service => "service/default".to_owned(),
             Role::Operator => "operator/default".to_owned(),
         }
@@ -172,6 +188,12 @@ impl Role {
 /// The part of `topic` below `front/`; wildcards in `topic` never stand for a front.
 fn below<'t>(front: &str, topic: &'t str) -> Option<&'t str> {
     topic.strip_prefix(front)?.strip_prefix('/')
+}
+
+/// The part of `topic` below `v1/{device}/`, whichever device that is.
+fn of_devices(topic: &str) -> Option<&str> {
+    let (device, rest) = below(VERSION, topic)?.split_once('/')?;
+    (!device.starts_with('_')).then_some(rest)
 }
 
 const TOKEN_FRONT: &str = "enrol-";
@@ -364,7 +386,9 @@ mod tests {
             ("_host.lab", "lab".parse().ok().map(Role::Host)),
             ("_service", Some(Role::Service)),
             ("_operator", Some(Role::Operator)),
+            ("_gateway.ros", "ros".parse().ok().map(Role::Gateway)),
             ("_host.", None),
+            ("_gateway.", None),
             ("_root", None),
             ("Pump", None),
             ("", None),
@@ -453,6 +477,35 @@ mod tests {
         assert!(host.may_subscribe("a/b", "a/b/v1/_host/lab/dn/#"));
         assert!(!host.may_publish("a/b", "a/b/v1/lab/up/state"));
         assert!(!host.may_subscribe("a/b", "a/b/v1/_host/other/dn/#"));
+    }
+
+    #[test]
+    fn a_gateway_reads_who_may_what_and_speaks_of_ros_only() {
+        let gateway = Role::parse("_gateway.ros").expect("a gateway");
+        for (topic, allowed) in [
+            ("p/v1/_gateway/ros/up/state", true),
+            ("p/v1/_gateway/other/up/state", false),
+            ("p/v1/pump-7/dn/ros/tell/robot", true),
+            ("p/v1/pump-7/dn/msg/robot/in", false),
+            ("p/v1/pump-7/dn/desired", false),
+            ("p/v1/pump-7/up/ros/want/robot", false),
+            ("p/v1/_host/dn/ros/tell/robot", false),
+        ] {
+            assert_eq!(gateway.may_publish("p", topic), allowed, "{topic}");
+        }
+        for (filter, allowed) in [
+            ("p/v1/+/up/ros/#", true),
+            ("p/v1/pump-7/up/ros/+/robot", true),
+            ("p/v1/+/up/state", true),
+            ("p/v1/+/dn/desired", true),
+            ("p/v1/+/dn/keys", true),
+            ("p/v1/+/up/#", false),
+            ("p/v1/+/dn/+", false),
+            ("p/v1/_host/lab/dn/desired", false),
+            ("p/v1/#", false),
+        ] {
+            assert_eq!(gateway.may_subscribe("p", filter), allowed, "{filter}");
+        }
     }
 
     #[test]

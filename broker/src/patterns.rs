@@ -28,6 +28,13 @@ impl Patterns {
                 Patterns { publish: own(topic::ENROL), subscribe: own(topic::ENROLLED) }
             }
             Role::Host(id) => Self::of_owner(format_args!("_host/{id}"), prefix),
+            Role::Gateway(id) => {
+                let of_devices = |rest: &str| format!("{prefix}/{VERSION}/+/{rest}");
+                Patterns {
+                    publish: vec![format!("{prefix}/{VERSION}/_gateway/{id}/up/#"), of_devices("dn/ros/#")],
+                    subscribe: ["up/ros/#", "up/state", "dn/desired", "dn/keys"].map(of_devices).into(),
+                }
+            }
             Role::Service => {
                 let all = vec![format!("{prefix}/#")];
                 Patterns { publish: all.clone(), subscribe: all }
@@ -62,12 +69,13 @@ mod tests {
     use crate::topic;
 
     const LEVELS: &[&str] = &[
-        "p", "q", "v1", "v2", "pump-7", "pump-8", "_host", "lab", "_fleet", "up", "dn", "msg", "cmd", "put",
-        "state",
+        "p", "q", "v1", "v2", "pump-7", "pump-8", "_host", "_gateway", "lab", "_fleet", "up", "dn", "msg",
+        "ros", "cmd", "put", "state", "desired", "keys",
     ];
 
-    fn roles() -> [Role; 4] {
-        ["pump-7", "_host.lab", "_service", "_operator"].map(|name| Role::parse(name).expect("a role"))
+    fn roles() -> [Role; 5] {
+        ["pump-7", "_host.lab", "_gateway.lab", "_service", "_operator"]
+            .map(|name| Role::parse(name).expect("a role"))
     }
 
     fn any_topic() -> impl Strategy<Value = String> {
@@ -80,9 +88,12 @@ mod tests {
     fn is_nobodys(topic: &str) -> bool {
         let levels: Vec<&str> = topic.split('/').collect();
         matches!(levels[..], ["p"] | ["p", "v1"] | ["p", "v1", _, "up" | "dn"])
-            || matches!(levels[..], ["p", "v1", "_host", _, "up" | "dn"] | ["p", "v1", _, "dn", "msg"])
-            || matches!(levels[..], ["p", "v1", "_fleet", "put"])
-            || matches!(levels[..], ["p", "v1", owner, "dn", "msg", ..] if owner.starts_with('_'))
+            || matches!(
+                levels[..],
+                ["p", "v1", "_host" | "_gateway", _, "up" | "dn"] | ["p", "v1", _, "dn", "msg"]
+            )
+            || matches!(levels[..], ["p", "v1", "_fleet", "put"] | ["p", "v1", _, "up" | "dn", "ros"])
+            || matches!(levels[..], ["p", "v1", owner, "up" | "dn", ..] if owner.starts_with('_'))
     }
 
     proptest! {

@@ -12,7 +12,7 @@ mod rabbitmq;
 
 use clap::ValueEnum;
 use wasmbed_broker::{Patterns, credentials::Role};
-use wasmbed_wire::{DeviceId, HostId};
+use wasmbed_wire::{DeviceId, GatewayId, HostId};
 
 /// A broker that can be configured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -36,6 +36,8 @@ pub struct Request {
     pub devices: Vec<DeviceId>,
     /// Hosts that run emulated devices.
     pub hosts: Vec<HostId>,
+    /// Ways to ROS 2.
+    pub gateways: Vec<GatewayId>,
     /// Where an AWS account's policies hold.
     pub aws: Option<AwsPlace>,
 }
@@ -127,10 +129,11 @@ pub fn write(target: Target, request: &Request) -> Result<Vec<File>, AclError> {
 }
 
 impl Request {
-    /// Hosts, the service and operators: those whose number is known.
+    /// Hosts, gateways, the service and operators: those whose number is known.
     fn staff(&self) -> impl Iterator<Item = (Role, Patterns)> {
         let hosts = self.hosts.iter().copied().map(Role::Host);
-        let roles = hosts.chain([Role::Service, Role::Operator]);
+        let gateways = self.gateways.iter().copied().map(Role::Gateway);
+        let roles = hosts.chain(gateways).chain([Role::Service, Role::Operator]);
         roles.map(|role| (role, Patterns::of(&role, &self.prefix)))
     }
 }

@@ -1,7 +1,7 @@
 //! The command line `wasmbed`.
 //!
 //! Commands about devices, faults, modules, firmware, keys and events only speak to the service over MQTT ([`crate::client`]).
-//! `serve`, `host` and `up` run roles in this process.
+//! `serve`, `host`, `gateway` and `up` run roles in this process.
 
 mod broker;
 mod ca;
@@ -86,6 +86,8 @@ enum Command {
     Serve(roles::Serve),
     /// Run the host role: emulated devices and their serial links
     Host(roles::Host),
+    /// Run the gateway role: ROS 2 for modules on boards
+    Gateway(roles::Gateway),
     /// Hold the processes of a host, which starts this itself
     #[command(hide = true)]
     Keeper(roles::Keeper),
@@ -138,6 +140,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Up(up) => up.run(&common).await,
         Command::Serve(serve) => serve.run(&common).await,
         Command::Host(host) => host.run(&common).await,
+        Command::Gateway(gateway) => gateway.run(&common).await,
         Command::Keeper(keeper) => keeper.run().await,
         Command::Broker(broker) => broker.run(&common),
         Command::Hosts => hosts::list(&common).await,

@@ -4,6 +4,7 @@
 //! `WASMBED__BROKER__URL`. Unknown keys are refused, so that a misspelt one is not ignored.
 
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -14,11 +15,12 @@ use serde::Deserialize;
 use wasmbed_broker::credentials::{Role, Secret};
 use wasmbed_broker_client::Tls;
 use wasmbed_plan::Policy;
-use wasmbed_wire::{HostId, limits::HEARTBEAT_MS, topic::DEFAULT_PREFIX};
+use wasmbed_wire::{DeviceId, GatewayId, HostId, PublicKey, limits::HEARTBEAT_MS, topic::DEFAULT_PREFIX};
 
 use crate::{
     api::Grants,
     connection::{Address, Connection, Dialect, Protocol, TlsFiles},
+    gateway::GatewayConfig,
     host_api::HostConfig,
     service::{CERTIFICATE_LIFE, ServiceConfig},
 };
@@ -52,6 +54,10 @@ pub struct Config {
     pub health: Policy,
     /// The host role.
     pub host: HostSection,
+    /// The gateway role.
+    pub gateway: GatewaySection,
+    /// What the gateway knows of ROS 2, as `docs/ros.md` has it.
+    pub ros: Option<wasmbed_ros::Config>,
 }
 
 /// The broker and how to log in.
@@ -125,6 +131,21 @@ pub struct HostSection {
     /// How long devices run on for another host after the sudden death of this one, in milliseconds; 0 ends them at
     /// once.
     pub grace_ms: Option<u32>,
+}
+
+/// The gateway role.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GatewaySection {
+    /// Its id.
+    pub id: Option<GatewayId>,
+    /// Keys that say what modules are granted, until a keyring takes their place: the service's, and those that sign
+    /// keyrings.
+    pub trusted: Vec<PublicKey>,
+    /// Devices that it speaks for; all if absent.
+    pub devices: Option<BTreeSet<DeviceId>>,
+    /// Address and port for `/metrics` and `/healthz`; absent, there are none.
+    pub metrics_listen: Option<SocketAddr>,
 }
 
 impl Config {
@@ -295,6 +316,31 @@ impl Config {
         let grace = Duration::from_millis(self.host.grace_ms.unwrap_or(GRACE_MS).into());
         Ok(HostConfig { id, connection, data_dir, firmware_dir, agent, metrics_listen, program, grace })
     }
+
+    /// What the gateway role runs with, its data in `data_dir`.
+    ///
+    /// # Errors
+    /// If nothing is said about ROS 2, or something that cannot be, or no key is trusted.
+    pub fn gateway(
+        &self,
+        id: GatewayId,
+        connection: Connection,
+        data_dir: PathBuf,
+    ) -> anyhow::Result<GatewayConfig> {
+        let GatewaySection { trusted, devices, metrics_listen, .. } = self.gateway.clone();
+        let Some(ros) = self.ros.clone() else {
+            bail!("nothing is configured about ROS 2; write a section [ros] with its topics and services");
+        };
+        if trusted.is_empty() {
+            bail!(
+                "no key is trusted, so no module could be granted anything; write gateway.trusted = [\"KEY\"] with \
+                 the keys that `wasmbed keys list` shows with the roles root and control"
+            );
+        }
+        // A gateway has no name of its own in ROS 2: its devices are where they would be by themselves.
+        let ros = ros.validate("").context("cannot use the section [ros] of the configuration")?;
+        Ok(GatewayConfig { id, connection, data_dir, trusted, devices, ros, metrics_listen })
+    }
 }
 
 /// Reads a password from a file; the line end does not belong to it.
@@ -340,6 +386,39 @@ mod tests {
     }
 
     #[test]
+    fn a_gateway_needs_topics_and_somebody_to_believe() {
+        let address: Address = "mqtt://h:1".parse().expect("an address");
+        let gateway = |text: &str| {
+            let (id, role) = ("ros".parse().expect("an id"), Role::Operator);
+            let mut config = load(text).expect(text);
+            config.broker.password_file = Some("/dev/null".into());
+            let connection = config.connection_to(address.clone(), &role).expect("a connection");
+            config.gateway(id, connection, PathBuf::new()).map(drop).map_err(|error| format!("{error:#}"))
+        };
+        let key = "ab".repeat(32);
+        let trusted = format!("[gateway]\ntrusted = [\"{key}\"]\ndevices = [\"pump-7\"]\n");
+        for (text, expected) in [
+            (String::new(), Some("write a section [ros]")),
+            ("[ros]\ndomain = 7\n".to_owned(), Some("gateway.trusted")),
+            (format!("{trusted}[ros]\ndomain = 233\n"), Some("there is no domain 233")),
+            (
+                format!(
+                    "{trusted}[ros]\ndomain = 7\n[[ros.topic]]\nname = \"/a\"\ntype = \"std_msgs/msg/Empty\"\ndepth = 3\n"
+                ),
+                None,
+            ),
+        ] {
+            let error = gateway(&text).err();
+            match expected {
+                Some(expected) => {
+                    assert!(error.as_ref().is_some_and(|error| error.contains(expected)), "{error:?}")
+                }
+                None => assert_eq!(error, None),
+            }
+        }
+    }
+
+    #[test]
     fn mistakes_are_named() {
         for (text, named) in [
             ("prefx = \"lab\"", "prefx"),
@@ -350,6 +429,8 @@ mod tests {
             ("[service]\ncertificate_life_s = 30", "certificate_life_s"),
             ("[service]\ngrants = [\"gpoi\"]", "gpoi"),
             ("[host]\ngrace_ms = 3600001", "grace_ms"),
+            ("[gateway]\ntrusted = [\"12\"]", "trusted"),
+            ("[ros]\ndomains = 7", "domains"),
             ("[host]\nmetrics_listen = \"9100\"", "metrics_listen"),
         ] {
             let error = format!("{:#}", load(text).expect_err(text));

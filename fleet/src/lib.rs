@@ -10,6 +10,7 @@ pub mod client;
 pub mod config;
 pub mod connection;
 pub mod doctor;
+pub mod gateway;
 pub mod host;
 pub mod host_api;
 mod lock;

@@ -11,6 +11,7 @@ fn request() -> Request {
         prefix: "wasmbed".into(),
         devices: Vec::new(),
         hosts: vec!["lab".parse().unwrap(), "lab-2".parse().unwrap()],
+        gateways: vec!["ros".parse().unwrap()],
         aws: None,
     }
 }
@@ -54,7 +55,14 @@ fn aws_iot() {
     check(
         "aws-iot",
         files,
-        &["device.json", "host-lab.json", "host-lab-2.json", "service.json", "operator.json"],
+        &[
+            "device.json",
+            "host-lab.json",
+            "host-lab-2.json",
+            "gateway-ros.json",
+            "service.json",
+            "operator.json",
+        ],
     );
 }
 

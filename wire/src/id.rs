@@ -139,6 +139,8 @@ names! {
     DeviceId;
     /// A machine that runs emulated devices.
     HostId;
+    /// A way to ROS 2 for devices.
+    GatewayId;
     /// A module.
     ModuleName;
     /// A kind of board, the name of its folder in `boards/`.

@@ -24,6 +24,7 @@ pub mod manifest;
 pub mod message;
 pub mod nor;
 pub mod provision;
+pub mod ros;
 pub mod seq;
 pub mod sign1;
 pub mod topic;
@@ -31,7 +32,7 @@ pub mod topic;
 pub use backtrace::Backtrace;
 pub use crc32::{Crc32, crc32};
 pub use id::{
-    ArtifactId, BoardName, Channel, CommandId, DeviceId, Digest, HostId, KeyId, MAX_NAME_BYTES, ModuleName,
-    PublicKey, RuntimeId,
+    ArtifactId, BoardName, Channel, CommandId, DeviceId, Digest, GatewayId, HostId, KeyId, MAX_NAME_BYTES,
+    ModuleName, PublicKey, RuntimeId,
 };
 pub use seq::Seq;

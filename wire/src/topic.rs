@@ -48,6 +48,8 @@ pub enum Up {
     Telemetry(Channel),
     /// `up/msg/{instance}/{channel}`: a message of a module, its own bytes.
     Message(ModuleName, Channel),
+    /// `up/ros/{kind}/{instance}`: what a module has to do with ROS 2, for a gateway.
+    Ros(RosUp, ModuleName),
     /// `up/log/{level}`: one line of text.
     Log(Level),
     /// `up/crash`: [`crate::message::Crash`].
@@ -68,7 +70,9 @@ impl Up {
         match self {
             Up::State | Up::Info | Up::Reported => delivery(1, true),
             Up::Crash | Up::Trap | Up::Refused | Up::Result(_) => delivery(1, false),
-            Up::Heartbeat | Up::Telemetry(_) | Up::Message(..) | Up::Log(_) | Up::Get => delivery(0, false),
+            Up::Heartbeat | Up::Telemetry(_) | Up::Message(..) | Up::Ros(..) | Up::Log(_) | Up::Get => {
+                delivery(0, false)
+            }
         }
     }
 
@@ -92,6 +96,10 @@ impl Up {
                 let (instance, channel) = recipient(rest)?;
                 Up::Message(instance, channel)
             }
+            Some(("ros", rest)) => {
+                let (kind, instance) = rest.split_once('/')?;
+                Up::Ros(RosUp::parse(kind)?, instance.parse().ok()?)
+            }
             Some(("log", level)) => Up::Log(Level::parse(level)?),
             Some(("res", id)) => Up::Result(id.parse().ok()?),
             Some(_) => return None,
@@ -108,6 +116,7 @@ impl fmt::Display for Up {
             Up::Heartbeat => f.write_str("up/hb"),
             Up::Telemetry(channel) => write!(f, "up/tm/{channel}"),
             Up::Message(instance, channel) => write!(f, "up/msg/{instance}/{channel}"),
+            Up::Ros(kind, instance) => write!(f, "up/ros/{}/{instance}", kind.name()),
             Up::Log(level) => write!(f, "up/log/{}", level.name()),
             Up::Crash => f.write_str("up/crash"),
             Up::Trap => f.write_str("up/trap"),
@@ -129,6 +138,8 @@ pub enum Down {
     Command(CommandId),
     /// `dn/msg/{instance}/{channel}`: a message for a module, whatever bytes it understands.
     Message(ModuleName, Channel),
+    /// `dn/ros/{kind}/{instance}`: what a gateway of ROS 2 has for a module.
+    Ros(RosDown, ModuleName),
     /// `dn/keys`: a signed [`crate::keyring::Keyring`].
     Keys,
 }
@@ -141,7 +152,7 @@ impl Down {
     pub const fn delivery(&self) -> Delivery {
         match self {
             Down::Desired | Down::Keys => delivery(1, true),
-            Down::Block(_) | Down::Message(..) => delivery(0, false),
+            Down::Block(_) | Down::Message(..) | Down::Ros(..) => delivery(0, false),
             Down::Command(_) => delivery(1, false),
         }
     }
@@ -158,6 +169,10 @@ impl Down {
                 let (instance, channel) = recipient(rest)?;
                 Down::Message(instance, channel)
             }
+            Some(("ros", rest)) => {
+                let (kind, instance) = rest.split_once('/')?;
+                Down::Ros(RosDown::parse(kind)?, instance.parse().ok()?)
+            }
             _ => return None,
         })
     }
@@ -170,6 +185,7 @@ impl fmt::Display for Down {
             Down::Block(artifact) => write!(f, "dn/blk/{artifact}"),
             Down::Command(id) => write!(f, "dn/cmd/{id}"),
             Down::Message(instance, channel) => write!(f, "dn/msg/{instance}/{channel}"),
+            Down::Ros(kind, instance) => write!(f, "dn/ros/{}/{instance}", kind.name()),
             Down::Keys => f.write_str("dn/keys"),
         }
     }
@@ -179,6 +195,71 @@ impl fmt::Display for Down {
 fn recipient(rest: &str) -> Option<(ModuleName, Channel)> {
     let (instance, channel) = rest.split_once('/')?;
     Some((instance.parse().ok()?, channel.parse().ok()?))
+}
+
+/// What an instance says to a gateway of ROS 2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RosUp {
+    /// [`crate::ros::RosWant`].
+    Want,
+    /// [`crate::ros::RosPublication`].
+    Publish,
+    /// [`crate::ros::RosCall`].
+    Call,
+    /// [`crate::ros::RosReply`].
+    Reply,
+    /// [`crate::ros::RosQuestion`].
+    Ask,
+    /// [`crate::ros::RosTaken`].
+    Taken,
+}
+
+impl RosUp {
+    /// Every kind.
+    pub const ALL: [RosUp; 6] =
+        [RosUp::Want, RosUp::Publish, RosUp::Call, RosUp::Reply, RosUp::Ask, RosUp::Taken];
+
+    /// Its part of the topic.
+    pub const fn name(self) -> &'static str {
+        match self {
+            RosUp::Want => "want",
+            RosUp::Publish => "publish",
+            RosUp::Call => "call",
+            RosUp::Reply => "reply",
+            RosUp::Ask => "ask",
+            RosUp::Taken => "taken",
+        }
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        RosUp::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// What a gateway of ROS 2 says to an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RosDown {
+    /// [`crate::ros::RosHave`].
+    Have,
+    /// [`crate::ros::RosTell`].
+    Tell,
+}
+
+impl RosDown {
+    /// Every kind.
+    pub const ALL: [RosDown; 2] = [RosDown::Have, RosDown::Tell];
+
+    /// Its part of the topic.
+    pub const fn name(self) -> &'static str {
+        match self {
+            RosDown::Have => "have",
+            RosDown::Tell => "tell",
+        }
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        RosDown::ALL.into_iter().find(|kind| kind.name() == name)
+    }
 }
 
 /// How much a log line matters; the numbers are those of the guest ABI.

@@ -59,7 +59,10 @@ pub(crate) fn test(options: &Options) -> Result<()> {
         // Always the whole workspace, so that dependencies are compiled with one set of features.
         // Two at a time: each starts a fleet of its own, and emulators take a processor each while they are busy.
         let mut e2e = cargo(&["test", "--workspace", "--test", "e2e", "--no-fail-fast"]);
-        let e2e = paths::tell(&mut e2e).args(&options.filter).args(["--", "--test-threads=2"]);
+        let e2e = paths::tell(&mut e2e)
+            .env("WASMBED_PYTHON", python)
+            .args(&options.filter)
+            .args(["--", "--test-threads=2"]);
         counts.add(run_tests(e2e)?);
     }
     println!("{} passed, {} failed", counts.passed, counts.failed);
@@ -75,9 +78,9 @@ fn test_other_workspaces(options: &Options) -> Result<Counts> {
     let host = host_target()?;
     let mut counts = Counts::default();
     let firmware = ["firmware", "wasmbed-firmware-common"];
-    // Boards differ in whether they have calls for security, and Ethernet.
+    // Boards differ in whether they have calls for security and ROS 2, and Ethernet.
     for ([dir, package], features) in
-        [(firmware, "ip"), (firmware, "security"), (["device-agent/guest", "wasmbed-guest"], "")]
+        [(firmware, "ip"), (firmware, "ros,security"), (["device-agent/guest", "wasmbed-guest"], "")]
     {
         let mut cargo = run::cargo();
         cargo.args(["test", "--quiet", "--package", package, "--lib", "--target", &host]);

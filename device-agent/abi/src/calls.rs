@@ -273,11 +273,12 @@ calls! {
 
     /// Writes the [`TopicInfo`](crate::TopicInfo) of topic number `nth`, in the order of their names, of those the
     /// module may subscribe to. Answers its length; `NotFound` after the last one, `NoSpace` if it is longer than
-    /// `out_cap`.
+    /// `out_cap`, `Busy` until a gateway has answered the same question, `TimedOut` if it does not.
     GetAvailableTopics = "get_available_topics" (nth: I32, out_ptr: I32, out_cap: I32) -> I32, RosSubscribe;
 
     /// Writes the [`NodeInfo`](crate::NodeInfo) of a node, of what the module may subscribe to, publish on or call.
-    /// Answers its length; `NotFound` if there is no such node, `NoSpace` if it is longer than `out_cap`.
+    /// Answers its length; `NotFound` if there is no such node, `NoSpace`, `Busy` and `TimedOut` as
+    /// `get_available_topics`.
     GetNodeInfo = "get_node_info" (name_ptr: I32, name_len: I32, out_ptr: I32, out_cap: I32) -> I32, RosSubscribe;
 
     /// Starts a thread: another instance of the module over the same shared memory, whose export `thread_start` is

@@ -273,7 +273,7 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
             Down::Command(id) => self.on_command(id, topic, payload),
             Down::Keys => self.on_keys(payload),
             // The driver's to deliver, see `recipient`.
-            Down::Message(..) => Ok(()),
+            Down::Message(..) | Down::Ros(..) => Ok(()),
         };
         self.reconcile();
         result

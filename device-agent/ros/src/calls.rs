@@ -2,14 +2,25 @@
 
 use std::{
     collections::VecDeque,
+    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use wasmbed_abi::{Errno, MAX_SERVICE_CALLS};
 
 /// The calls of one module; clones are the same.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Calls(Arc<Mutex<Inner>>);
+#[derive(Clone)]
+pub(crate) struct Calls {
+    inner: Arc<Mutex<Inner>>,
+    /// Told of every end.
+    ended: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl fmt::Debug for Calls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Calls").finish_non_exhaustive()
+    }
+}
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -19,6 +30,10 @@ struct Inner {
 }
 
 impl Calls {
+    pub(crate) fn new(ended: Arc<dyn Fn() + Send + Sync>) -> Self {
+        Calls { inner: Arc::default(), ended }
+    }
+
     /// A ticket for another call. It is under way until it [ends](Calls::end).
     ///
     /// # Errors
@@ -42,6 +57,8 @@ impl Calls {
         if let Some((_, kept)) = inner.calls.iter_mut().find(|(known, _)| *known == ticket) {
             *kept = response;
         }
+        drop(inner);
+        (self.ended)();
     }
 
     /// It did not even begin.
@@ -59,17 +76,23 @@ impl Calls {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[test]
     fn a_call_is_kept_until_as_many_came_after_it() {
-        let (calls, mut out) = (Calls::default(), [0; 2]);
+        let ends = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&ends);
+        let calls = Calls::new(Arc::new(move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+        }));
+        let mut out = [0; 2];
         let first = calls.begin().expect("room");
         assert_eq!(calls.response(first, &mut out), Err(Errno::Busy));
         for _ in 1..MAX_SERVICE_CALLS {
@@ -85,5 +108,6 @@ mod tests {
         assert_eq!(calls.response(last, &mut out), Err(Errno::TimedOut));
         calls.forget(last);
         assert_eq!(calls.response(last, &mut out), Err(Errno::NotFound));
+        assert_eq!(ends.load(Ordering::Relaxed), 2);
     }
 }

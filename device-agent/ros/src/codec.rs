@@ -123,7 +123,8 @@ pub struct Refused {
 }
 
 impl Refused {
-    pub(crate) fn new(errno: Errno, reason: String) -> Self {
+    /// For this reason, which a module is told as this number.
+    pub fn new(errno: Errno, reason: String) -> Self {
         Refused { errno, reason }
     }
 }

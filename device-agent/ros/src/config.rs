@@ -35,7 +35,7 @@ const MAX_DOMAIN: u16 = 232;
 const WRITE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The part of a device's configuration about ROS 2, as written.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     #[serde(default)]
@@ -78,7 +78,7 @@ enum Mapping {
     Cyclone,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TopicConfig {
     name: String,
@@ -135,7 +135,7 @@ enum DurabilityConfig {
     TransientLocal,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ServiceConfig {
     name: String,
@@ -248,7 +248,8 @@ pub(crate) struct ServiceSettings {
 }
 
 impl Config {
-    /// Checks it, and reads the definitions of its types. `device` is what the namespace is made from if none is written.
+    /// Checks it, and reads the definitions of its types. `device` is what the namespace is made from if none is written;
+    /// without a name that is `/`.
     ///
     /// # Errors
     /// The first mistake.

@@ -28,8 +28,8 @@ pub use codec::Refused;
 pub use config::{Config, ConfigError, Settings};
 pub use definition::DefinitionError;
 pub use losses::{Loss, Lost};
-pub use mailbox::Event;
-pub use participant::{Ros, StartError};
+pub use mailbox::{Event, Room};
+pub use participant::{Ros, StartError, Woken};
 pub use station::{Allowed, Station};
 
 /// Longest message, request and response, in bytes, as modules see them and in CDR.

@@ -12,6 +12,8 @@ pub enum Loss {
     Behind,
     /// It is not of the type that is configured, or too long.
     Malformed,
+    /// It is longer than the module's device takes.
+    TooLong,
     /// The middleware did not take it in time.
     Unsent,
 }
@@ -22,6 +24,7 @@ impl Loss {
         match self {
             Loss::Behind => "behind",
             Loss::Malformed => "malformed",
+            Loss::TooLong => "too-long",
             Loss::Unsent => "unsent",
         }
     }

@@ -15,13 +15,25 @@ use crate::{
     losses::{Loss, Losses},
 };
 
-/// What may wait for a module, in bytes.
-const MAX_WAITING_BYTES: usize = 16 * 1024 * 1024;
 /// Notices that may wait.
 const MAX_NOTICES: usize = 16;
 
 /// Time between two notices that a topic or service loses something: it may lose thousands a second.
 const QUIET: Duration = Duration::from_secs(10);
+
+/// What a module's device takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Its longest message with its name, in bytes.
+    pub message_bytes: usize,
+    /// What may wait for it, in bytes.
+    pub waiting_bytes: usize,
+}
+
+impl Room {
+    /// As much as there may be.
+    pub(crate) const MOST: Room = Room { message_bytes: usize::MAX, waiting_bytes: 16 * 1024 * 1024 };
+}
 
 /// Something that happened to a module.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +72,7 @@ impl Event {
 pub(crate) struct Mailbox {
     inner: Mutex<Inner>,
     losses: Losses,
+    room: Room,
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -107,8 +120,8 @@ impl Inner {
 
 impl Mailbox {
     /// `wake` is called when something waits, once until all of it was taken.
-    pub(crate) fn new(losses: Losses, wake: Box<dyn Fn() + Send + Sync>) -> Self {
-        Mailbox { inner: Mutex::default(), losses, wake }
+    pub(crate) fn new(losses: Losses, room: Room, wake: Box<dyn Fn() + Send + Sync>) -> Self {
+        Mailbox { inner: Mutex::default(), losses, room, wake }
     }
 
     pub(crate) fn listen(&self, topic: &str) {
@@ -132,16 +145,19 @@ impl Mailbox {
         if !inner.topics.contains(&topic.name) {
             return;
         }
-        let len = bytes.len();
+        if self.is_too_long(&mut inner, &topic.name, &bytes) {
+            return self.announce(inner);
+        }
+        let (len, most) = (bytes.len(), self.room.waiting_bytes);
         let of_topic = |inner: &Inner| inner.waiting.iter().filter(|event| is_of(event, &topic.name)).count();
         let mut lost = 0;
-        while of_topic(&inner) >= topic.depth || inner.waiting_bytes.saturating_add(len) > MAX_WAITING_BYTES {
+        while of_topic(&inner) >= topic.depth || inner.waiting_bytes.saturating_add(len) > most {
             if !inner.drop_oldest(|event| is_of(event, &topic.name)) {
                 break;
             }
             lost += 1;
         }
-        if inner.waiting_bytes.saturating_add(len) > MAX_WAITING_BYTES {
+        if inner.waiting_bytes.saturating_add(len) > most {
             lost += 1;
         } else {
             inner.put(Event::Message { topic: topic.name.clone(), bytes });
@@ -155,7 +171,10 @@ impl Mailbox {
     /// Takes in a request. Of those that wait only as many stay as can be answered.
     pub(crate) fn request(&self, number: u32, service: &ServiceSettings, id: RmwRequestId, bytes: Vec<u8>) {
         let mut inner = self.lock();
-        if inner.waiting_bytes.saturating_add(bytes.len()) > MAX_WAITING_BYTES {
+        if self.is_too_long(&mut inner, &service.name, &bytes) {
+            return self.announce(inner);
+        }
+        if inner.waiting_bytes.saturating_add(bytes.len()) > self.room.waiting_bytes {
             self.lose(&mut inner, &service.name, Loss::Behind, &"the module is slower than they come");
             return self.announce(inner);
         }
@@ -209,6 +228,16 @@ impl Mailbox {
         next.map(|event| (event, more))
     }
 
+    /// Whether the device takes nothing so long; then it is lost.
+    fn is_too_long(&self, inner: &mut Inner, name: &str, bytes: &[u8]) -> bool {
+        let (len, most) = (name.len().saturating_add(bytes.len()), self.room.message_bytes);
+        if len > most {
+            let reason = format!("one has {len} bytes with its name, and the device takes {most}");
+            self.lose(inner, name, Loss::TooLong, &reason);
+        }
+        len > most
+    }
+
     fn lose(&self, inner: &mut Inner, name: &str, how: Loss, reason: &dyn fmt::Display) {
         self.losses.add(name, how);
         let (key, now) = ((name.to_owned(), how), Instant::now());
@@ -250,7 +279,7 @@ mod tests {
         let wake = Box::new(move || {
             count.fetch_add(1, Ordering::Relaxed);
         });
-        (Mailbox::new(losses.clone(), wake), woken, losses)
+        (Mailbox::new(losses.clone(), Room::MOST, wake), woken, losses)
     }
 
     fn topic(depth: u16) -> Arc<TopicSettings> {
@@ -295,6 +324,25 @@ mod tests {
         (0..20).for_each(|_| mailbox.message(&topic, vec![0; 1024 * 1024]));
         assert_eq!(taken(&mailbox).0.len(), 16);
         assert_eq!(losses.all()[0].count, 4);
+    }
+
+    #[test]
+    fn what_the_device_does_not_take_is_lost_and_told() {
+        let (losses, topic) = (Losses::default(), topic(10));
+        let room = Room { message_bytes: 10, waiting_bytes: 20 };
+        let mailbox = Mailbox::new(losses.clone(), room, Box::new(|| {}));
+        mailbox.listen("/a");
+        [8, 9, 8, 8].into_iter().for_each(|len| mailbox.message(&topic, vec![0; len]));
+        let (messages, notices) = taken(&mailbox);
+        assert_eq!(messages.iter().map(Vec::len).collect::<Vec<_>>(), [8, 8], "no more than 20 bytes wait");
+        assert!(
+            notices[0].ends_with("one has 11 bytes with its name, and the device takes 10"),
+            "{notices:?}"
+        );
+        assert_eq!(
+            losses.all().iter().map(|lost| lost.how).collect::<Vec<_>>(),
+            [Loss::Behind, Loss::TooLong]
+        );
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::{
         mpsc as std_mpsc,
     },
     thread::JoinHandle,
+    time::Duration,
 };
 
 use futures_util::{StreamExt, pin_mut};
@@ -34,7 +35,7 @@ use crate::{
     endpoints::{self, Outgoing, Request, World},
     graph::{Graph, Has, ParticipantEntities},
     losses::{Losses, Lost},
-    mailbox::Mailbox,
+    mailbox::{Mailbox, Room},
     station::{Allowed, Station},
 };
 
@@ -110,6 +111,15 @@ pub(crate) struct Member {
     pub(crate) mailbox: Arc<Mailbox>,
 }
 
+/// Why a module's place is to be looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Woken {
+    /// There is something to tell it.
+    Told,
+    /// A call of its ended.
+    Ended,
+}
+
 impl Ros {
     /// Joins the domain.
     ///
@@ -141,18 +151,58 @@ impl Ros {
 
     /// A module's place, by its name. `wake` is called when there is something to tell it, once until all was taken.
     pub fn station(&self, name: &str, allowed: Allowed, wake: impl Fn() + Send + Sync + 'static) -> Station {
-        let Inner { shared, orders, modules, .. } = &*self.0;
-        let own = &shared.settings.node;
+        let own = &self.0.shared.settings.node;
         let mut base = token(name);
         if base == own.base_name() {
             base.push('_');
         }
+        let wake = move |woken| {
+            if woken == Woken::Told {
+                wake()
+            }
+        };
+        self.place(own.namespace(), &base, allowed, Room::MOST, wake)
+    }
+
+    /// The place of a module of another device, whose namespace is below the own one.
+    pub fn station_of(
+        &self,
+        device: &str,
+        name: &str,
+        allowed: Allowed,
+        room: Room,
+        wake: impl Fn(Woken) + Send + Sync + 'static,
+    ) -> Station {
+        let own = self.0.shared.settings.node.namespace();
+        let namespace = format!("{}/{}", own.trim_end_matches('/'), token(device));
+        self.place(&namespace, &token(name), allowed, room, wake)
+    }
+
+    fn place(
+        &self,
+        namespace: &str,
+        base: &str,
+        allowed: Allowed,
+        room: Room,
+        wake: impl Fn(Woken) + Send + Sync + 'static,
+    ) -> Station {
+        let Inner { shared, orders, modules, .. } = &*self.0;
         // A name of letters, digits and underscores below a namespace that is one makes a node.
-        let node = NodeName::new(own.namespace(), &base).unwrap_or_else(|_| own.clone());
-        let mailbox = Arc::new(Mailbox::new(shared.losses.clone(), Box::new(wake)));
+        let node = NodeName::new(namespace, base).unwrap_or_else(|_| shared.settings.node.clone());
+        let wake = Arc::new(wake);
+        let ended = Arc::clone(&wake);
+        let calls = Calls::new(Arc::new(move || ended(Woken::Ended)));
+        let told = Box::new(move || wake(Woken::Told));
+        let mailbox = Arc::new(Mailbox::new(shared.losses.clone(), room, told));
         shared.enter(&mailbox);
         let member = Member { id: modules.fetch_add(1, Ordering::Relaxed), node, mailbox };
-        Station::new(member, Arc::clone(shared), orders.clone(), allowed)
+        Station::new(member, Arc::clone(shared), orders.clone(), allowed, calls)
+    }
+
+    /// The longest time that one of these services has to answer; those that are not configured have none.
+    pub fn longest_timeout<'s>(&self, services: impl IntoIterator<Item = &'s str>) -> Option<Duration> {
+        let known = &self.0.shared.settings.services;
+        services.into_iter().filter_map(|name| Some(known.get(name)?.timeout)).max()
     }
 
     /// What was lost so far.

@@ -26,7 +26,7 @@ use crate::{
 const MAX_OUTGOING_BYTES: usize = 16 * 1024 * 1024;
 
 /// What a module may use: patterns separated by spaces, see [`RosName::is_allowed_by`].
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Allowed {
     /// Topics that it may publish on.
     pub publish: String,
@@ -82,6 +82,7 @@ impl Station {
         shared: Arc<Shared>,
         orders: mpsc::UnboundedSender<Order>,
         allowed: Allowed,
+        calls: Calls,
     ) -> Self {
         Station {
             member,
@@ -92,7 +93,7 @@ impl Station {
             publishers: BTreeMap::new(),
             subscriptions: BTreeMap::new(),
             clients: Vec::new(),
-            calls: Calls::default(),
+            calls,
             services: Vec::new(),
             topics: Vec::new(),
         }

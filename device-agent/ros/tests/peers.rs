@@ -6,125 +6,24 @@
 
 use std::{
     env,
-    io::{BufRead, BufReader, Write},
-    net::UdpSocket,
-    path::{Path, PathBuf},
-    process::{Child, ChildStdin, Command, Stdio},
-    sync::{
-        Mutex,
-        mpsc::{Receiver, channel},
-    },
+    process::Command,
+    rc::Rc,
+    sync::mpsc::{Receiver, channel},
     time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
 use wasmbed_abi::{Errno, NodeInfo, RosName, TopicInfo};
+use wasmbed_peers::{Domain, PATIENCE, Peer, python};
 use wasmbed_ros::{Allowed, Config, Event, Loss, Ros, Station};
-
-const PATIENCE: Duration = Duration::from_secs(40);
-
-/// The interpreter that has the peers.
-fn python() -> Option<PathBuf> {
-    let python = env::var_os("WASMBED_PYTHON").map(PathBuf::from);
-    if python.is_none() {
-        println!("skipped: WASMBED_PYTHON is not set; `cargo xtask test` sets it up");
-    }
-    python
-}
-
-/// A domain that nobody on this machine is in; all its ports are below those that the system gives out.
-fn free_domain() -> u16 {
-    static TAKEN: Mutex<Vec<u16>> = Mutex::new(Vec::new());
-    let mut taken = TAKEN.lock().unwrap();
-    let first = u16::try_from(std::process::id() % 100).unwrap();
-    let is_free = |domain: u16| UdpSocket::bind(("0.0.0.0", 7410 + 250 * domain)).is_ok();
-    let mut candidates = (0..100).map(|nth| 1 + (first + nth) % 100);
-    let domain = candidates.find(|domain| !taken.contains(domain) && is_free(*domain));
-    taken.push(domain.expect("a domain is free"));
-    domain.unwrap()
-}
 
 fn name(text: &str) -> RosName<'_> {
     RosName::parse(text.as_bytes()).expect(text)
 }
 
-/// A process in a domain, which does what it is told; it ends when dropped.
-struct Peer {
-    child: Child,
-    orders: ChildStdin,
-    said: Receiver<Value>,
-}
-
-impl Peer {
-    fn start(python: &Path, script: &str, domain: u16) -> Self {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers").join(script);
-        let mut child = Command::new(python)
-            .arg(script)
-            .arg("peer")
-            .env("ROS_DOMAIN_ID", domain.to_string())
-            .env("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-            .env("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the interpreter starts");
-        let (lines, said) = channel();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        std::thread::spawn(move || {
-            for line in stdout.lines().map_while(Result::ok) {
-                let line = serde_json::from_str(&line).unwrap_or_else(|_| panic!("the peer says {line}"));
-                if lines.send(line).is_err() {
-                    break;
-                }
-            }
-        });
-        let orders = child.stdin.take().unwrap();
-        let peer = Peer { child, orders, said };
-        peer.wait_for("ready");
-        peer
-    }
-
-    fn order(&mut self, order: &Value) {
-        writeln!(self.orders, "{order}").expect("the peer lives");
-    }
-
-    /// The next thing of this kind that it says.
-    fn wait_for(&self, kind: &str) -> Value {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let said = self.said.recv_timeout(left).unwrap_or_else(|_| panic!("the peer did not say {kind}"));
-            if said.get(kind).is_some() {
-                return said;
-            }
-        }
-    }
-
-    /// Asks about a node until this holds of the answer.
-    fn wait_for_node(&mut self, node: &str, holds: impl Fn(&Value) -> bool) -> Value {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            self.order(&json!({"do": "look", "node": node}));
-            let seen = self.wait_for("node");
-            if holds(&seen) {
-                return seen;
-            }
-            assert!(Instant::now() < deadline, "{seen}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// A device with one module.
 struct World {
-    domain: u16,
+    domain: Rc<Domain>,
     ros: Ros,
     station: Station,
     woken: Receiver<()>,
@@ -132,11 +31,16 @@ struct World {
 
 impl World {
     fn start(configuration: &str) -> Self {
-        Self::in_domain(free_domain(), "pump-7", configuration)
+        Self::in_domain(Rc::new(Domain::free()), "pump-7", configuration)
     }
 
-    fn in_domain(domain: u16, device: &str, configuration: &str) -> Self {
-        let config: Config = toml::from_str(&format!("domain = {domain}\n{configuration}")).unwrap();
+    fn in_domain(domain: Rc<Domain>, device: &str, configuration: &str) -> Self {
+        let config: Config = toml::from_str(&format!(
+            "domain = {}
+{configuration}",
+            domain.number()
+        ))
+        .unwrap();
         let ros = Ros::start(config.validate(device).unwrap()).unwrap();
         let (station, woken) = station(&ros, "talker");
         World { domain, ros, station, woken }
@@ -181,7 +85,7 @@ impl World {
         let deadline = Instant::now() + PATIENCE;
         loop {
             self.station.publish(name(topic), message).unwrap();
-            if let Ok(said) = peer.said.recv_timeout(Duration::from_millis(200)) {
+            if let Ok(said) = peer.recv_timeout(Duration::from_millis(200)) {
                 return said;
             }
             assert!(Instant::now() < deadline, "nobody heard {topic}");
@@ -278,7 +182,7 @@ fn messages_pass_both_ways_as_json_and_as_bytes() {
     let Some(python) = python() else { return };
     let mut world =
         World::start(&format!("{STRINGS}[[topic]]\nname = '/raw'\ntype = 'std_msgs/msg/Int64'\n"));
-    let mut peer = Peer::start(&python, "node.py", world.domain);
+    let mut peer = Peer::start(&python, "node.py", &world.domain);
     peer.order(&json!({"do": "subscribe", "topic": "/out", "type": "std_msgs/msg/String"}));
     let said = world.publish_until_heard(&peer, "/out", "{\"data\":\"grüß dich, 世界\"}".as_bytes());
     assert_eq!(said, json!({"heard": "/out", "message": {"data": "grüß dich, 世界"}}));
@@ -309,7 +213,7 @@ fn who_is_there_is_seen_from_both_sides() {
     let services = "[[service]]\nname = '/set'\ntype = 'std_srvs/srv/SetBool'\n\
         [[service]]\nname = '/ask'\ntype = 'std_srvs/srv/Trigger'\n";
     let mut world = World::start(&format!("{STRINGS}{services}"));
-    let mut peer = Peer::start(&python, "node.py", world.domain);
+    let mut peer = Peer::start(&python, "node.py", &world.domain);
     peer.order(
         &json!({"do": "publisher", "topic": "/in", "type": "std_msgs/msg/String", "best_effort": true}),
     );
@@ -367,7 +271,7 @@ fn who_is_there_is_seen_from_both_sides() {
 fn a_megabyte_passes_both_ways() {
     let Some(python) = python() else { return };
     let mut world = World::start(&STRINGS.replace("'json'", "'cdr'"));
-    let mut peer = Peer::start(&python, "node.py", world.domain);
+    let mut peer = Peer::start(&python, "node.py", &world.domain);
     peer.order(
         &json!({"do": "subscribe", "topic": "/out", "type": "std_msgs/msg/String", "shape": "lengths"}),
     );
@@ -392,7 +296,7 @@ fn a_hundred_messages_a_second_arrive_whole_and_in_order() {
     // As deep as there are messages: on a busy machine any side may stand still for longer than fifty of them.
     const COUNT: usize = 500;
     let mut world = World::start(&STRINGS.replace("depth = 50", "depth = 600"));
-    let mut peer = Peer::start(&python, "node.py", world.domain);
+    let mut peer = Peer::start(&python, "node.py", &world.domain);
     peer.order(&json!({"do": "subscribe", "topic": "/out", "type": "std_msgs/msg/String", "depth": 600}));
     peer.order(&json!({"do": "publisher", "topic": "/in", "type": "std_msgs/msg/String", "depth": 600}));
     world.station.subscribe(name("/in")).unwrap();
@@ -427,7 +331,7 @@ fn a_peer_that_was_killed_is_heard_again_when_it_is_back() {
     let mut world = World::start(STRINGS);
     world.station.subscribe(name("/in")).unwrap();
     for turn in 0..2 {
-        let mut peer = Peer::start(&python, "node.py", world.domain);
+        let mut peer = Peer::start(&python, "node.py", &world.domain);
         peer.order(&json!({"do": "subscribe", "topic": "/out", "type": "std_msgs/msg/String"}));
         peer.order(&json!({"do": "publisher", "topic": "/in", "type": "std_msgs/msg/String"}));
         let said = world.publish_until_heard(&peer, "/out", format!("{{\"data\":\"{turn}\"}}").as_bytes());
@@ -455,7 +359,7 @@ fn services_of_a_peer_are_called_and_every_call_ends() {
     assert_eq!(world.response(absent), Err(Errno::TimedOut), "nobody serves it");
     assert!(start.elapsed() >= Duration::from_secs(1) && start.elapsed() < Duration::from_secs(10));
 
-    let mut peer = Peer::start(&python, "node.py", world.domain);
+    let mut peer = Peer::start(&python, "node.py", &world.domain);
     let early = world.station.call(set, b"{\"data\":true}").unwrap();
     let response = json!({"success": true, "message": "schön"});
     peer.order(
@@ -478,7 +382,7 @@ fn services_of_a_peer_are_called_and_every_call_ends() {
     peer.order(&json!({"do": "serve", "service": "/quick", "type": "std_srvs/srv/SetBool", "response": {}, "delay": 60}));
     let begun = loop {
         let ticket = world.station.call(quick, b"{\"data\":true}").unwrap();
-        if peer.said.recv_timeout(Duration::from_secs(1)).is_ok() {
+        if peer.recv_timeout(Duration::from_secs(1)).is_ok() {
             break ticket;
         }
     };
@@ -494,7 +398,7 @@ fn a_module_answers_a_service_now_or_later() {
     let mut world = World::start(SERVICES);
     let number = world.station.offer(name("/set")).unwrap();
     assert_eq!(world.station.offer(name("/set")).unwrap(), number);
-    let mut peer = Peer::start(&python, "node.py", world.domain);
+    let mut peer = Peer::start(&python, "node.py", &world.domain);
     let mut later = Vec::new();
     for data in [true, false] {
         peer.order(&json!({"do": "call", "service": "/set", "type": "std_srvs/srv/SetBool", "request": {"data": data}}));
@@ -522,7 +426,7 @@ fn quality_of_service_that_does_not_fit_is_told() {
     let Some(python) = python() else { return };
     let mut world =
         World::start(&STRINGS.replace("name = '/out'", "reliability = 'best-effort'\nname = '/out'"));
-    let mut peer = Peer::start(&python, "node.py", world.domain);
+    let mut peer = Peer::start(&python, "node.py", &world.domain);
     peer.order(&json!({"do": "subscribe", "topic": "/out", "type": "std_msgs/msg/String"}));
     peer.order(
         &json!({"do": "publisher", "topic": "/in", "type": "std_msgs/msg/String", "best_effort": true}),
@@ -543,7 +447,7 @@ fn participants_of_cyclone_dds_are_heard_and_hear_and_what_they_garble_is_told()
     let Some(python) = python() else { return };
     let mut world = World::start(STRINGS);
     world.station.subscribe(name("/in")).unwrap();
-    let mut peer = Peer::start(&python, "cyclone.py", world.domain);
+    let mut peer = Peer::start(&python, "cyclone.py", &world.domain);
     peer.order(&json!({"do": "subscribe", "topic": "/out"}));
     let said = world.publish_until_heard(&peer, "/out", "{\"data\":\"naïve\"}".as_bytes());
     assert_eq!(said, json!({"heard": "/out", "data": "naïve"}));
@@ -552,7 +456,7 @@ fn participants_of_cyclone_dds_are_heard_and_hear_and_what_they_garble_is_told()
     drop(peer);
 
     // The same name and type, but another content.
-    let mut peer = Peer::start(&python, "cyclone.py", world.domain);
+    let mut peer = Peer::start(&python, "cyclone.py", &world.domain);
     peer.order(&json!({"do": "garble", "topic": "/in", "count": 200, "period": 0.05}));
     let notice = world.notice();
     assert!(notice.starts_with("/in: messages are lost: data: it ends too early"), "{notice}");
@@ -563,7 +467,7 @@ fn participants_of_cyclone_dds_are_heard_and_hear_and_what_they_garble_is_told()
 fn services_pass_both_ways_as_cyclone_dds_has_them() {
     let Some(python) = python() else { return };
     let mut world = World::start(&format!("mapping = 'cyclone'\n{SERVICES}"));
-    let mut peer = Peer::start(&python, "cyclone.py", world.domain);
+    let mut peer = Peer::start(&python, "cyclone.py", &world.domain);
     peer.order(&json!({"do": "serve", "service": "/set"}));
     let client = world.station.client(name("/set")).unwrap();
     let ticket = world.station.call(client, b"{\"data\":true}").unwrap();
@@ -652,7 +556,7 @@ fn in_a_network_of_its_own() {
     };
     let before = packets_out();
     let mut talker = World::start(STRINGS);
-    let mut listener = World::in_domain(talker.domain, "pump-8", STRINGS);
+    let mut listener = World::in_domain(Rc::clone(&talker.domain), "pump-8", STRINGS);
     listener.station.subscribe(name("/in")).unwrap();
     let deadline = Instant::now() + PATIENCE;
     loop {

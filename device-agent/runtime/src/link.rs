@@ -6,7 +6,7 @@ mod files;
 mod messages;
 #[cfg(feature = "std")]
 mod network;
-#[cfg(feature = "std")]
+#[cfg(feature = "ros")]
 mod ros;
 #[cfg(feature = "security")]
 mod security;
@@ -19,7 +19,7 @@ mod vehicle;
 use unsupported as files;
 #[cfg(not(feature = "std"))]
 use unsupported as network;
-#[cfg(not(feature = "std"))]
+#[cfg(not(feature = "ros"))]
 use unsupported as ros;
 #[cfg(not(feature = "security"))]
 use unsupported as security;

@@ -200,6 +200,7 @@ impl<B: Board, F: Flash + 'static, const SLOTS: usize> Driver<B, F, SLOTS> {
         self.receive();
         self.hear();
         self.agent.on_deadline(self.now());
+        self.modules.poll_ros();
         let then = self.act();
         self.port.transmit();
         match then {
@@ -268,18 +269,27 @@ impl<B: Board, F: Flash + 'static, const SLOTS: usize> Driver<B, F, SLOTS> {
     fn on_heard(&mut self, heard: ToBoard<'_>) {
         let now = self.now();
         match heard {
-            ToBoard::Session { up: true } => self.agent.on_connected(now),
+            ToBoard::Session { up: true } => {
+                self.agent.on_connected(now);
+                self.modules.connected();
+            }
             ToBoard::Session { up: false } => self.agent.on_disconnected(now),
             ToBoard::Acked { token } => self.agent.on_acked(now, Token(token)),
-            ToBoard::Deliver { topic, payload } => {
-                if let Some(Down::Message(instance, channel)) = Down::parse(topic) {
+            ToBoard::Deliver { topic, payload } => match Down::parse(topic) {
+                Some(Down::Message(instance, channel)) => {
                     if let Some(slot) = self.agent.recipient(&instance) {
                         self.modules.post(slot, channel, payload);
                     }
-                } else if let Err(why) = self.agent.on_message(now, topic, payload) {
-                    self.say_rejected(topic, why);
                 }
-            }
+                Some(Down::Ros(kind, instance)) => {
+                    self.modules.hear(self.agent.recipient(&instance), instance, kind, payload);
+                }
+                _ => {
+                    if let Err(why) = self.agent.on_message(now, topic, payload) {
+                        self.say_rejected(topic, why);
+                    }
+                }
+            },
         }
     }
 
@@ -377,7 +387,8 @@ impl<B: Board, F: Flash + 'static, const SLOTS: usize> Driver<B, F, SLOTS> {
         // An agent whose messages have no room waits for an acknowledgement, not for a time.
         let agent =
             self.port.has_room().then(|| self.agent.next_deadline()).flatten().map(|instant| instant.0);
-        let deadline_ms = [self.port.next_deadline(), agent].into_iter().flatten().min();
+        let deadlines = [self.port.next_deadline(), agent, self.modules.ros_deadline()];
+        let deadline_ms = deadlines.into_iter().flatten().min();
         self.port.board.borrow_mut().sleep(deadline_ms);
     }
 }

@@ -5,6 +5,11 @@
 
 mod host;
 mod keeper;
+#[cfg(feature = "ros")]
+mod ros;
+#[cfg(not(feature = "ros"))]
+#[path = "modules/ros/none.rs"]
+mod ros;
 mod secrets;
 
 use alloc::{rc::Rc, vec::Vec};
@@ -51,6 +56,8 @@ pub(crate) struct Modules<B: Board, const SLOTS: usize> {
     runtime: Option<Runtime>,
     prepared: bool,
     inbox: Deque<(Slot, Channel, Vec<u8>), MESSAGES>,
+    #[cfg_attr(not(feature = "ros"), expect(dead_code, reason = "there is nothing in it"))]
+    absent: ros::Absent,
     running: [Option<Instance<ModuleHost<B>>>; SLOTS],
 }
 
@@ -73,8 +80,8 @@ impl<B: Board, const SLOTS: usize> Modules<B, SLOTS> {
         keeper: Rc<RefCell<Keeper>>,
     ) -> Self {
         let running = [const { None }; SLOTS];
-        let inbox = Deque::new();
-        Modules { port, slots, class, keeper, runtime: None, prepared: false, inbox, running }
+        let (inbox, absent) = (Deque::new(), ros::Absent::default());
+        Modules { port, slots, class, keeper, runtime: None, prepared: false, inbox, absent, running }
     }
 
     /// Whether the engine is set up, or could not be.
@@ -142,21 +149,21 @@ impl<B: Board, const SLOTS: usize> Modules<B, SLOTS> {
         }
     }
 
-    /// Calls the module that the oldest message is for; what came of it, if it was called at all.
-    #[inline(never)]
+    /// Calls the module that something of ROS 2 or the oldest message is for; what came of it, if it was called at all.
     pub(crate) fn deliver(&mut self) -> Option<(Slot, ModuleEvent)> {
+        self.deliver_ros().or_else(|| self.deliver_message())
+    }
+
+    #[inline(never)]
+    fn deliver_message(&mut self) -> Option<(Slot, ModuleEvent)> {
         let (slot, channel, payload) = self.inbox.pop_front()?;
         let event = self.call(slot, |instance| instance.message(&channel, payload).map(|_| 0))?;
-        let handled = match event {
-            ModuleEvent::Ran { used, .. } => ModuleEvent::Handled { used },
-            stopped => stopped,
-        };
-        Some((slot, handled))
+        Some((slot, handled(event)))
     }
 
     /// Whether messages wait.
     pub(crate) fn has_messages(&self) -> bool {
-        !self.inbox.is_empty()
+        !self.inbox.is_empty() || self.has_ros_events()
     }
 
     /// Calls a running module; ends it if it is stopped.
@@ -192,6 +199,7 @@ impl<B: Board, const SLOTS: usize> Modules<B, SLOTS> {
     }
 
     fn end(&mut self, slot: Slot) {
+        self.leave_ros(slot);
         if let Some(place) = self.running.get_mut(slot.index()) {
             *place = None;
         }
@@ -252,6 +260,14 @@ impl<B: Board, const SLOTS: usize> Modules<B, SLOTS> {
                 Ok(none.insert(runtime))
             }
         }
+    }
+}
+
+/// What came of a call that was no tick.
+fn handled(event: ModuleEvent) -> ModuleEvent {
+    match event {
+        ModuleEvent::Ran { used, .. } => ModuleEvent::Handled { used },
+        stopped => stopped,
     }
 }
 

@@ -31,6 +31,7 @@ fn name(role: &Role) -> String {
     match role {
         Role::Device(id) | Role::Enrolling(id) => format!("device-{id}"),
         Role::Host(id) => format!("host-{id}"),
+        Role::Gateway(id) => format!("gateway-{id}"),
         Role::Service => "service".to_owned(),
         Role::Operator => "operator".to_owned(),
     }
@@ -39,7 +40,7 @@ fn name(role: &Role) -> String {
 /// The client ids a role's programs use.
 fn clients(role: &Role) -> Vec<String> {
     match role {
-        Role::Device(_) | Role::Enrolling(_) | Role::Host(_) => vec![role.username()],
+        Role::Device(_) | Role::Enrolling(_) | Role::Host(_) | Role::Gateway(_) => vec![role.username()],
         Role::Service => vec!["wasmbed-service".to_owned(), "wasmbed-doctor-*".to_owned()],
         Role::Operator => vec!["wasmbed-cli-*".to_owned()],
     }

@@ -52,10 +52,10 @@ fn definitions(request: &Request) -> Value {
     })
 }
 
-/// The queues of a client. A device and a host are called what their user is called, so nobody else may be.
+/// The queues of a client. A device, a host and a gateway are called what their user is called, so nobody else may be.
 fn queues(role: &Role) -> String {
     let client = match role {
-        Role::Device(_) | Role::Enrolling(_) | Role::Host(_) => literal(&role.username()),
+        Role::Device(_) | Role::Enrolling(_) | Role::Host(_) | Role::Gateway(_) => literal(&role.username()),
         Role::Service | Role::Operator => ".*".to_owned(),
     };
     format!("mqtt-subscription-{client}qos[01]")

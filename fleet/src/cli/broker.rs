@@ -5,14 +5,14 @@ use std::{fs, path::PathBuf};
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use wasmbed_wire::{DeviceId, HostId};
+use wasmbed_wire::{DeviceId, GatewayId, HostId};
 
 use super::{Common, output};
 use crate::acl::{self, AwsPlace, File, Target};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Broker {
-    /// Write another broker's permissions for devices, hosts, service and operators, and the settings by which it takes
+    /// Write another broker's permissions for devices, hosts, gateways, service and operators, and the settings by which it takes
     /// user names from certificates
     Acl(Acl),
 }
@@ -28,6 +28,9 @@ pub(super) struct Acl {
     /// Hosts that run emulated devices
     #[arg(long, value_name = "ID,…", value_delimiter = ',')]
     hosts: Vec<HostId>,
+    /// Gateways to ROS 2
+    #[arg(long, value_name = "ID,…", value_delimiter = ',')]
+    gateways: Vec<GatewayId>,
     /// Region and account of AWS
     #[arg(long, value_name = "REGION:ACCOUNT")]
     aws: Option<AwsPlace>,
@@ -45,9 +48,9 @@ impl Broker {
 
 impl Acl {
     fn run(self, common: &Common) -> Result<()> {
-        let Acl { target, devices, hosts, aws, output } = self;
+        let Acl { target, devices, hosts, gateways, aws, output } = self;
         let prefix = common.load()?.prefix().to_owned();
-        let files = acl::write(target, &acl::Request { prefix, devices, hosts, aws })?;
+        let files = acl::write(target, &acl::Request { prefix, devices, hosts, gateways, aws })?;
         match output {
             Some(dir) => write(common, &dir, &files),
             None => print(common, &files),

@@ -11,7 +11,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use wasmbed_broker::credentials::Role;
 use wasmbed_broker_client::Identity;
-use wasmbed_wire::{DeviceId, HostId};
+use wasmbed_wire::{DeviceId, GatewayId, HostId};
 
 use super::{Common, output, table::Table};
 use crate::ca::{self, Holder, Issued};
@@ -28,7 +28,7 @@ pub(super) enum Ca {
     List(At),
     /// Revoke every certificate of a name: brokers that read crl.pem disconnect it
     Revoke {
-        /// The MQTT user name in the certificate: a device's id, _host.ID, _service, _operator
+        /// The MQTT user name in the certificate: a device's id, _host.ID, _gateway.ID, _service, _operator
         name: String,
         #[command(flatten)]
         at: At,
@@ -70,6 +70,11 @@ enum For {
     Host {
         /// Its id
         id: HostId,
+    },
+    /// A gateway to ROS 2
+    Gateway {
+        /// Its id
+        id: GatewayId,
     },
     /// The fleet service
     Service,
@@ -143,6 +148,7 @@ impl For {
         match self {
             For::Device { id } => Holder::Client(Role::Device(*id)),
             For::Host { id } => Holder::Client(Role::Host(*id)),
+            For::Gateway { id } => Holder::Client(Role::Gateway(*id)),
             For::Service => Holder::Client(Role::Service),
             For::Operator => Holder::Client(Role::Operator),
             For::Broker { names } => Holder::Broker(names.clone()),

@@ -1,4 +1,4 @@
-//! `wasmbed serve` and `wasmbed host`: one role in the foreground; and the keeper that a host starts.
+//! `wasmbed serve`, `wasmbed host` and `wasmbed gateway`: one role in the foreground; and the keeper that a host starts.
 
 use std::{io::IsTerminal, path::PathBuf};
 
@@ -9,11 +9,11 @@ use tracing_subscriber::{
     EnvFilter, filter::filter_fn, fmt::MakeWriter, layer::SubscriberExt, util::SubscriberInitExt,
 };
 use wasmbed_broker::{credentials::Role, is_worth_logging};
-use wasmbed_wire::HostId;
+use wasmbed_wire::{GatewayId, HostId};
 
 use super::Common;
 use crate::{
-    host, service,
+    gateway, host, service,
     shutdown::{self, Shutdown},
 };
 
@@ -38,6 +38,13 @@ pub(super) struct Host {
     /// The program wasmbed-agent [default: the one beside this program]
     #[arg(long, value_name = "FILE")]
     agent: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Gateway {
+    /// Its id
+    #[arg(long)]
+    id: Option<GatewayId>,
 }
 
 #[derive(Debug, Args)]
@@ -72,6 +79,19 @@ impl Host {
         let connection = config.connection(&Role::Host(id))?;
         let host = config.host(id, connection, config.data_dir())?;
         host::run(host, on_signal()?).await
+    }
+}
+
+impl Gateway {
+    pub(super) async fn run(self, common: &Common) -> Result<()> {
+        log_to_stderr();
+        let config = common.load()?;
+        let id = self.id.or(config.gateway.id).context(
+            "no gateway id is configured; use --id ID, gateway.id in the configuration, or WASMBED__GATEWAY__ID",
+        )?;
+        let connection = config.connection(&Role::Gateway(id))?;
+        let gateway = config.gateway(id, connection, config.data_dir())?;
+        gateway::run(gateway, on_signal()?).await
     }
 }
 

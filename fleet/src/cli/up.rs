@@ -16,7 +16,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 use wasmbed_broker::{Broker, credentials::Role};
-use wasmbed_wire::{BoardName, DeviceId, HostId};
+use wasmbed_wire::{BoardName, DeviceId, GatewayId, HostId};
 
 use super::{
     Common, Context,
@@ -31,13 +31,13 @@ use crate::{
     client::{Client, ClientError},
     config::Config,
     connection::{Address, Connection},
-    host,
+    gateway, host,
     lock::lock,
     service::{self, KEY_FILE},
     shutdown::{self, Shutdown, Trigger},
 };
 
-/// The id of the only host.
+/// The id of the only host, and of the gateway if there is one.
 const HOST: &str = "local";
 /// How long the service may take to answer for the first time.
 const START: Duration = Duration::from_secs(30);
@@ -147,6 +147,17 @@ impl Up {
             host.grace = Duration::ZERO;
             Ok(tokio::spawn(host::run(host, stop)))
         })?;
+        if config.ros.is_some() {
+            let id: GatewayId = HOST.parse().context("the gateway's own id")?;
+            let mut config = config.clone();
+            // The service has made its key by now.
+            config.gateway.trusted.push(Signer::load(&config.data_dir().join(KEY_FILE))?.public());
+            let dir = config.data_dir().join("gateway");
+            roles.start("the gateway", |stop| {
+                let gateway = config.gateway(id, connect(&Role::Gateway(id))?, dir)?;
+                Ok(tokio::spawn(gateway::run(gateway, stop)))
+            })?;
+        }
         let show = async {
             let mut client = reach(&operator).await?;
             let devices = match &self.devices {
@@ -270,9 +281,9 @@ async fn reach(operator: &Connection) -> Result<Client> {
 /// The configuration with images that are signed.
 async fn prepare(common: &Common, config: &Config, operator: &Connection) -> Result<Config> {
     let mut config = config.clone();
+    let mut client = reach(operator).await?;
     if let Some(images) = &config.host.images {
         let signed = config.data_dir().join("firmware");
-        let mut client = reach(operator).await?;
         // The service has made its key by now.
         let signer = Signer::load(&config.data_dir().join(KEY_FILE))?;
         factory::prepare(&mut client, &signer, &common.boards()?, images, &signed).await?;

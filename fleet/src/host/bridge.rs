@@ -333,7 +333,7 @@ fn open(port: &Port, keep_alive_s: u16, will: &[u8]) -> Option<Session> {
 fn policy(topic: &str) -> Policy {
     match Down::parse(topic) {
         Some(Down::Desired | Down::Keys) => Policy::Latest,
-        Some(Down::Block(_) | Down::Message(..)) => Policy::Droppable,
+        Some(Down::Block(_) | Down::Message(..) | Down::Ros(..)) => Policy::Droppable,
         Some(Down::Command(_)) => Policy::Wanted,
         None => Policy::Ignored,
     }

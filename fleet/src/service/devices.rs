@@ -42,7 +42,7 @@ impl Fleet {
             Up::Refused => decoded(payload, |refused| self.on_refused(now, &id, &refused)),
             Up::Log(level) => self.on_log(now, &id, level.name(), payload),
             // Blocks are served elsewhere; the rest matters as a sign of life.
-            Up::Crash | Up::Get | Up::Telemetry(_) | Up::Message(..) | Up::Result(_) => {}
+            Up::Crash | Up::Get | Up::Telemetry(_) | Up::Message(..) | Up::Ros(..) | Up::Result(_) => {}
         }
         self.settle_device(now, &id);
         self.note_for_rollouts(now, &id, before);

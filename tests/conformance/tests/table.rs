@@ -14,13 +14,14 @@ use wasmbed_conformance::{CHANNEL, Obliging, answers, survey};
 use wasmbed_runtime::{Runtime, Settings};
 use wasmbed_wire::limits::Class;
 
-/// Where tests of calls are.
-const TESTS: [&str; 5] = [
+/// Where tests of calls are, and a module that some of them run.
+const TESTS: [&str; 6] = [
     "device-agent/runtime/tests/runtime",
     "device-agent/linux/tests/agent",
     "tests/conformance/tests",
     "tests/e2e/tests/e2e",
     "fleet/src/cli/module/run",
+    "tests/peers/src",
 ];
 
 fn root() -> PathBuf {

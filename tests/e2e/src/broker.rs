@@ -72,11 +72,15 @@ pub fn password(role: &str) -> Result<String> {
     }))
 }
 
-/// User names and roles of these devices, this host, the service and an operator.
+/// The gateway that a fleet may have.
+pub(crate) const GATEWAY: &str = "ros";
+
+/// User names and roles of these devices, this host, the gateway, the service and an operator.
 pub(crate) fn users<'d>(devices: impl IntoIterator<Item = &'d str>, host: &str) -> Vec<(String, String)> {
     let mut users: Vec<(String, String)> =
         devices.into_iter().map(|id| (id.to_owned(), format!("device/{id}"))).collect();
     users.push((format!("_host.{host}"), format!("host/{host}")));
+    users.push((format!("_gateway.{GATEWAY}"), format!("gateway/{GATEWAY}")));
     users.push(("_service".to_owned(), "service/default".to_owned()));
     users.push(("_operator".to_owned(), "operator/default".to_owned()));
     users
@@ -185,7 +189,8 @@ fn write_tls_config(dir: &Path, port: u16) -> Result<()> {
 fn write_acl(broker: &str, dir: &Path, users: Users<'_>, with_devices: bool) -> Result<()> {
     let hosts: Vec<&str> = users.iter().filter_map(|(user, _)| user.strip_prefix("_host.")).collect();
     let mut command = Command::new(program("wasmbed")?);
-    command.args(["broker", "acl", "--for", broker, "--hosts", &hosts.join(","), "--output"]).arg(dir);
+    command.args(["broker", "acl", "--for", broker, "--hosts", &hosts.join(","), "--gateways", GATEWAY]);
+    command.arg("--output").arg(dir);
     if with_devices {
         let is_device = |user: &&str| !user.starts_with('_');
         let devices: Vec<&str> = users.iter().map(|(user, _)| user.as_str()).filter(is_device).collect();

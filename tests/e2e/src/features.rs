@@ -96,6 +96,21 @@ pub const THREADS: Feature = Feature {
     ],
 };
 
+/// Nodes of ROS 2 on boards.
+pub const ROS: Feature = Feature {
+    what: "runs modules that are nodes of ROS 2, through a gateway",
+    test: "ros::a_module_on_a_board_is_a_node_of_ros",
+    devices: &[RV32],
+    but: &[
+        ("lx60", "its budget of flash has no room for it"),
+        ("netduino2", "class mcu has no ROS 2"),
+        ("mps2-an385", "class mcu has no ROS 2"),
+        ("hifive1", NO_ROOM),
+        ("linux", "it needs no gateway: `device-agent/linux/tests/agent/ros.rs`"),
+        ("linux-x86-64", "it needs no gateway: `device-agent/linux/tests/agent/ros.rs`"),
+    ],
+};
+
 /// What modules store.
 pub const STORE: Feature = Feature {
     what: "keeps what modules store over power cuts",
@@ -182,12 +197,13 @@ pub const SLEEP: Feature = Feature {
 };
 
 /// Every line of the table.
-pub const ALL: [Feature; 15] = [
+pub const ALL: [Feature; 16] = [
     START,
     MODULES,
     CALLS,
     KEYS,
     THREADS,
+    ROS,
     STORE,
     CERTIFICATES,
     ETHERNET,

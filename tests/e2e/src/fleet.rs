@@ -42,6 +42,7 @@ const HEARTBEAT_MS: u32 = 1_000;
 pub struct Fleet {
     // In the order in which they are to end: devices before what they report to.
     host: Option<Process>,
+    gateway: Option<Process>,
     service: Option<Process>,
     broker: Option<broker::Running>,
     kind: BrokerKind,
@@ -114,6 +115,7 @@ impl Fleet {
         let dir = TempDir::with_prefix("wasmbed-e2e-")?;
         let mut fleet = Fleet {
             host: None,
+            gateway: None,
             service: None,
             broker: None,
             kind,
@@ -218,6 +220,27 @@ impl Fleet {
         Ok(())
     }
 
+    /// Starts the gateway role with this section about ROS 2.
+    pub fn start_gateway(&mut self, ros: &str) -> Result<()> {
+        let keys = self.cli(&["keys", "list", "--json"])?;
+        let keys: Vec<&str> =
+            keys["keys"].as_array().into_iter().flatten().filter_map(|key| key["key"].as_str()).collect();
+        ensure!(!keys.is_empty(), "the service has no key");
+        let file = self.dir.path().join("gateway.toml");
+        fs::write(&file, format!("[gateway]\ntrusted = {keys:?}\n{ros}"))?;
+        let mut command = Command::new(program("wasmbed")?);
+        command.args(["gateway", "--id", broker::GATEWAY, "--data-dir"]).arg(self.dir.path().join("gateway"));
+        command.arg("--config").arg(file);
+        self.log_in(&mut command, "gateway")?;
+        self.gateway = Some(Process::start("gateway", self.dir.path(), &command)?);
+        Ok(())
+    }
+
+    /// Ends the gateway role as a power cut would.
+    pub fn kill_gateway(&mut self) -> Result<()> {
+        self.gateway.take().context("no gateway runs")?.kill()
+    }
+
     /// The process of the host role.
     pub fn host_process(&self) -> Option<u32> {
         self.host.as_ref().map(Process::id)
@@ -249,7 +272,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// Has a command log in to the broker as `service`, `host` or `operator`.
+    /// Has a command log in to the broker as `service`, `host`, `gateway` or `operator`.
     fn log_in(&self, command: &mut Command, who: &str) -> Result<()> {
         let scheme = if self.kind.is_tls() { "mqtts" } else { "mqtt" };
         command.arg("--broker").arg(format!("{scheme}://127.0.0.1:{}", self.port));
@@ -265,7 +288,11 @@ impl Fleet {
         if who == "service" {
             command.arg("--secret-file").arg(self.dir.path().join("broker.secret"));
         } else if !self.kind.is_tls() {
-            let role = if who == "host" { format!("host/{HOST}") } else { "operator/default".to_owned() };
+            let role = match who {
+                "host" => format!("host/{HOST}"),
+                "gateway" => format!("gateway/{}", broker::GATEWAY),
+                _ => "operator/default".to_owned(),
+            };
             let file = self.dir.path().join(format!("{who}.password"));
             fs::write(&file, broker::password(&role)?)?;
             command.arg("--password-file").arg(file);
@@ -284,6 +311,7 @@ impl Fleet {
         issue(broker::IDENTITY, &["broker", "--name", "127.0.0.1", "--name", "10.0.2.2"])?;
         issue("service", &["service"])?;
         issue("host", &["host", HOST])?;
+        issue("gateway", &["gateway", broker::GATEWAY])?;
         issue("operator", &["operator"])
     }
 
@@ -486,7 +514,7 @@ impl Fleet {
     /// The ends of all logs, for a test that failed.
     fn logs(&self) -> String {
         let mut text = String::new();
-        for name in ["broker", "service", "host"] {
+        for name in ["broker", "service", "host", "gateway"] {
             let log = fs::read_to_string(self.dir.path().join(format!("{name}.log"))).unwrap_or_default();
             let lines: Vec<&str> = log.lines().collect();
             let last = lines[lines.len().saturating_sub(15)..].join("\n");

@@ -29,7 +29,7 @@ impl Kind {
             Some(Down::Block(_)) => Kind::Block,
             Some(Down::Desired | Down::Keys) => Kind::Desired,
             Some(Down::Command(_)) => Kind::Command,
-            Some(Down::Message(..)) | None => Kind::Other,
+            Some(Down::Message(..) | Down::Ros(..)) | None => Kind::Other,
         }
     }
 

@@ -14,6 +14,7 @@ use wasmbed_wire::{
     },
     nor::{Answer, Frames, MAX_FRAME_BYTES, Operation, Request},
     provision::Provision,
+    ros::{RosCall, RosHave, RosPublication, RosQuestion, RosReply, RosTaken, RosTell, RosWant},
     sign1::Sign1,
     topic::{DEFAULT_PREFIX, Down, Up, split},
 };
@@ -29,10 +30,10 @@ macro_rules! reads_back {
     };
 }
 
-/// Every message a device or the service reads; the first byte says which.
+/// Every message that a device, the service or a gateway reads; the first byte says which.
 pub fn messages(data: &[u8]) {
     let Some((which, data)) = data.split_first() else { return };
-    match which % 11 {
+    match which % 19 {
         0 => reads_back!(State, data),
         1 => reads_back!(Info, data),
         2 => reads_back!(Reported, data),
@@ -43,6 +44,14 @@ pub fn messages(data: &[u8]) {
         7 => reads_back!(Command, data),
         8 => reads_back!(CommandResult, data),
         9 => reads_back!(Refused, data),
+        10 => reads_back!(RosWant, data),
+        11 => reads_back!(RosPublication, data),
+        12 => reads_back!(RosCall, data),
+        13 => reads_back!(RosReply, data),
+        14 => reads_back!(RosQuestion, data),
+        15 => reads_back!(RosTaken, data),
+        16 => reads_back!(RosHave, data),
+        17 => reads_back!(RosTell, data),
         _ => reads_back!(Desired, data),
     }
 }

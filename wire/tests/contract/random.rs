@@ -18,7 +18,7 @@ fn every_entry(data: &[u8]) {
 
 /// What most random input never reaches: nearly a message.
 fn every_message(data: &[u8]) {
-    for which in 0..10 {
+    for which in 0..19 {
         entries::messages(&[&[which], data].concat());
     }
     entries::manifest(data);

@@ -12,6 +12,7 @@ use wasmbed_wire::{
     manifest::{Classes, Kind, Manifest, Patch, Trial},
     message::*,
     provision::{Broker, DeviceSecret, PrivateKey, Provision, Tls},
+    ros::*,
 };
 
 /// A message, encoded.
@@ -63,6 +64,7 @@ pub(crate) fn samples() -> Vec<Sample> {
     all.extend(exchanges());
     all.extend(desires());
     all.extend(parts());
+    all.extend(ros());
     all.push(manifest());
     all.push(keyring());
     all.push(provision());
@@ -288,6 +290,49 @@ fn desires() -> Vec<Sample> {
             "a400090181a50066746865726d6f0148a0010203040506070282a20069706572696f645f6d73016431303030a20064756e69740163c2b043030404160219138803a50048a001020304050607015820d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d2d20248a801020304050607030204190103"
         ]
     )]
+}
+
+/// What instances and a gateway of ROS 2 say to each other.
+fn ros() -> Vec<Sample> {
+    vec![
+        sample!(
+            RosWant {
+                run: 7,
+                number: 3,
+                topics: Seq::new(&["/in", "/scan"]),
+                clients: Seq::new(&["/ask"]),
+                services: Seq::new(&["/set"]),
+            },
+            expect!["a5000701030282632f696e652f7363616e0381642f61736b0481642f736574"]
+        ),
+        sample!(
+            RosPublication { run: 7, topic: "/out", bytes: &[0, 1, 0, 0] },
+            expect!["a3000701642f6f7574024400010000"]
+        ),
+        sample!(
+            RosCall { run: 7, ticket: 300, service: "/ask", bytes: b"{}" },
+            expect!["a400070119012c02642f61736b03427b7d"]
+        ),
+        sample!(RosReply { run: 7, ticket: 300, bytes: b"{}" }, expect!["a300070119012c02427b7d"]),
+        sample!(
+            RosQuestion { run: 7, ticket: 2, node: Some("/peer"), nth: 1 },
+            expect!["a40007010202652f706565720301"]
+        ),
+        sample!(RosTaken { run: 7, seq: 0x1_0000_0000 }, expect!["a20007011b0000000100000000"]),
+        sample!(RosHave { run: 7, number: 3, patience_ms: 30_000 }, expect!["a30007010302197530"]),
+        sample!(
+            RosTell {
+                run: 7,
+                seq: 0x1_0000_0000,
+                what: RosWhat::Notice,
+                name: "/in",
+                ticket: 300,
+                error: Some(7),
+                bytes: "hällo".as_bytes(),
+            },
+            expect!["a70007011b0000000100000000020403632f696e0419012c0507064668c3a46c6c6f"]
+        ),
+    ]
 }
 
 fn manifest() -> Sample {

@@ -38,7 +38,7 @@ pub(crate) fn declared(file: &str) -> Vec<Declared> {
 }
 
 /// The files that declare what travels as CBOR.
-const FILES: [&str; 5] = ["limits.rs", "message.rs", "manifest.rs", "keyring.rs", "provision.rs"];
+const FILES: [&str; 6] = ["limits.rs", "message.rs", "manifest.rs", "keyring.rs", "provision.rs", "ros.rs"];
 
 /// Every type that travels as CBOR.
 pub(crate) fn all() -> Vec<Declared> {

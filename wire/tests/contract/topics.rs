@@ -3,14 +3,14 @@
 use proptest::prelude::*;
 use wasmbed_wire::{
     ArtifactId, DeviceId,
-    topic::{DEFAULT_PREFIX, Delivery, Down, Full, Level, MAX_BYTES, Up, split},
+    topic::{DEFAULT_PREFIX, Delivery, Down, Full, Level, MAX_BYTES, RosDown, RosUp, Up, split},
 };
 
 use super::samples::parsed;
 
 /// One topic of each kind a device publishes.
 pub(crate) fn every_up() -> Vec<Up> {
-    let all = vec![
+    let mut all = vec![
         Up::State,
         Up::Info,
         Up::Reported,
@@ -24,11 +24,12 @@ pub(crate) fn every_up() -> Vec<Up> {
         Up::Get,
         Up::Result(parsed("id")),
     ];
+    all.extend(RosUp::ALL.map(|kind| Up::Ros(kind, parsed("instance"))));
     // A topic added later does not compile here until it is in the list.
     for up in &all {
         match up {
             Up::State | Up::Info | Up::Reported | Up::Heartbeat | Up::Telemetry(_) => {}
-            Up::Message(..) | Up::Trap | Up::Refused => {}
+            Up::Message(..) | Up::Ros(..) | Up::Trap | Up::Refused => {}
             Up::Log(_) | Up::Crash | Up::Get | Up::Result(_) => {}
         }
     }
@@ -37,16 +38,18 @@ pub(crate) fn every_up() -> Vec<Up> {
 
 /// One topic of each kind a device receives.
 pub(crate) fn every_down() -> Vec<Down> {
-    let all = vec![
+    let mut all = vec![
         Down::Desired,
         Down::Block(ArtifactId([0; 8])),
         Down::Command(parsed("id")),
         Down::Message(parsed("instance"), parsed("channel")),
         Down::Keys,
     ];
+    all.extend(RosDown::ALL.map(|kind| Down::Ros(kind, parsed("instance"))));
     for down in &all {
         match down {
             Down::Desired | Down::Block(_) | Down::Command(_) | Down::Message(..) | Down::Keys => {}
+            Down::Ros(..) => {}
         }
     }
     all
@@ -72,11 +75,19 @@ fn topics_have_these_names_and_ways_to_travel() {
         "up/refused Q1",
         "up/get Q0",
         "up/res/id Q1",
+        "up/ros/want/instance Q0",
+        "up/ros/publish/instance Q0",
+        "up/ros/call/instance Q0",
+        "up/ros/reply/instance Q0",
+        "up/ros/ask/instance Q0",
+        "up/ros/taken/instance Q0",
         "dn/desired Q1 R",
         "dn/blk/0000000000000000 Q0",
         "dn/cmd/id Q1",
         "dn/msg/instance/channel Q0",
         "dn/keys Q1 R",
+        "dn/ros/have/instance Q0",
+        "dn/ros/tell/instance Q0",
     ];
     assert_eq!(ups.chain(downs).collect::<Vec<_>>(), expected);
 }
@@ -98,6 +109,7 @@ fn the_longest_topic_fits() {
     let name = "n".repeat(32);
     let longest = [Up::Telemetry(parsed(&name)), Up::Result(parsed(&name))].map(|up| up.to_string().len());
     assert!(longest.iter().all(|len| *len <= MAX_BYTES));
+    assert!(Up::Ros(RosUp::Publish, parsed(&name)).to_string().len() <= MAX_BYTES);
     assert!(Down::Command(parsed(&name)).to_string().len() <= MAX_BYTES);
     assert!(Down::Block(ArtifactId([0; 8])).to_string().len() <= MAX_BYTES);
 }
@@ -119,6 +131,12 @@ fn anything_else_is_no_topic() {
         "up/log/trace",
         "up/log/error/x",
         "up/res/",
+        "up/ros",
+        "up/ros/want",
+        "up/ros/want/",
+        "up/ros/wants/a",
+        "up/ros/have/a",
+        "up/ros/want/a/b",
         "up/#",
         "dn/desired/x",
         "dn/desire",
@@ -138,6 +156,9 @@ fn anything_else_is_no_topic() {
         "dn/keys/x",
         "dn/cmd/",
         "dn/cmd/a b",
+        "dn/ros/tell",
+        "dn/ros/want/a",
+        "dn/ros/tell/A",
         "dn/blk/000000000000000G",
         "dn/blk/00000000000000000",
         "dn/blk/0000000000000000/1",

@@ -69,6 +69,7 @@ fn every_device_topic_is_listed_as_it_travels() {
         let topic = match up {
             Up::Telemetry(_) => "up/tm/{channel}".to_owned(),
             Up::Message(..) => "up/msg/{instance}/{channel}".to_owned(),
+            Up::Ros(kind, _) => format!("up/ros/{}/{{instance}}", kind.name()),
             Up::Log(_) => "up/log/{level}".to_owned(),
             Up::Result(_) => "up/res/{id}".to_owned(),
             plain => plain.to_string(),
@@ -77,13 +78,14 @@ fn every_device_topic_is_listed_as_it_travels() {
     });
     let downs = every_down().into_iter().map(|down| {
         let topic = match down {
-            Down::Block(_) => "dn/blk/{artifact}",
-            Down::Command(_) => "dn/cmd/{id}",
-            Down::Message(..) => "dn/msg/{instance}/{channel}",
-            Down::Desired => "dn/desired",
-            Down::Keys => "dn/keys",
+            Down::Block(_) => "dn/blk/{artifact}".to_owned(),
+            Down::Command(_) => "dn/cmd/{id}".to_owned(),
+            Down::Message(..) => "dn/msg/{instance}/{channel}".to_owned(),
+            Down::Ros(kind, _) => format!("dn/ros/{}/{{instance}}", kind.name()),
+            Down::Desired => "dn/desired".to_owned(),
+            Down::Keys => "dn/keys".to_owned(),
         };
-        line(topic, down.delivery())
+        line(&topic, down.delivery())
     });
     let listed = rows(&["topic", "QoS", "retained", "payload", "what"])
         .into_iter()
@@ -97,7 +99,7 @@ fn every_field_of_every_message_is_listed() {
         assert!(!row[3].is_empty(), "{message}.{} needs a meaning", row[1]);
         format!("{message} {} {} {}", row[0], row[1], row[2])
     });
-    let types = source::declared("message.rs").into_iter().chain(source::declared("keyring.rs"));
+    let types = ["message.rs", "ros.rs", "keyring.rs"].into_iter().flat_map(source::declared);
     let declared = types.flat_map(|declared| match declared.kind {
         Shape::Map(fields) => fields
             .into_iter()
@@ -111,7 +113,7 @@ fn every_field_of_every_message_is_listed() {
 #[test]
 fn every_value_is_listed() {
     let listed = rows(&["type", "values"]).into_iter().map(|(_, row)| format!("{}: {}", row[0], row[1]));
-    let types = source::declared("limits.rs").into_iter().chain(source::declared("message.rs"));
+    let types = ["limits.rs", "message.rs", "ros.rs"].into_iter().flat_map(source::declared);
     let declared = types.filter_map(|declared| match declared.kind {
         Shape::Enum(values) => {
             let values: Vec<_> = values.iter().map(|(number, name)| format!("{number} {name}")).collect();

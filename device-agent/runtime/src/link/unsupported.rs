@@ -14,4 +14,5 @@ pub(super) fn size<H: Host>(_: &mut Caller<'_, Guest<H>>, _: &mut Args<'_>) -> R
     Err(Errno::Unsupported)
 }
 
+#[cfg(not(feature = "ros"))]
 pub(super) fn unsubscribed<H: Host>(_: &mut Guest<H>, _: &str) {}

@@ -3,7 +3,7 @@
 use alloc::{rc::Rc, vec::Vec};
 use core::{cell::RefCell, fmt};
 
-use wasmbed_abi::{Errno, MAX_LOG_BYTES, Sensor};
+use wasmbed_abi::{Errno, MAX_LOG_BYTES, RosName, Sensor};
 use wasmbed_core::{OWNER_BYTES, Owner, Token};
 use wasmbed_runtime::Host;
 use wasmbed_wire::{
@@ -12,7 +12,7 @@ use wasmbed_wire::{
     topic::{Level, Up},
 };
 
-use super::Keeper;
+use super::{Keeper, ros};
 use crate::{Board, port::Port};
 
 /// Bytes of a line with the module's name before it.
@@ -20,13 +20,15 @@ const LINE_BYTES: usize = wasmbed_wire::id::MAX_NAME_BYTES + 2 + MAX_LOG_BYTES;
 
 /// One module's handle of the board.
 pub(crate) struct ModuleHost<B> {
-    port: Rc<Port<B>>,
-    keeper: Rc<RefCell<Keeper>>,
+    pub(super) port: Rc<Port<B>>,
+    pub(super) keeper: Rc<RefCell<Keeper>>,
     /// The instance.
-    name: ModuleName,
+    pub(super) name: ModuleName,
     owner: heapless::String<OWNER_BYTES>,
     /// The settings, as CBOR: small, and read seldom.
     settings: Vec<u8>,
+    #[cfg_attr(not(feature = "ros"), expect(dead_code, reason = "there is nothing in it"))]
+    pub(super) ros: ros::Post,
 }
 
 impl<B: Board> ModuleHost<B> {
@@ -43,7 +45,14 @@ impl<B: Board> ModuleHost<B> {
         let mut text = heapless::String::new();
         // As long as it can be.
         let _ = fmt::write(&mut text, format_args!("{owner}"));
-        ModuleHost { port, keeper, name: owner.instance, owner: text, settings: copy }
+        let ros = ros::Post::default();
+        ModuleHost { port, keeper, name: owner.instance, owner: text, settings: copy, ros }
+    }
+
+    /// The value of a setting.
+    pub(super) fn setting(&self, key: &str) -> Option<&str> {
+        let settings: Seq<'_, Setting<'_>> = minicbor::decode(&self.settings).ok()?;
+        settings.iter().find(|setting| setting.key == key).map(|setting| setting.value)
     }
 
     /// Says on the console that the flash failed, which the module alone would know.
@@ -118,10 +127,48 @@ impl<B: Board> Host for ModuleHost<B> {
         self.told(self.keeper.borrow_mut().random(self.port.now_us(), out))
     }
 
+    fn publish_message(&mut self, topic: RosName<'_>, message: &[u8]) -> Result<(), Errno> {
+        ros::publish(self, topic, message)
+    }
+
+    fn subscribe_topic(&mut self, topic: RosName<'_>) -> Result<(), Errno> {
+        ros::subscribe(self, topic)
+    }
+
+    fn unsubscribe_topic(&mut self, topic: RosName<'_>) {
+        ros::unsubscribe(self, topic);
+    }
+
+    fn create_service_client(&mut self, service: RosName<'_>) -> Result<u32, Errno> {
+        ros::client(self, service)
+    }
+
+    fn call_service(&mut self, client: u32, request: &[u8]) -> Result<u32, Errno> {
+        ros::call(self, client, request)
+    }
+
+    fn service_response(&mut self, ticket: u32, out: &mut [u8]) -> Result<usize, Errno> {
+        ros::response(self, ticket, out)
+    }
+
+    fn create_service(&mut self, service: RosName<'_>) -> Result<u32, Errno> {
+        ros::offer(self, service)
+    }
+
+    fn send_response(&mut self, ticket: u32, response: &[u8]) -> Result<(), Errno> {
+        ros::respond(self, ticket, response)
+    }
+
+    fn available_topic(&mut self, nth: u32, out: &mut [u8]) -> Result<usize, Errno> {
+        ros::topic(self, nth, out)
+    }
+
+    fn node_info(&mut self, node: RosName<'_>, out: &mut [u8]) -> Result<usize, Errno> {
+        ros::node(self, node, out)
+    }
+
     fn config_get(&mut self, key: &str, out: &mut [u8]) -> Result<usize, Errno> {
-        let settings: Seq<'_, Setting<'_>> = minicbor::decode(&self.settings).map_err(|_| Errno::NotFound)?;
-        let setting = settings.iter().find(|setting| setting.key == key).ok_or(Errno::NotFound)?;
-        let value = setting.value.as_bytes();
+        let value = self.setting(key).ok_or(Errno::NotFound)?.as_bytes();
         out.get_mut(..value.len()).ok_or(Errno::NoSpace)?.copy_from_slice(value);
         Ok(value.len())
     }

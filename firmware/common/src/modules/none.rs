@@ -5,10 +5,11 @@ use core::{cell::RefCell, marker::PhantomData};
 
 use wasmbed_core::{Assignment, Layout, ModuleEvent, Slot, Used};
 use wasmbed_wire::{
-    Backtrace, Channel, RuntimeId, Seq,
+    Backtrace, Channel, ModuleName, RuntimeId, Seq,
     limits::Class,
     message::{Reason, Setting},
     provision::Provision,
+    topic::RosDown,
 };
 
 use crate::{Board, device::SharedSlots, flash::SharedFlash, port::Port};
@@ -60,6 +61,16 @@ impl<B: Board, const SLOTS: usize> Modules<B, SLOTS> {
     }
 
     pub(crate) fn post(&mut self, _: Slot, _: Channel, _: &[u8]) {}
+
+    pub(crate) fn hear(&mut self, _: Option<Slot>, _: ModuleName, _: RosDown, _: &[u8]) {}
+
+    pub(crate) fn connected(&mut self) {}
+
+    pub(crate) fn poll_ros(&mut self) {}
+
+    pub(crate) fn ros_deadline(&self) -> Option<u64> {
+        None
+    }
 
     pub(crate) fn deliver(&mut self) -> Option<(Slot, ModuleEvent)> {
         None

@@ -16,6 +16,7 @@ mod orders;
 mod pins;
 mod power_cuts;
 mod rabbitmq;
+mod ros;
 mod supervision;
 mod survey;
 mod up;

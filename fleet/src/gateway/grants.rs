@@ -1,0 +1,208 @@
+//! Who may use what of ROS 2: what the fleet has signed, judged as devices judge it.
+//!
+//! A desired state is for one device, and says for each instance what it is granted. So a device that says what it
+//! likes gets nothing of another, and a broker cannot give either more than the fleet does.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use wasmbed_abi::{
+    ALLOW_ROS_CALL, ALLOW_ROS_PUBLISH, ALLOW_ROS_SERVE, ALLOW_ROS_SUBSCRIBE, Capabilities, Capability,
+};
+use wasmbed_ros::Allowed;
+use wasmbed_update::Keyring;
+use wasmbed_wire::{
+    DeviceId, ModuleName, PublicKey,
+    keyring::Role,
+    message::{Desired, DesiredModule, Refusal},
+    sign1::{Audience, Sign1},
+    topic::Down,
+};
+
+/// Every keyring that was accepted, signed, one after the other.
+const FILE: &str = "keyrings.cbor";
+
+/// What the gateway believes.
+#[derive(Debug)]
+pub(super) struct Grants {
+    keys: Keyring,
+    /// The keyrings that lead to these keys.
+    accepted: Vec<u8>,
+    file: PathBuf,
+}
+
+/// What instances of a device are granted, of those that are granted anything.
+pub(super) type Granted = BTreeMap<ModuleName, Allowed>;
+
+impl Grants {
+    /// The keys of the configuration, or those that took their place since.
+    pub(super) fn load(dir: &Path, trusted: &[PublicKey], now_s: u64) -> io::Result<Self> {
+        let now_s = u32::try_from(now_s).unwrap_or(u32::MAX);
+        let file = dir.join(FILE);
+        let accepted = match fs::read(&file) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        let mut keys = Keyring::provisioned(trusted.iter().copied(), now_s);
+        let mut decoder = minicbor::Decoder::new(&accepted);
+        // What the configuration does not lead to any more is left out.
+        while let Ok(signed) = decoder.bytes() {
+            keys = keys.successor(signed).unwrap_or(keys);
+        }
+        Ok(Grants { keys, accepted, file })
+    }
+
+    /// Takes a signed keyring over, if it is newer; whether it was.
+    pub(super) fn on_keys(&mut self, signed: &[u8]) -> bool {
+        let Ok(keys) = self.keys.successor(signed) else { return false };
+        let mut accepted = self.accepted.clone();
+        let mut encoder = minicbor::Encoder::new(&mut accepted);
+        // Vectors take everything.
+        let _ = encoder.bytes(signed);
+        if let Err(error) = write(&self.file, &accepted) {
+            tracing::warn!(file = %self.file.display(), %error, "cannot keep the keyring; it holds until the gateway ends");
+        }
+        tracing::info!(version = keys.version(), "another keyring is trusted");
+        (self.keys, self.accepted) = (keys, accepted);
+        true
+    }
+
+    /// The revision of a device's desired state, and what its instances are granted.
+    ///
+    /// # Errors
+    /// Why it is not believed.
+    pub(super) fn read(&self, device: &DeviceId, signed: &[u8]) -> Result<(u64, Granted), Refusal> {
+        let signed = Sign1::decode(signed).map_err(|_| Refusal::Malformed)?;
+        let topic = Down::Desired.to_string();
+        self.keys.verify(Role::Control, Audience::Device { id: device, topic: &topic }, &signed)?;
+        let desired: Desired<'_> = minicbor::decode(signed.payload).map_err(|_| Refusal::Malformed)?;
+        let granted = desired.modules.iter().map(|module| (module.name, allowed(&module)));
+        Ok((desired.revision, granted.filter(|(_, allowed)| *allowed != Allowed::default()).collect()))
+    }
+}
+
+fn allowed(module: &DesiredModule<'_>) -> Allowed {
+    let granted = Capabilities::from_bits(module.grants);
+    let patterns = |capability, key: &str| {
+        let setting = module.settings.iter().find(|setting| setting.key == key);
+        let setting = setting.filter(|_| granted.contains(capability));
+        setting.map_or_else(String::new, |setting| setting.value.to_owned())
+    };
+    Allowed {
+        publish: patterns(Capability::RosPublish, ALLOW_ROS_PUBLISH),
+        subscribe: patterns(Capability::RosSubscribe, ALLOW_ROS_SUBSCRIBE),
+        call: patterns(Capability::RosCall, ALLOW_ROS_CALL),
+        serve: patterns(Capability::RosServe, ALLOW_ROS_SERVE),
+    }
+}
+
+/// Whole, or not at all.
+fn write(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    let dir = file.parent().unwrap_or_else(|| Path::new("."));
+    let draft = tempfile::NamedTempFile::new_in(dir)?;
+    fs::write(draft.path(), bytes)?;
+    draft.as_file().sync_all()?;
+    draft.persist(file)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use wasmbed_wire::{
+        ArtifactId, Seq,
+        keyring::{Keyring as Keys, Roles, TrustedKey},
+        message::Setting,
+    };
+
+    use super::*;
+    use crate::artifacts::Signer;
+
+    const BOTH: u32 = 1 << Capability::RosPublish as u8 | 1 << Capability::RosServe as u8;
+
+    fn signer(seed: u8) -> Signer {
+        Signer::from_seed([seed; 32])
+    }
+
+    fn device() -> DeviceId {
+        "pump-7".parse().expect("a device")
+    }
+
+    fn desired(grants: u32) -> Vec<u8> {
+        let settings = [
+            Setting { key: ALLOW_ROS_PUBLISH, value: "/out" },
+            Setting { key: ALLOW_ROS_SUBSCRIBE, value: "/*" },
+            Setting { key: "allow.ros.serve", value: "/set" },
+        ];
+        let module = DesiredModule {
+            name: "robot".parse().expect("a name"),
+            artifact: ArtifactId([0; 8]),
+            settings: Seq::new(&settings),
+            generation: 0,
+            grants,
+        };
+        let modules = [module];
+        let desired =
+            Desired { revision: 9, modules: Seq::new(&modules), heartbeat_ms: None, firmware: None };
+        minicbor::to_vec(desired).expect("vectors grow")
+    }
+
+    fn keyring(version: u32, by: &Signer, keys: &[(&Signer, Role)]) -> Vec<u8> {
+        let trusted = |(key, role): &(&Signer, Role)| TrustedKey {
+            key: key.public(),
+            roles: Roles::default().with(*role),
+            not_after_s: None,
+        };
+        let keys: Vec<TrustedKey> = keys.iter().map(trusted).collect();
+        by.sign_keyring(&Keys { version, issued_s: 1, keys: Seq::new(&keys) }).expect("short").to_vec()
+    }
+
+    #[test]
+    fn what_is_signed_for_the_device_is_granted_and_nothing_else() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let own = signer(1);
+        let grants = Grants::load(dir.path(), &[own.public()], 0).expect("a folder");
+        let signed = own.sign_order(&device(), "dn/desired", &desired(BOTH)).expect("short");
+        let (revision, granted) = grants.read(&device(), &signed).expect("it is believed");
+        let robot = &granted[&"robot".parse::<ModuleName>().expect("a name")];
+        assert_eq!((revision, robot.publish.as_str(), robot.serve.as_str()), (9, "/out", "/set"));
+        assert_eq!(
+            (robot.subscribe.as_str(), robot.call.as_str()),
+            ("", ""),
+            "the capability is not granted"
+        );
+        let nothing = own.sign_order(&device(), "dn/desired", &desired(0)).expect("short");
+        assert!(grants.read(&device(), &nothing).expect("it is believed").1.is_empty());
+
+        let other = "pump-8".parse().expect("a device");
+        let wrong_topic = own.sign_order(&device(), "dn/cmd/x", &desired(BOTH)).expect("short");
+        let stranger = signer(2).sign_order(&device(), "dn/desired", &desired(BOTH)).expect("short");
+        for (device, signed, refusal) in [
+            (other, &signed, Refusal::Forged),
+            (device(), &wrong_topic, Refusal::Forged),
+            (device(), &stranger, Refusal::UnknownKey),
+            (device(), &desired(BOTH), Refusal::Malformed),
+        ] {
+            assert_eq!(grants.read(&device, signed).map(|_| ()), Err(refusal));
+        }
+    }
+
+    #[test]
+    fn keyrings_are_followed_also_after_a_restart() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (first, second, third) = (signer(1), signer(2), signer(3));
+        let mut grants = Grants::load(dir.path(), &[first.public()], 0).expect("a folder");
+        let signed = third.sign_order(&device(), "dn/desired", &desired(BOTH)).expect("short");
+        assert_eq!(grants.read(&device(), &signed).map(|_| ()), Err(Refusal::UnknownKey));
+        assert!(!grants.on_keys(&keyring(2, &second, &[(&third, Role::Control)])), "nobody trusts it");
+        assert!(grants.on_keys(&keyring(1, &first, &[(&second, Role::Root)])));
+        assert!(grants.on_keys(&keyring(2, &second, &[(&third, Role::Control)])));
+        assert!(!grants.on_keys(&keyring(1, &first, &[(&second, Role::Root)])), "it is older");
+        for grants in [grants, Grants::load(dir.path(), &[first.public()], 0).expect("a folder")] {
+            assert_eq!(grants.read(&device(), &signed).map(|(revision, _)| revision), Ok(9));
+        }
+    }
+}
