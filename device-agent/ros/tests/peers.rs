@@ -7,7 +7,6 @@
 use std::{
     env,
     process::Command,
-    rc::Rc,
     sync::mpsc::{Receiver, channel},
     time::{Duration, Instant},
 };
@@ -23,7 +22,7 @@ fn name(text: &str) -> RosName<'_> {
 
 /// A device with one module.
 struct World {
-    domain: Rc<Domain>,
+    domain: Domain,
     ros: Ros,
     station: Station,
     woken: Receiver<()>,
@@ -31,16 +30,12 @@ struct World {
 
 impl World {
     fn start(configuration: &str) -> Self {
-        Self::in_domain(Rc::new(Domain::free()), "pump-7", configuration)
+        Self::in_domain(Domain::free(), "pump-7", configuration)
     }
 
-    fn in_domain(domain: Rc<Domain>, device: &str, configuration: &str) -> Self {
-        let config: Config = toml::from_str(&format!(
-            "domain = {}
-{configuration}",
-            domain.number()
-        ))
-        .unwrap();
+    fn in_domain(domain: Domain, device: &str, configuration: &str) -> Self {
+        let config: Config =
+            toml::from_str(&format!("domain = {}\n{configuration}", domain.number())).unwrap();
         let ros = Ros::start(config.validate(device).unwrap()).unwrap();
         let (station, woken) = station(&ros, "talker");
         World { domain, ros, station, woken }
@@ -556,7 +551,7 @@ fn in_a_network_of_its_own() {
     };
     let before = packets_out();
     let mut talker = World::start(STRINGS);
-    let mut listener = World::in_domain(Rc::clone(&talker.domain), "pump-8", STRINGS);
+    let mut listener = World::in_domain(talker.domain.clone(), "pump-8", STRINGS);
     listener.station.subscribe(name("/in")).unwrap();
     let deadline = Instant::now() + PATIENCE;
     loop {

@@ -11,7 +11,10 @@ use std::{
     net::UdpSocket,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
-    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, channel},
+    },
     time::{Duration, Instant},
 };
 
@@ -86,12 +89,12 @@ pub fn python() -> Option<PathBuf> {
     python
 }
 
-/// A domain that nobody else on this machine has, until it is dropped.
-#[derive(Debug)]
+/// A domain that nobody else on this machine has, until it is dropped; clones are the same.
+#[derive(Debug, Clone)]
 pub struct Domain {
     number: u16,
     /// Locked, which other tests see.
-    _claim: File,
+    _claim: Arc<File>,
 }
 
 impl Domain {
@@ -112,7 +115,7 @@ impl Domain {
         claim.try_lock().ok()?;
         // Who is no test of ours has a participant there, with this port.
         UdpSocket::bind(("0.0.0.0", 7410 + 250 * number)).ok()?;
-        Some(Domain { number, _claim: claim })
+        Some(Domain { number, _claim: Arc::new(claim) })
     }
 }
 

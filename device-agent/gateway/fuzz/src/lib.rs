@@ -54,7 +54,7 @@ impl Ends {
         let mut said = Vec::new();
         let mut port = |kind, message: &[u8]| {
             // There is not always room.
-            if message.len() % 7 == 0 {
+            if message.len().is_multiple_of(7) {
                 return Err(Errno::Busy);
             }
             said.push((kind, message.to_vec()));
@@ -127,9 +127,8 @@ impl Ends {
                 self.gateway.is_newer(want.number);
             }
             Ok(Said::Call(call)) if call.run == RUN => {
-                if self.gateway.is_first_call(call.ticket) {
-                    assert!(!self.gateway.is_first_call(call.ticket), "it is made twice");
-                }
+                self.gateway.is_first_call(call.ticket);
+                assert!(!self.gateway.is_first_call(call.ticket), "it is made twice");
             }
             Ok(Said::Taken(taken)) if taken.run == RUN => self.gateway.on_taken(self.now_ms, taken.seq),
             _ => {}
