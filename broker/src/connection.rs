@@ -66,8 +66,9 @@ pub(crate) async fn run(
     let connection = async {
         // Most connections stand idle most of the time: what is needed at their start and at their end only is kept
         // apart, so that it is given back.
-        if let Some(client) = Box::pin(welcome(hub, framed, client, &peer)).await {
-            client.connected().await;
+        if let Some(mut client) = Box::pin(welcome(hub, framed, client, &peer)).await {
+            let end = client.serve().await;
+            Box::pin(client.end(end)).await;
         }
     };
     Box::pin(connection).instrument(span).await;
@@ -190,17 +191,15 @@ impl<S> Connected<S>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    async fn connected(mut self) {
-        let Connected { held, framed, serve, .. } = &mut self;
-        let present = held.hub.counters.connections.present();
-        let end = tokio::select! {
+    async fn serve(&mut self) -> End {
+        let Connected { held, framed, serve, .. } = self;
+        let _present = held.hub.counters.connections.present();
+        tokio::select! {
             end = serve.run(framed, &mut held.session) => end,
             Some(request) = held.seat.requests.recv() => End::TakenOver(request),
-            void = held.hub.void(held.certified.as_ref()) => End::Void(void),
+            void = Box::pin(held.hub.void(held.certified.as_ref())) => End::Void(void),
             () = held.hub.ended() => End::Ending,
-        };
-        drop(present);
-        Box::pin(self.end(end)).await;
+        }
     }
 
     async fn end(self, end: End) {

@@ -364,6 +364,13 @@ impl Fleet {
             .with_context(|| format!("{verb} answered {text:?}: {}", String::from_utf8_lossy(&output.stderr)))
     }
 
+    /// What the service answers to a request that it carries out.
+    pub fn ask(&self, verb: &str, fields: Value) -> Result<Value> {
+        let mut answer = self.request(verb, fields)?;
+        ensure!(answer["ok"] == true, "{verb} is refused: {answer}");
+        Ok(answer["result"].take())
+    }
+
     /// Publishes a file with `mosquitto_pub`.
     pub fn publish_file(&self, topic: &str, file: &Path) -> Result<()> {
         let status =

@@ -77,7 +77,7 @@ fn power_on(fleet: &Fleet, id: &str, board: &str) -> Result<()> {
         fleet.wait(&format!("{id} without a process"), Limit::seconds(20), || Ok(fleet.pid(id).is_err()))?;
         states.drain().for_each(drop);
         let start = Instant::now();
-        fleet.request("device-start", json!({ "to": id }))?;
+        fleet.ask("device-start", json!({ "to": id }))?;
         states.next(|line| line.starts_with(ONLINE))?;
         times.push(start.elapsed().as_secs_f64() * 1000.0);
         fleet.wait_running(id, "thermo", Limit::seconds(20))?;
@@ -130,10 +130,10 @@ fn deploy(fleet: &Fleet, id: &str, board: &str) -> Result<()> {
     for _ in 0..RUNS {
         telemetry.drain().for_each(drop);
         let start = Instant::now();
-        fleet.request("deploy", json!({ "module": "four", "version": version, "to": id }))?;
+        fleet.ask("deploy", json!({ "module": "four", "version": version, "to": id }))?;
         telemetry.next(|_| true)?;
         times.push(start.elapsed().as_secs_f64() * 1000.0);
-        fleet.request("undeploy", json!({ "module": "four", "to": id }))?;
+        fleet.ask("undeploy", json!({ "module": "four", "to": id }))?;
         fleet.wait(&format!("no module on {id}"), Limit::seconds(20), || {
             Ok(fleet.device(id)?["modules"].as_array().is_some_and(Vec::is_empty))
         })?;

@@ -39,7 +39,7 @@ fn main() -> Result<()> {
     let mut fleet = Fleet::without_host(&devices, HEARTBEAT_MS)?;
     let (first, later) = names.split_at(FIRST.0.min(boards));
     if !later.is_empty() {
-        fleet.request("device-stop", json!({ "to": later }))?;
+        fleet.ask("device-stop", json!({ "to": later }))?;
     }
 
     let start = Instant::now();
@@ -49,7 +49,7 @@ fn main() -> Result<()> {
     line(BOARD, &format!("{} boards up", first.len()), seconds, "s");
     ratio(BOARD, "  of what it may take", seconds / FIRST.1, Aim::AtMost(1.0));
     if !later.is_empty() {
-        fleet.request("device-start", json!({ "to": later }))?;
+        fleet.ask("device-start", json!({ "to": later }))?;
         all_online(&fleet, &names)?;
         line(BOARD, &format!("{boards} boards up"), start.elapsed().as_secs_f64(), "s");
     }
@@ -62,7 +62,8 @@ fn main() -> Result<()> {
 fn all_online(fleet: &Fleet, names: &[String]) -> Result<()> {
     let start = Instant::now();
     loop {
-        let devices = list(fleet)?;
+        // While all boards start, the service may not come to answer in time.
+        let devices = list(fleet).unwrap_or_default();
         let online = |name: &&String| devices.get(*name).is_some_and(|device| device["status"] == "online");
         let count = names.iter().filter(online).count();
         if count == names.len() {
@@ -138,7 +139,7 @@ fn restarts(fleet: &Fleet, names: &[String]) -> Result<()> {
 
 /// Process and connect number of a board.
 fn of(fleet: &Fleet, name: &str) -> Result<(u32, u64)> {
-    let device = fleet.request("device-show", json!({ "device": name }))?;
+    let device = fleet.ask("device-show", json!({ "device": name }))?;
     let boot = device["heartbeat"]["boot"].as_u64().context("no heartbeat")?;
     let pid = device["process"]["pid"].as_u64().context("no process")?;
     Ok((u32::try_from(pid)?, boot))
@@ -147,7 +148,7 @@ fn of(fleet: &Fleet, name: &str) -> Result<(u32, u64)> {
 type Devices = BTreeMap<String, Value>;
 
 fn list(fleet: &Fleet) -> Result<Devices> {
-    let devices = fleet.request("device-list", json!({}))?;
+    let devices = fleet.ask("device-list", json!({}))?;
     let devices = devices.as_array().context("no list")?;
     Ok(devices
         .iter()

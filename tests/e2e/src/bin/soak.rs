@@ -95,7 +95,7 @@ fn disturb(fleet: &Fleet, id: &str, kind: usize, random: &mut fastrand::Rng) -> 
 }
 
 fn order(fleet: &Fleet, id: &str, control: Value) -> Result<Value> {
-    fleet.request("device-control", json!({ "device": id, "control": control }))
+    fleet.ask("device-control", json!({ "device": id, "control": control }))
 }
 
 /// The devices of the fleet.
