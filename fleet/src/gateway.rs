@@ -73,7 +73,7 @@ pub async fn run(config: GatewayConfig, mut shutdown: Shutdown) -> anyhow::Resul
     let counts = Arc::new(Counts::default());
     let metrics = maybe_serve(metrics, Arc::new(Metrics { counts: Arc::clone(&counts), ros: ros.clone() }));
     let (woken, mut wakes) = mpsc::unbounded_channel();
-    let (mut link, mut heard) = Link::open(id, connection, Arc::clone(&counts));
+    let (mut link, mut heard) = Link::open(id, connection, devices.as_ref(), Arc::clone(&counts));
     let mut desk = Desk::new(ros.clone(), grants, devices, woken, counts);
     let clock = Clock::new();
     let serve = async {

@@ -22,9 +22,10 @@ use super::{
     post::Post,
 };
 
-/// What a device may say in a second, and at once.
-const MESSAGES_PER_SECOND: u64 = 200;
-const MESSAGES_AT_ONCE: u64 = 400;
+/// What a device may say: in a second, and at once.
+const MESSAGES: Rate = Rate { per_second: 200, at_once: 400 };
+/// Runs of instances that it may begin, each of which has nodes of its own.
+const RUNS: Rate = Rate { per_second: 1, at_once: 40 };
 /// What waits for an instance, in bytes.
 const WAITING_BYTES: usize = 64 * 1024;
 /// How often instances are asked whether they are still there, in milliseconds.
@@ -62,7 +63,10 @@ struct Device {
     revision: u64,
     granted: Granted,
     posts: BTreeMap<ModuleName, Post>,
-    budget: Budget,
+    messages: Budget,
+    runs: Budget,
+    /// When it was last told that it says too much.
+    limited_ms: Option<u64>,
 }
 
 impl Desk {
@@ -143,15 +147,9 @@ impl Desk {
     fn on_said(&mut self, now_ms: u64, id: DeviceId, instance: ModuleName, kind: RosUp, payload: &[u8]) {
         more(&self.counts.heard);
         let Some(device) = self.devices.get_mut(&id) else { return };
-        if !device.budget.take(now_ms) {
+        if !device.messages.take(now_ms, MESSAGES) {
             more(&self.counts.limited);
-            if let Some(post) = device.posts.get_mut(&instance)
-                && device.budget.may_tell(now_ms)
-            {
-                post.notice(format!(
-                    "the device says more than {MESSAGES_PER_SECOND} messages a second: they are lost"
-                ));
-            }
+            device.tell_limit(now_ms, instance);
             return self.speak(now_ms, id, instance);
         }
         match FromDevice::read(kind, payload) {
@@ -174,6 +172,10 @@ impl Desk {
             device.posts.remove(&instance);
         }
         let Some(allowed) = device.granted.get(&instance).filter(|_| want.run != 0) else { return };
+        if known != Some(want.run) && !device.runs.take(now_ms, RUNS) {
+            // It says so again.
+            return more(&self.counts.limited);
+        }
         let post = device.posts.entry(instance).or_insert_with(|| {
             let (woken, place) = (self.woken.clone(), Place { device: id, instance, run: want.run });
             let room = Room { message_bytes: MAX_ROS_CONTENT_BYTES, waiting_bytes: WAITING_BYTES };
@@ -259,6 +261,16 @@ impl Desk {
 }
 
 impl Device {
+    /// Tells the module's log that the device says too much, from time to time.
+    fn tell_limit(&mut self, now_ms: u64, instance: ModuleName) {
+        let is_due = self.limited_ms.is_none_or(|told| now_ms.saturating_sub(told) >= QUIET_MS);
+        if let Some(post) = self.posts.get_mut(&instance).filter(|_| is_due) {
+            self.limited_ms = Some(now_ms);
+            let most = MESSAGES.per_second;
+            post.notice(format!("the device says more than {most} messages a second: they are lost"));
+        }
+    }
+
     /// Asks what instances want that may want something and have not said so.
     fn ask(&self, id: DeviceId, output: &mut Vec<Said>) {
         let silent = self.granted.keys().filter(|instance| !self.posts.contains_key(instance));
@@ -277,38 +289,32 @@ fn tell(device: DeviceId, instance: ModuleName, payload: Vec<u8>) -> Said {
     Said { device, instance, kind: RosDown::Tell, payload }
 }
 
-/// What a device may say.
-struct Budget {
-    /// In thousandths of a message.
-    left: u64,
-    at_ms: u64,
-    told_ms: Option<u64>,
+/// How often something may be.
+#[derive(Debug, Clone, Copy)]
+struct Rate {
+    per_second: u64,
+    at_once: u64,
 }
 
-impl Default for Budget {
-    fn default() -> Self {
-        Budget { left: MESSAGES_AT_ONCE * 1000, at_ms: 0, told_ms: None }
-    }
+/// What is left of that.
+#[derive(Default)]
+struct Budget {
+    /// In thousandths.
+    used: u64,
+    at_ms: u64,
 }
 
 impl Budget {
     /// Whether there is one left.
-    fn take(&mut self, now_ms: u64) -> bool {
-        let since = now_ms.saturating_sub(self.at_ms).saturating_mul(MESSAGES_PER_SECOND);
+    fn take(&mut self, now_ms: u64, rate: Rate) -> bool {
+        let since = now_ms.saturating_sub(self.at_ms).saturating_mul(rate.per_second);
         self.at_ms = now_ms;
-        self.left = self.left.saturating_add(since).min(MESSAGES_AT_ONCE * 1000);
-        let Some(left) = self.left.checked_sub(1000) else { return false };
-        self.left = left;
-        true
-    }
-
-    /// Whether it is time to tell that there is none.
-    fn may_tell(&mut self, now_ms: u64) -> bool {
-        let may = self.told_ms.is_none_or(|told| now_ms.saturating_sub(told) >= QUIET_MS);
-        if may {
-            self.told_ms = Some(now_ms);
+        self.used = self.used.saturating_sub(since);
+        let is_left = self.used.saturating_add(1000) <= rate.at_once * 1000;
+        if is_left {
+            self.used += 1000;
         }
-        may
+        is_left
     }
 }
 
@@ -319,8 +325,8 @@ mod tests {
     #[test]
     fn a_device_may_say_much_at_once_and_some_for_ever() {
         let mut budget = Budget::default();
-        assert_eq!((0..1000).filter(|_| budget.take(0)).count(), 400);
-        assert_eq!((1..=1000).filter(|ms| budget.take(*ms)).count(), 200);
-        assert!(budget.may_tell(1000) && !budget.may_tell(10_999) && budget.may_tell(11_000));
+        assert_eq!((0..1000).filter(|_| budget.take(0, MESSAGES)).count(), 400);
+        assert_eq!((1..=1000).filter(|ms| budget.take(*ms, MESSAGES)).count(), 200);
+        assert_eq!((0..1000).filter(|_| budget.take(100_000, MESSAGES)).count(), 400);
     }
 }

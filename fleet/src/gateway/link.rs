@@ -4,6 +4,7 @@
 //! dropped. A task of its own polls: it waits for the gateway, and the gateway never for it.
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -29,7 +30,7 @@ use wasmbed_broker_client::{Client, Events};
 use wasmbed_wire::{
     DeviceId, GatewayId, ModuleName,
     message::Status,
-    topic::{Down, Full, RosDown, VERSION},
+    topic::{Down, Full, RosDown, Up, VERSION},
 };
 
 use super::{
@@ -78,6 +79,7 @@ pub(super) struct Said {
 pub(super) struct Link {
     id: GatewayId,
     prefix: String,
+    served: Served,
     client: Client,
     counts: Arc<Counts>,
     started_ms: u64,
@@ -95,9 +97,11 @@ impl Link {
     pub(super) fn open(
         id: GatewayId,
         connection: Connection,
+        devices: Option<&BTreeSet<DeviceId>>,
         counts: Arc<Counts>,
     ) -> (Self, mpsc::Receiver<Heard>) {
         let prefix = connection.prefix.clone();
+        let served = Served::new(devices);
         let started_ms = unix_ms();
         let mut options = connection.options(Role::Gateway(id).username());
         let will = state(Status::Offline, started_ms);
@@ -106,13 +110,14 @@ impl Link {
         let (heard, hears) = mpsc::channel(HEARD);
         let poller = Poller {
             prefix: prefix.clone(),
+            served: served.clone(),
             client: client.clone(),
             counts: Arc::clone(&counts),
             heard,
             is_complaining: false,
         };
         let poller = tokio::spawn(poller.run(events));
-        (Link { id, prefix, client, counts, started_ms, poller }, hears)
+        (Link { id, prefix, served, client, counts, started_ms, poller }, hears)
     }
 
     /// Says that the gateway is there.
@@ -122,8 +127,8 @@ impl Link {
 
     /// Has the broker send every desired state once more.
     pub(super) fn read_desired_again(&self) {
-        let filter = Filter::new(filter(&self.prefix, Down::Desired), QoS::AtLeastOnce);
-        if self.client.try_subscribe_many(vec![filter]).is_err() {
+        let filters = self.served.filters(&self.prefix, &[Down::Desired.to_string()]);
+        if self.client.try_subscribe_many(wanted(filters)).is_err() {
             tracing::warn!("the connection is behind; desired states are read again at the next connect");
         }
     }
@@ -164,13 +169,31 @@ fn state(status: Status, started_ms: u64) -> Vec<u8> {
     serde_json::to_vec(&State { status, boot: unix_ms(), started_ms }).unwrap_or_default()
 }
 
-fn filter(prefix: &str, rest: impl std::fmt::Display) -> String {
-    Full { prefix, device: "+", rest }.to_string()
+/// Whose topics are read: those of each device, or of all. What brokers retain, some send only for filters without
+/// wildcards.
+#[derive(Debug, Clone)]
+struct Served(Vec<String>);
+
+impl Served {
+    fn new(devices: Option<&BTreeSet<DeviceId>>) -> Self {
+        let names = |devices: &BTreeSet<DeviceId>| devices.iter().map(DeviceId::to_string).collect();
+        Served(devices.map_or_else(|| vec!["+".to_owned()], names))
+    }
+
+    fn filters(&self, prefix: &str, rest: &[String]) -> Vec<String> {
+        let of = |device| rest.iter().map(move |rest| Full { prefix, device, rest }.to_string());
+        self.0.iter().flat_map(of).collect()
+    }
+}
+
+fn wanted(filters: Vec<String>) -> Vec<Filter> {
+    filters.into_iter().map(|filter| Filter::new(filter, QoS::AtLeastOnce)).collect()
 }
 
 /// Owns the connection.
 struct Poller {
     prefix: String,
+    served: Served,
     client: Client,
     counts: Arc<Counts>,
     heard: mpsc::Sender<Heard>,
@@ -242,14 +265,15 @@ impl Poller {
         Ok(())
     }
 
-    fn filters(&self) -> [String; 4] {
-        ["dn/keys", "dn/desired", "up/state", "up/ros/#"].map(|rest| filter(&self.prefix, rest))
+    fn filters(&self) -> Vec<String> {
+        let rest =
+            [Down::Keys.to_string(), Down::Desired.to_string(), Up::State.to_string(), "up/ros/#".to_owned()];
+        self.served.filters(&self.prefix, &rest)
     }
 
     fn subscribe(&self) {
-        let filters = self.filters().map(|filter| Filter::new(filter, QoS::AtLeastOnce));
-        let client = self.client.clone();
+        let (client, filters) = (self.client.clone(), wanted(self.filters()));
         // A task of its own: the queue may be full, and this one empties it.
-        tokio::spawn(async move { client.subscribe_many(filters.into()).await });
+        tokio::spawn(async move { client.subscribe_many(filters).await });
     }
 }
