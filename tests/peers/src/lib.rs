@@ -26,9 +26,10 @@ pub const PATIENCE: Duration = Duration::from_secs(40);
 /// The highest domain whose ports are all below those that the system gives out.
 const LAST_DOMAIN: u16 = 100;
 
-/// A module, as text, that does with ROS 2 what it is told. It offers `/set`, answers its requests with what is told on the channel `in` after `s`; publishes on `/out` what is told
-/// after `p`, calls `/ask` with what is told after `c`, and asks for the response with `r`. Says on `out` what calls
-/// answered, 32 bits, and what was written; what came on `/in` as it is, and `q` with a request.
+/// A module, as text, that does with ROS 2 what it is told. It offers `/set`, answers its requests with what is told on
+/// the channel `in` after `s`; publishes on `/out` what is told after `p`, calls `/ask` with what is told after `c`, and
+/// asks for the response with `r`. Says on `out` what calls answered, 32 bits, and what was written; what came on `/in`
+/// as it is, and `q` with a request.
 pub const ROBOT: &str = r#"(module
     (import "wasmbed" "subscribe" (func $subscribe (param i32 i32) (result i32)))
     (import "wasmbed" "publish" (func $publish (param i32 i32 i32 i32) (result i32)))
