@@ -1,5 +1,6 @@
 //! As many clients as nobody's fleet has on one broker, which come, go and come again all at once.
 
+#[path = "broker/common/mod.rs"]
 mod common;
 
 use std::net::SocketAddr;

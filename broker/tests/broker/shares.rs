@@ -1,8 +1,6 @@
 //! Shared subscriptions.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use wasmbed_broker::credentials::Role;
 
 #[tokio::test]

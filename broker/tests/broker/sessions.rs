@@ -1,10 +1,8 @@
 //! Wills, keep-alive, slow readers and sessions that outlive their connection.
 
-mod common;
-
 use std::time::Duration;
 
-use common::*;
+use crate::common::*;
 use wasmbed_broker::credentials::Role;
 
 #[tokio::test]

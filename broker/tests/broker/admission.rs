@@ -1,8 +1,6 @@
 //! Who gets in, who does not, and that nobody keeps others out.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use wasmbed_broker::credentials::Role;
 
 fn refusal(body: Vec<u8>) -> (u8, Vec<u8>) {

@@ -1,9 +1,7 @@
 //! MQTT in WebSockets, on the port of MQTT.
 
-mod common;
-
-use common::authority::Authority;
-use common::*;
+use crate::common::authority::Authority;
+use crate::common::*;
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;

@@ -1,8 +1,6 @@
 //! Messages from publisher to subscriber: permission, quality of service, options and properties.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use wasmbed_broker::credentials::Role;
 
 #[tokio::test]

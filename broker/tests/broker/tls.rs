@@ -1,11 +1,9 @@
 //! Certificates: who is let in by one, and for how long.
 
-mod common;
-
 use std::time::Duration;
 
-use common::authority::{Authority, Shown, YEAR};
-use common::*;
+use crate::common::authority::{Authority, Shown, YEAR};
+use crate::common::*;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use wasmbed_broker::credentials::{Role, RoleKind};

@@ -1,10 +1,8 @@
 //! Retained messages.
 
-mod common;
-
 use std::time::Duration;
 
-use common::*;
+use crate::common::*;
 use wasmbed_broker::credentials::Role;
 
 #[tokio::test]

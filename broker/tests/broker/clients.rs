@@ -1,11 +1,9 @@
 //! Clients that others wrote, in both versions: rumqttc, Eclipse Paho, and mosquitto's tools where they are installed.
 
-mod common;
-
 use std::process::Stdio;
 use std::time::Duration;
 
-use common::*;
+use crate::common::*;
 use rumqttc::v5;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -169,7 +167,7 @@ async fn paho_speaks(version: &str) {
     let running = Running::start().await;
     let user = |role: Role| format!("{}={}", role.username(), password(&role));
     let mut command = Command::new(python);
-    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/with_paho.py"));
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/broker/with_paho.py"));
     command.args([
         &running.address.port().to_string(),
         version,

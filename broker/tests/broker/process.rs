@@ -1,11 +1,9 @@
 //! The broker as a process.
 
-mod common;
-
 use std::process::Output;
 
-use common::process::{address, addresses, broker};
-use common::{Connect, Raw, within};
+use crate::common::process::{address, addresses, broker};
+use crate::common::{Connect, Raw, within};
 use tokio::net::TcpStream;
 use tokio::process::Command;
 use wasmbed_broker::credentials::{Role, Secret};

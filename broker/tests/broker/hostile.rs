@@ -1,8 +1,6 @@
 //! Clients that mean harm, with and without a password: the broker goes on serving the others.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use tokio::io::AsyncWriteExt;
 use wasmbed_broker::credentials::Role;
 
