@@ -1,8 +1,27 @@
 //! What boards can do, and what shows it: end-to-end tests take their devices from here, and the table of
 //! `docs/boards.md` is written from it.
 
+use std::{panic, thread};
+
+use anyhow::{Context, Result};
+
 /// Devices of a test: id and board.
 pub type Devices = &'static [(&'static str, &'static str)];
+
+/// Does the same with every device at the same time, since most of it is waiting, and fails if that fails with one.
+///
+/// # Errors
+/// Of the first that fails, with the device's name.
+pub fn each(devices: &[(&str, &str)], work: impl Fn(&str, &str) -> Result<()> + Sync) -> Result<()> {
+    let work = &work;
+    thread::scope(|scope| {
+        let start = |(id, board)| scope.spawn(move || work(id, board).with_context(|| String::from(id)));
+        let threads: Vec<_> = devices.iter().copied().map(start).collect();
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().unwrap_or_else(|panicked| panic::resume_unwind(panicked)))
+    })
+}
 
 const NETDUINO2: (&str, &str) = ("n2-1", "netduino2");
 const MPS2: (&str, &str) = ("mps-1", "mps2-an385");
