@@ -1,25 +1,39 @@
 //! What boards can do, and what shows it: end-to-end tests take their devices from here, and the table of
 //! `docs/boards.md` is written from it.
 
-use std::{panic, thread};
+use std::{
+    panic,
+    sync::{Mutex, PoisonError},
+    thread,
+};
 
 use anyhow::{Context, Result};
 
 /// Devices of a test: id and board.
 pub type Devices = &'static [(&'static str, &'static str)];
 
-/// Does the same with every device at the same time, since most of it is waiting, and fails if that fails with one.
+/// How many devices of a test are busy at the same time: one waits while the other computes, and a machine has two
+/// processors.
+const BUSY: usize = 2;
+
+/// Does the same with every device, two at a time, and fails if that fails with one.
 ///
 /// # Errors
 /// Of the first that fails, with the device's name.
 pub fn each(devices: &[(&str, &str)], work: impl Fn(&str, &str) -> Result<()> + Sync) -> Result<()> {
-    let work = &work;
+    let left = Mutex::new(devices.iter());
+    let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let worker = || -> Result<()> {
+        while let Some((id, board)) = next() {
+            work(id, board).with_context(|| String::from(*id))?;
+        }
+        Ok(())
+    };
     thread::scope(|scope| {
-        let start = |(id, board)| scope.spawn(move || work(id, board).with_context(|| String::from(id)));
-        let threads: Vec<_> = devices.iter().copied().map(start).collect();
-        threads
+        let workers: Vec<_> = (0..BUSY).map(|_| scope.spawn(worker)).collect();
+        workers
             .into_iter()
-            .try_for_each(|thread| thread.join().unwrap_or_else(|panicked| panic::resume_unwind(panicked)))
+            .try_for_each(|worker| worker.join().unwrap_or_else(|panicked| panic::resume_unwind(panicked)))
     })
 }
 

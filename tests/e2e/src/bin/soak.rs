@@ -1,6 +1,6 @@
 //! `cargo xtask soak`: everything that can be done to emulated devices, for minutes, on a mixed fleet.
 //!
-//! First one device of each kind has its power cut a hundred times, all of them at the same time; then devices drawn at
+//! First one device of each kind has its power cut a hundred times, two of them at a time; then devices drawn at
 //! random are killed, frozen, reset, cut off and disturbed, one thing after the other. In the end every device has to be
 //! online with its desired state, and nothing may be left over: no process, no open file, no folder.
 
