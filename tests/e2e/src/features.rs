@@ -1,8 +1,41 @@
 //! What boards can do, and what shows it: end-to-end tests take their devices from here, and the table of
 //! `docs/boards.md` is written from it.
 
+use std::{
+    panic,
+    sync::{Mutex, PoisonError},
+    thread,
+};
+
+use anyhow::{Context, Result};
+
 /// Devices of a test: id and board.
 pub type Devices = &'static [(&'static str, &'static str)];
+
+/// How many devices of a test are busy at the same time: one waits while the other computes, and a machine has two
+/// processors.
+const BUSY: usize = 2;
+
+/// Does the same with every device, two at a time, and fails if that fails with one.
+///
+/// # Errors
+/// Of the first that fails, with the device's name.
+pub fn each(devices: &[(&str, &str)], work: impl Fn(&str, &str) -> Result<()> + Sync) -> Result<()> {
+    let left = Mutex::new(devices.iter());
+    let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let worker = || -> Result<()> {
+        while let Some((id, board)) = next() {
+            work(id, board).with_context(|| String::from(*id))?;
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..BUSY).map(|_| scope.spawn(worker)).collect();
+        workers
+            .into_iter()
+            .try_for_each(|worker| worker.join().unwrap_or_else(|panicked| panic::resume_unwind(panicked)))
+    })
+}
 
 const NETDUINO2: (&str, &str) = ("n2-1", "netduino2");
 const MPS2: (&str, &str) = ("mps-1", "mps2-an385");

@@ -7,6 +7,7 @@ use std::{
     os::unix::net::UnixStream,
     path::Path,
     process::{Command, Output},
+    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
@@ -353,10 +354,13 @@ impl Fleet {
 
     /// Sends a request with `mosquitto_rr` and returns the answer.
     pub fn request(&self, verb: &str, fields: Value) -> Result<Value> {
+        /// Whoever else asks at the same time is answered elsewhere.
+        static ASKED: AtomicU32 = AtomicU32::new(0);
+        let nth = ASKED.fetch_add(1, Ordering::Relaxed);
         let output = self
             .mosquitto("mosquitto_rr")?
             .args(["-V", "5", "-W", "20", "-t", &format!("wasmbed/v1/_fleet/cmd/{verb}")])
-            .args(["-e", &format!("wasmbed/v1/_fleet/res/e2e-{}", std::process::id())])
+            .args(["-e", &format!("wasmbed/v1/_fleet/res/e2e-{}-{nth}", std::process::id())])
             .args(["-m", &fields.to_string()])
             .output()?;
         let text = String::from_utf8_lossy(&output.stdout);

@@ -1,8 +1,8 @@
 //! `cargo xtask soak`: everything that can be done to emulated devices, for minutes, on a mixed fleet.
 //!
-//! First one device of each kind has its power cut a hundred times; then devices drawn at random are killed, frozen,
-//! reset, cut off and disturbed, one thing after the other. In the end every device has to be online with its desired
-//! state, and nothing may be left over: no process, no open file, no folder.
+//! First one device of each kind has its power cut a hundred times, two of them at a time; then devices drawn at
+//! random are killed, frozen, reset, cut off and disturbed, one thing after the other. In the end every device has to be
+//! online with its desired state, and nothing may be left over: no process, no open file, no folder.
 
 use std::{
     env, fs,
@@ -12,7 +12,11 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use wasmbed_e2e::{Fleet, Limit, features::MODULES, module, signal};
+use wasmbed_e2e::{
+    Fleet, Limit,
+    features::{MODULES, each},
+    module, signal,
+};
 
 /// Devices by board; a board whose emulator or firmware is not here is left out.
 const FLEET: &[(&str, usize)] = &[
@@ -45,18 +49,18 @@ fn main() -> Result<()> {
     all_well(&fleet, &names)?;
     let files = open_files(&fleet)?;
 
-    for (board, _) in FLEET {
-        if let Some((id, _)) = names.iter().find(|(_, of)| of == board) {
-            let start = Instant::now();
-            for _ in 0..CUTS {
-                // One that is just being started has no power to be cut.
-                fleet
-                    .wait("a power cut", WELL, || order(&fleet, id, json!({ "do": "cut" })).map(|_| true))?;
-            }
-            is_well(&fleet, id, board)?;
-            println!("{board:<14} {CUTS} power cuts in {:.0} s, online", start.elapsed().as_secs_f64());
+    let first = |(board, _): &(&str, usize)| names.iter().find(|(_, of)| of == board).copied();
+    let one_of_each: Vec<(&str, &str)> = FLEET.iter().filter_map(first).collect();
+    each(&one_of_each, |id, board| {
+        let start = Instant::now();
+        for _ in 0..CUTS {
+            // One that is just being started has no power to be cut.
+            fleet.wait("a power cut", WELL, || order(&fleet, id, json!({ "do": "cut" })).map(|_| true))?;
         }
-    }
+        is_well(&fleet, id, board)?;
+        println!("{board:<14} {CUTS} power cuts in {:.0} s, online", start.elapsed().as_secs_f64());
+        Ok(())
+    })?;
 
     let mut random = fastrand::Rng::with_seed(seed);
     let (start, mut done) = (Instant::now(), [0u32; KINDS]);

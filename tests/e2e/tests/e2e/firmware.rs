@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 use wasmbed_e2e::{
     BrokerKind, FACTORY_VERSION, Fleet, Limit, Subscription,
-    features::{self, Devices},
+    features::{self, Devices, each},
     module, variant,
 };
 
@@ -40,7 +40,7 @@ fn a_board_is_updated_and_rolled_back() -> Result<()> {
     let runs_modules = |id: &str| Fleet::BOARDS.iter().any(|(of, _)| *of == id);
     let with_modules: Vec<&str> = Fleet::BOARDS.iter().map(|(id, _)| *id).collect();
     fleet.cli(&["deploy", "thermo", "--to", &with_modules.join(","), "--wait"])?;
-    for (id, board) in UPDATED {
+    each(UPDATED, |id, board| {
         let is_running_again = || match runs_modules(id) {
             true => fleet.wait_running(id, "thermo", Limit::seconds(20)),
             false => Ok(()),
@@ -65,21 +65,21 @@ fn a_board_is_updated_and_rolled_back() -> Result<()> {
         is_running_again()?;
         let fetched = requests.drain().filter(|request| request.contains(artifact)).count();
         assert_eq!(fetched, 0, "{id} fetched blocks to roll back");
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 #[test]
 fn a_board_is_updated_by_a_whole_image() -> Result<()> {
     let fleet = Fleet::start_with(BrokerKind::Embedded, WHOLE)?;
-    for (id, board) in WHOLE {
+    each(WHOLE, |id, board| {
         let pushed = fleet.push_variant(board, "variant-note", "0.2.0", &[])?;
         deploy(&fleet, board, "0.2.0", &["--no-delta"])?;
         fleet.wait_version(id, "0.2.0", UPDATE)?;
         let size = format!("{} bytes", pushed["size_bytes"]);
         fleet.wait_event(id, "firmware-downloading", &["100 %", &size], Limit::seconds(30))?;
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// Deploys an image that does not prove itself: the board comes back and says why, and does not try it
@@ -118,18 +118,17 @@ fn comes_back(fleet: &Fleet, id: &str, board: &str, fault: &str, version: &str, 
 #[test]
 fn an_image_that_panics_is_given_up() -> Result<()> {
     let fleet = Fleet::start_with(BrokerKind::Embedded, features::PANICS.devices)?;
-    for (id, board) in features::PANICS.devices {
-        comes_back(&fleet, id, board, "fault-panic", "0.3.0", "it crashed in its trial")?;
-    }
-    Ok(())
+    each(features::PANICS.devices, |id, board| {
+        comes_back(&fleet, id, board, "fault-panic", "0.3.0", "it crashed in its trial")
+    })
 }
 
 #[test]
 fn an_image_that_hangs_is_given_up() -> Result<()> {
     let fleet = Fleet::start_with(BrokerKind::Embedded, features::HANGS.devices)?;
-    for (id, board) in features::HANGS.devices {
-        comes_back(&fleet, id, board, "fault-hang", "0.3.0", "it hung in its trial")?;
-    }
+    each(features::HANGS.devices, |id, board| {
+        comes_back(&fleet, id, board, "fault-hang", "0.3.0", "it hung in its trial")
+    })?;
     // Its own watchdog knows where, the host's does not.
     let console = fs::read_to_string(fleet.dir().join("host/devices/mps-1/console.log"))?;
     assert!(console.contains("hung for 6 s; from "), "{console}");
@@ -139,10 +138,9 @@ fn an_image_that_hangs_is_given_up() -> Result<()> {
 #[test]
 fn an_image_that_does_not_reach_the_broker_is_given_up() -> Result<()> {
     let fleet = Fleet::start_with(BrokerKind::Embedded, MUTE)?;
-    for (id, board) in MUTE {
-        comes_back(&fleet, id, board, "fault-mute", "0.3.0", "it did not reach the broker")?;
-    }
-    Ok(())
+    each(MUTE, |id, board| {
+        comes_back(&fleet, id, board, "fault-mute", "0.3.0", "it did not reach the broker")
+    })
 }
 
 #[test]
@@ -200,7 +198,7 @@ fn what_must_not_run_is_refused_with_the_reason() -> Result<()> {
 #[test]
 fn a_board_without_a_good_image_fetches_the_one_it_should_run() -> Result<()> {
     let fleet = Fleet::start_with(BrokerKind::Embedded, WHOLE)?;
-    for (id, board) in WHOLE {
+    each(WHOLE, |id, board| {
         fleet.push_variant(board, "variant-note", "0.2.0", &[])?;
         deploy(&fleet, board, "0.2.0", &[])?;
         fleet.cli(&["device", "stop", id])?;
@@ -210,8 +208,8 @@ fn a_board_without_a_good_image_fetches_the_one_it_should_run() -> Result<()> {
         fleet.wait_version(id, "0.2.0", UPDATE)?;
         let status: Value = fleet.firmware(id)?;
         assert_eq!(status["state"], "confirmed", "{status:#}");
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 #[test]
@@ -240,11 +238,11 @@ fn a_release_key_may_be_kept_elsewhere() -> Result<()> {
 #[test]
 fn a_firmware_project_of_ones_own_builds_and_boots() -> Result<()> {
     let fleet = Fleet::start_with(BrokerKind::Embedded, FOR_CARGO)?;
-    for (id, board) in FOR_CARGO {
+    each(FOR_CARGO, |id, board| {
         let elf = fleet.build_project(board)?;
         fleet.cli(&["firmware", "push", &elf.to_string_lossy(), "--board", board, "--version", "0.2.0"])?;
         deploy(&fleet, board, "0.2.0", &[])?;
         fleet.wait_version(id, "0.2.0", UPDATE)?;
-    }
-    Ok(())
+        Ok(())
+    })
 }

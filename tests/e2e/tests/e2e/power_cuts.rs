@@ -5,7 +5,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use wasmbed_e2e::{
     BrokerKind, FACTORY_VERSION, Fleet, Limit,
-    features::{self, Devices},
+    features::{self, Devices, each},
     signal,
 };
 
@@ -51,7 +51,7 @@ fn cut_the_power(board: &str) -> Result<()> {
 #[test]
 fn a_board_killed_at_any_percent_of_an_update_goes_on_with_it() -> Result<()> {
     let fleet = Fleet::start_with(BrokerKind::Embedded, KILLED)?;
-    for (id, board) in KILLED {
+    each(KILLED, |id, board| {
         fleet.push_variant(board, "variant-note", "0.2.0", &["--tries", "5"])?;
         fleet.cli(&["firmware", "deploy", &format!("{board}@0.2.0"), "--to", id, "--no-delta"])?;
         let mut kills = 0;
@@ -74,8 +74,8 @@ fn a_board_killed_at_any_percent_of_an_update_goes_on_with_it() -> Result<()> {
         fleet.wait_event(id, "firmware-trial", &[], UPDATE)?;
         pull_the_power(&fleet, id)?;
         fleet.wait_version(id, "0.2.0", UPDATE)?;
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// Kills the emulator and waits for another.

@@ -58,7 +58,9 @@ fn builds_and_runs(lang: &str, build: &mut Command, expected: &[&str]) {
 fn cargo(arguments: &[&str]) -> Command {
     let mut cargo = Command::new("cargo");
     // Settings of the run that tests this are not those of the project.
-    cargo.env_remove("CARGO_TARGET_DIR").env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
+    for setting in ["CARGO_TARGET_DIR", "RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER"] {
+        cargo.env_remove(setting);
+    }
     cargo.args(["build", "--offline", "--quiet"]).args(arguments);
     cargo
 }
