@@ -21,5 +21,5 @@ mod run;
 pub use board::{Agent, Board, BoardError, Boards, Budget, Chip, Firmware, Memory, Modules, Region, Slots};
 pub use image::{Image, ImageError};
 pub use link::{constants, memory_map};
-pub use machine::{Choice, Forward, Machine, NoForward, Protocol, Span, Unfit};
+pub use machine::{Autopilot, Choice, Forward, Machine, NoAutopilot, NoForward, Protocol, Span, Unfit};
 pub use run::{DeviceFile, Holds, Place, Places, Run};

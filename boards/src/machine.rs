@@ -1,8 +1,9 @@
-//! What an emulated machine has where its board leaves that open, and which of its ports its host makes reachable.
+//! What an emulated machine has where its board leaves that open, which of its ports its host makes reachable, and what is
+//! at the end of its line to an autopilot.
 
 use std::{
     fmt,
-    net::{Ipv4Addr, SocketAddrV4},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddrV4},
     str::FromStr,
 };
 
@@ -21,6 +22,9 @@ pub struct Machine {
     /// Its ports that its host makes reachable.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub forwards: Vec<Forward>,
+    /// Where the autopilot listens that its line leads to; nothing is at the end of it if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub px4: Option<Autopilot>,
 }
 
 impl Machine {
@@ -35,7 +39,8 @@ impl fmt::Display for Machine {
         let memory = self.memory_mib.map(|mib| format!("{mib} MiB of memory"));
         let cores = self.cores.map(|cores| format!("{cores} cores"));
         let forwards = self.forwards.iter().map(Forward::to_string);
-        let parts: Vec<String> = memory.into_iter().chain(cores).chain(forwards).collect();
+        let px4 = self.px4.iter().map(|autopilot| format!("autopilot at {autopilot}"));
+        let parts: Vec<String> = memory.into_iter().chain(cores).chain(forwards).chain(px4).collect();
         f.write_str(&parts.join(", "))
     }
 }
@@ -122,6 +127,66 @@ impl From<Forward> for String {
     }
 }
 
+/// Where an autopilot, or what stands between, speaks MAVLink over TCP; `HOST:PORT` as text, seen from the device's host.
+/// The line is connected to it again and again while it is not there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Autopilot {
+    /// A name, or an address, without brackets.
+    pub(crate) host: String,
+    /// 1 to 65,535.
+    pub(crate) port: u16,
+}
+
+/// Text that is no [`Autopilot`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is no place of an autopilot; write HOST:PORT, such as 127.0.0.1:5760, where MAVLink is spoken over TCP"
+)]
+pub struct NoAutopilot(String);
+
+impl FromStr for Autopilot {
+    type Err = NoAutopilot;
+
+    fn from_str(text: &str) -> Result<Self, NoAutopilot> {
+        let read = || {
+            let (host, port) = text.rsplit_once(':')?;
+            let port = port.parse().ok().filter(|port| *port != 0)?;
+            let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+                Some(address) => address.parse::<Ipv6Addr>().ok()?.to_string(),
+                // What is in names, and nothing that an emulator's option lists would take for more.
+                None => {
+                    let is_in_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
+                    (!host.is_empty() && host.chars().all(is_in_name)).then(|| host.to_owned())?
+                }
+            };
+            Some(Autopilot { host, port })
+        };
+        read().ok_or_else(|| NoAutopilot(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Autopilot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Autopilot { host, port } = self;
+        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
+    }
+}
+
+impl TryFrom<String> for Autopilot {
+    type Error = NoAutopilot;
+
+    fn try_from(text: String) -> Result<Self, NoAutopilot> {
+        text.parse()
+    }
+}
+
+impl From<Autopilot> for String {
+    fn from(autopilot: Autopilot) -> String {
+        autopilot.to_string()
+    }
+}
+
 /// What a board leaves open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -181,6 +246,9 @@ pub enum Unfit {
     /// Nothing on it listens.
     #[error("nothing on this board listens on a port; leave {0} out")]
     NoPorts(Forward),
+    /// It has no line to one.
+    #[error("this board has no line to an autopilot; leave {0} out")]
+    NoLine(Autopilot),
     /// Two are to be reachable at one address.
     #[error("two ports are forwarded from {0}")]
     Twice(SocketAddrV4),
@@ -200,6 +268,19 @@ mod tests {
             let forward: Forward = text.parse().expect(text);
             assert_eq!(forward.to_string(), written);
             assert_eq!(written.parse(), Ok(forward));
+        }
+    }
+
+    #[test]
+    fn an_autopilot_is_read_as_it_is_written_and_nothing_else_is_one() {
+        for text in ["127.0.0.1:5760", "px4.lab:1", "[::1]:65535"] {
+            assert_eq!(text.parse::<Autopilot>().expect(text).to_string(), text);
+        }
+        for text in
+            ["", "5760", ":5760", "a:0", "a:70000", "a", "::1:5760", "a,server=on:1", "[::1]", "[x]:1"]
+        {
+            let refused = text.parse::<Autopilot>().expect_err(text).to_string();
+            assert!(refused.contains("such as 127.0.0.1:5760"), "{refused}");
         }
     }
 

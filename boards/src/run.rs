@@ -13,14 +13,15 @@ use std::{
 
 use serde::Deserialize;
 
-use crate::machine::{Choice, Forward, Machine, Unfit};
+use crate::machine::{Autopilot, Choice, Forward, Machine, Unfit};
 
 /// Memory that a device's process takes of its host where nothing else is said, in bytes.
 const MEMORY_BYTES: u64 = 64 * 1024 * 1024;
-/// In braces: memory of the machine in MiB, its processors, and its ports that are to be reachable.
+/// In braces: memory of the machine in MiB, its processors, its ports that are to be reachable, and its autopilot.
 const MEMORY: &str = "memory";
 const CORES: &str = "cores";
 const FORWARDS: &str = "forwards";
+const PX4: &str = "px4";
 /// A host asks a silent board for a sign of life every two seconds.
 const WATCHDOG_LEAST_MS: u32 = 3_000;
 
@@ -35,7 +36,8 @@ pub enum Run {
         /// The Debian package that has it.
         package: String,
         /// Its arguments with placeholders, see [`Place`]; `{memory}` (MiB) and `{cores}` stand for what is chosen of
-        /// `machine`, `{forwards}` in the options of a `-netdev user` for ports that are to be reachable.
+        /// `machine`, `{forwards}` in the options of a `-netdev user` for ports that are to be reachable, `{px4}` for the beginning of
+        /// the `-chardev` at the end of the line to an autopilot.
         arguments: Vec<String>,
         /// Files it needs in the device's folder.
         files: Vec<DeviceFile>,
@@ -251,7 +253,10 @@ impl Run {
                 return Err(Unfit::Twice(forward.listen));
             }
         }
-        Ok(())
+        match &machine.px4 {
+            Some(autopilot) if !self.uses_name(PX4) => Err(Unfit::NoLine(autopilot.clone())),
+            _ => Ok(()),
+        }
     }
 
     fn choice(&self) -> Option<Choice> {
@@ -295,7 +300,13 @@ impl Run {
             let Forward { listen, to, protocol } = forward;
             format!(",hostfwd={}:{listen}-:{to}", protocol.name())
         });
-        let mut values = vec![(FORWARDS, forwards.collect())];
+        let px4 = match &machine.px4 {
+            Some(Autopilot { host, port }) => {
+                format!("socket,host={host},port={port},nodelay=on,reconnect=1")
+            }
+            None => "null".to_owned(),
+        };
+        let mut values = vec![(FORWARDS, forwards.collect()), (PX4, px4)];
         if let Some(Choice { memory_mib, cores }) = self.choice() {
             values.push((MEMORY, machine.memory_mib.unwrap_or(memory_mib.default).to_string()));
             values.push((CORES, machine.cores.unwrap_or(cores.default).to_string()));
@@ -313,7 +324,7 @@ impl Run {
         for pattern in self.patterns() {
             for piece in pieces(pattern) {
                 let place = match piece {
-                    Piece::Text(_) | Piece::Name(FORWARDS) => continue,
+                    Piece::Text(_) | Piece::Name(FORWARDS | PX4) => continue,
                     Piece::Name(MEMORY | CORES) if self.choice().is_some() => continue,
                     Piece::Name(name @ (MEMORY | CORES)) => {
                         return Err(format!(
@@ -363,7 +374,7 @@ impl Run {
 }
 
 fn unknown_place(name: &str) -> String {
-    let known = Place::ALL.map(Place::name).into_iter().chain([MEMORY, CORES, FORWARDS]);
+    let known = Place::ALL.map(Place::name).into_iter().chain([MEMORY, CORES, FORWARDS, PX4]);
     let known: Vec<String> = known.map(|name| format!("{{{name}}}")).collect();
     format!("run.arguments has {{{name}}}; known are {}", known.join(" "))
 }
@@ -493,6 +504,24 @@ mod tests {
     }
 
     #[test]
+    fn a_line_to_an_autopilot_ends_nowhere_or_at_one() {
+        let run: Run = toml::from_str(
+            "kind = 'qemu'\nprogram = 'p'\npackage = 'p'\nfiles = []\narguments = ['-chardev', '{px4},id=px4']\n",
+        )
+        .expect("a run");
+        assert_eq!(run.check(), Ok(()));
+        for (wanted, argument) in [
+            ("", "null,id=px4"),
+            ("px4 = 'sitl.lab:5760'", "socket,host=sitl.lab,port=5760,nodelay=on,reconnect=1,id=px4"),
+            ("px4 = '[::1]:5760'", "socket,host=::1,port=5760,nodelay=on,reconnect=1,id=px4"),
+        ] {
+            let machine = machine_of(wanted);
+            assert_eq!(run.check_machine(&machine), Ok(()));
+            assert_eq!(run.arguments(&Places::new(), &machine), Ok(vec!["-chardev".into(), argument.into()]));
+        }
+    }
+
+    #[test]
     fn what_a_board_cannot_have_is_refused_with_what_it_can() {
         let refused = |run: &Run, wanted: &str| {
             run.check_machine(&machine_of(wanted)).expect_err("it cannot be had").to_string()
@@ -505,6 +534,7 @@ mod tests {
         let fixed = Run::Process { program: "p".into(), arguments: Vec::new() };
         assert!(refused(&fixed, "cores = 1").contains("those of the real board"));
         assert!(refused(&fixed, "forwards = ['80:80']").contains("leave 127.0.0.1:80:80/tcp out"));
+        assert!(refused(&run, "px4 = 'a:1'").contains("leave a:1 out"));
     }
 
     #[test]

@@ -80,9 +80,9 @@ fn test_other_workspaces(options: &Options) -> Result<Counts> {
     let host = host_target()?;
     let mut counts = Counts::default();
     let firmware = ["firmware", "wasmbed-firmware-common"];
-    // Boards differ in whether they have calls for security and ROS 2, and Ethernet.
+    // Boards differ in whether they have calls for security, vehicles and ROS 2, and Ethernet.
     for ([dir, package], features) in
-        [(firmware, "ip"), (firmware, "ros,security"), (["device-agent/guest", "wasmbed-guest"], "")]
+        [(firmware, "ip,px4"), (firmware, "ros,security"), (["device-agent/guest", "wasmbed-guest"], "")]
     {
         let mut cargo = run::cargo();
         cargo.args(["test", "--quiet", "--package", package, "--lib", "--target", &host]);

@@ -2,7 +2,7 @@
 //!
 //! ```toml
 //! [px4]
-//! connection = "udpin:127.0.0.1:14540"    # or udpout:HOST:PORT, tcpout:HOST:PORT
+//! connection = "udpin:127.0.0.1:14540"    # or udpout:HOST:PORT, tcpout:HOST:PORT, serial:/dev/ttyACM0:57600
 //! system = 245                            # who this device is to vehicles, if absent
 //! component = 191
 //! signing_key_file = "/etc/wasmbed/mavlink.key"   # 32 bytes, or as many in hexadecimal; unsigned if absent
@@ -33,16 +33,15 @@ use tokio::{
     time::{Instant as Deadline, sleep_until},
 };
 use wasmbed_abi::{BatteryStatus, Errno, LocalPosition, VehicleCommand, VehicleStatus};
-use wasmbed_px4::{Config, Message, Owner, Vehicles};
+use wasmbed_px4::{COMPONENT, Config, Message, Owner, SYSTEM, Vehicles};
 
 use self::{
     carrier::{Carrier, Connection},
     frames::Frames,
 };
 
-/// Who this device is to vehicles, if it is not configured: a system of its own, as `MAV_COMP_ID_ONBOARD_COMPUTER`.
-const SYSTEM: u8 = 245;
-const COMPONENT: u8 = 191;
+/// Most vehicles on a connection.
+const VEHICLES: usize = 16;
 const KEY_BYTES: usize = 32;
 
 /// The connection as configured.
@@ -83,7 +82,7 @@ impl Px4Config {
             let what = || format!("{} is no key; write 32 bytes, or 64 hexadecimal digits", path.display());
             key(&contents).with_context(what)
         });
-        let own = Config { system, component };
+        let own = Config { system, component, vehicles: VEHICLES };
         Ok(Px4Settings { connection: connection.parse()?, own, key: key.transpose()? })
     }
 }
@@ -261,8 +260,12 @@ async fn send(carrier: Option<&mut Carrier>, frames: &mut Frames, shared: &Share
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::{
+        fcntl::OFlag,
+        pty::{PtyMaster, grantpt, posix_openpt, ptsname_r, unlockpt},
+    };
     use tokio::{
-        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        io::{AsyncReadExt as _, AsyncWriteExt as _, unix::AsyncFd},
         net::{TcpListener, UdpSocket},
         time::timeout,
     };
@@ -273,9 +276,18 @@ mod tests {
 
     /// That vehicle 9, a quadrotor, is there and armed.
     fn heartbeat() -> Vec<u8> {
-        let mut frame = vec![0xfd, 9, 0, 0, 0, 9, 1, 0, 0, 0, 0, 0, 0, 0, 2, 12, 0x81, 4, 3];
-        let crc = mavlink_core::calculate_crc(&frame[1..], 50);
-        frame.extend(crc.to_le_bytes());
+        heartbeat_of(9)
+    }
+
+    fn heartbeat_of(system: u8) -> Vec<u8> {
+        let checksum = match system {
+            9 => [0x11, 0xdd],
+            10 => [0x6f, 0x05],
+            13 => [0xa8, 0xf5],
+            other => panic!("no checksum for vehicle {other}"),
+        };
+        let mut frame = vec![0xfd, 9, 0, 0, 0, system, 1, 0, 0, 0, 0, 0, 0, 0, 2, 12, 0x81, 4, 3];
+        frame.extend(checksum);
         frame
     }
 
@@ -289,7 +301,9 @@ mod tests {
         assert_eq!((settings.own.system, settings.own.component), (SYSTEM, COMPONENT));
         for (text, expected) in [
             ("connection = \"udp:1\"", "udpin:HOST:PORT"),
-            ("connection = \"serial:/dev/x\"", "udpin:HOST:PORT"),
+            ("connection = \"serial:/dev/x\"", "serial:/dev/NAME:SPEED"),
+            ("connection = \"serial:/dev/x:57601\"", "serial:/dev/NAME:SPEED"),
+            ("connection = \"serial:x:57600\"", "serial:/dev/NAME:SPEED"),
             ("connection = \"udpin:localhost\"", "udpin:HOST:PORT"),
             ("connection = \"udpin:127.0.0.1:1\"\nsystem = 0", "use 1 to 255"),
             ("connection = \"udpin:127.0.0.1:1\"\nsystem = 256", "256"),
@@ -363,6 +377,58 @@ mod tests {
             timeout(PATIENCE, vehicle.recv_from(&mut command)).await??;
         }
         assert_eq!(pilot.result(ticket), Err(Errno::Busy));
+        Ok(())
+    }
+
+    /// The other end of a serial line, and where this one is. The line is there as long as the terminal is held.
+    fn serial_line() -> anyhow::Result<(PtyMaster, String)> {
+        let line = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_NONBLOCK)?;
+        grantpt(&line)?;
+        unlockpt(&line)?;
+        let place = ptsname_r(&line)?;
+        Ok((line, place))
+    }
+
+    /// Waits until this many bytes have come.
+    async fn read_line(line: &AsyncFd<PtyMaster>, out: &mut [u8]) -> anyhow::Result<()> {
+        let mut filled = 0;
+        while filled < out.len() {
+            let mut ready = line.readable().await?;
+            let read = |line: &AsyncFd<PtyMaster>| Ok(nix::unistd::read(line.get_ref(), &mut out[filled..])?);
+            match ready.try_io(read) {
+                Ok(read) => filled += read?,
+                Err(_would_block) => {}
+            }
+        }
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_serial_line_carries_bytes_as_they_are_and_is_opened_again_when_it_is_back()
+    -> anyhow::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let device = dir.path().join("ttyACM0");
+        let settings = validated(&format!("connection = \"serial:{}:57600\"", device.display()))?;
+        let px4 = Px4::start(Some(settings), Instant::now());
+        let pilot = px4.pilot();
+        for system in [9, 13, 10] {
+            // 13 and 10 are those that a terminal makes something else of.
+            let (line, place) = serial_line()?;
+            std::os::unix::fs::symlink(place, &device)?;
+            #[expect(deprecated, reason = "the other way is unsafe code; a terminal keeps its descriptor")]
+            let line = AsyncFd::new(line)?;
+            let mut said = [0; HEARTBEAT_BYTES];
+            timeout(PATIENCE, read_line(&line, &mut said)).await??;
+            assert_eq!((said[0], said[5], said[6]), (0xfd, SYSTEM, COMPONENT));
+            nix::unistd::write(line.get_ref(), &heartbeat_of(system))?;
+            let heard = async {
+                while pilot.status(system).is_err() {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            timeout(PATIENCE, heard).await?;
+            std::fs::remove_file(&device)?;
+        }
         Ok(())
     }
 

@@ -13,10 +13,11 @@ use std::{
 
 use tokio::sync::mpsc;
 use wasmbed_abi::{
-    ALLOW_NETWORK, ARM_DISARM, BatteryStatus, Capabilities, Destination, Edges, Errno, FilePath,
-    LocalPosition, NAV_LAND, NAV_TAKEOFF, RosName, Sensor, VehicleCommand, VehicleStatus,
+    ALLOW_NETWORK, BatteryStatus, Capabilities, Destination, Edges, Errno, FilePath, LocalPosition, RosName,
+    Sensor, VehicleCommand, VehicleStatus,
 };
 use wasmbed_core::{Assignment, ModuleEvent, Owner, Slot, Used};
+use wasmbed_px4::Order;
 use wasmbed_ros::{Event, Refused, Ros};
 use wasmbed_runtime::{Host, Instance, Runtime, Settings, StartError, Stopped};
 use wasmbed_sandbox::{Connections, Files, Network};
@@ -375,9 +376,9 @@ impl ModuleHost {
     }
 
     /// Leaves a trace of who moved a vehicle, on the device and at the broker.
-    fn commanded(&mut self, what: std::fmt::Arguments<'_>) {
+    fn ordered(&mut self, order: Order) {
         // Its answer is about nothing: the console has it in any case.
-        let _ = self.log(Level::Info, &what.to_string());
+        let _ = self.log(Level::Info, &order.to_string());
     }
 
     /// What a module is answered; why is in the log, once a second at most for all of them.
@@ -527,20 +528,13 @@ impl Host for ModuleHost {
 
     fn send_vehicle_command(&mut self, command: VehicleCommand) -> Result<u32, Errno> {
         let ticket = self.pilot.send(command)?;
-        let VehicleCommand { command, vehicle, param1, .. } = command;
-        match command {
-            ARM_DISARM if param1 == 1.0 => self.commanded(format_args!("arms vehicle {vehicle}")),
-            ARM_DISARM => self.commanded(format_args!("disarms vehicle {vehicle}")),
-            NAV_LAND => self.commanded(format_args!("lands vehicle {vehicle}")),
-            NAV_TAKEOFF => self.commanded(format_args!("takes off with vehicle {vehicle}")),
-            other => self.commanded(format_args!("sends command {other} to vehicle {vehicle}")),
-        }
+        self.ordered(Order::Command(command));
         Ok(ticket)
     }
 
     fn takeoff(&mut self, vehicle: u8, altitude: f32) -> Result<u32, Errno> {
         let ticket = self.pilot.takeoff(vehicle, altitude)?;
-        self.commanded(format_args!("takes off to {altitude} m with vehicle {vehicle}"));
+        self.ordered(Order::TakeOff { vehicle, altitude });
         Ok(ticket)
     }
 

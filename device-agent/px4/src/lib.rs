@@ -1,12 +1,13 @@
 //! Vehicles under an autopilot that speaks MAVLink, such as PX4: what they are told and what is heard of them.
 //!
 //! [`Vehicles`] is without I/O and clock: messages and time come in, messages go out, in MAVLink's encoding but without
-//! frames. A thin driver frames them (checksum, version, signature) and carries them over UDP, TCP or a serial line.
+//! frames. A thin driver puts them into frames and finds those that come ([`Framer`], [`Deframer`]), and carries them over
+//! UDP, TCP or a serial line.
 //!
 //! Each command is sent until somebody acknowledges it, and has an end: an answer, or nobody answered. A vehicle is known
 //! from its first heartbeat on and never forgotten while there is room; what was heard of it grows old instead.
 //!
-//! Not here: frames and signatures, who may command, and what a mission is.
+//! Not here: signatures, who may command, and what a mission is.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -15,9 +16,13 @@ extern crate alloc;
 extern crate std;
 
 mod commands;
+mod frames;
 mod messages;
+mod order;
 mod vehicle;
 mod vehicles;
 
-pub use messages::{MAX_PAYLOAD_BYTES, Message, extra_crc};
-pub use vehicles::{Config, Owner, Source, Vehicles};
+pub use frames::{Deframer, Ends, Frame, Framer, SENT_BYTES};
+pub use messages::Message;
+pub use order::Order;
+pub use vehicles::{COMPONENT, Config, Owner, SYSTEM, Source, Vehicles};

@@ -6,7 +6,7 @@
 use wasmbed_abi::{NO_FRAME, VehicleCommand};
 
 /// Longest payload, in bytes.
-pub const MAX_PAYLOAD_BYTES: usize = 255;
+pub(crate) const MAX_PAYLOAD_BYTES: usize = 255;
 
 pub(crate) const HEARTBEAT: u32 = 0;
 pub(crate) const SYS_STATUS: u32 = 1;
@@ -30,7 +30,7 @@ const MAVLINK_VERSION: u8 = 3;
 pub(crate) const SET_MESSAGE_INTERVAL: u16 = 511;
 
 /// The checksum seed of a message that is spoken here; none for another.
-pub const fn extra_crc(id: u32) -> Option<u8> {
+pub(crate) const fn extra_crc(id: u32) -> Option<u8> {
     Some(match id {
         HEARTBEAT => 50,
         SYS_STATUS => 124,
@@ -57,7 +57,8 @@ pub struct Message {
 }
 
 const COMMAND_LONG_BYTES: usize = 33;
-const COMMAND_INT_BYTES: usize = 35;
+/// The longest message that is sent, in bytes.
+pub(crate) const COMMAND_INT_BYTES: usize = 35;
 
 impl Message {
     /// Its fields, without frame.
@@ -65,7 +66,7 @@ impl Message {
         self.payload.get(..self.len).unwrap_or_default()
     }
 
-    fn new(to: u8, id: u32, parts: &[&[u8]]) -> Self {
+    pub(crate) fn new(to: u8, id: u32, parts: &[&[u8]]) -> Self {
         let mut message = Message { to, id, payload: [0; COMMAND_INT_BYTES], len: 0 };
         for byte in parts.iter().copied().flatten() {
             if let Some(place) = message.payload.get_mut(message.len) {

@@ -12,10 +12,13 @@ use crate::{
 
 /// Time between two heartbeats of this device, in milliseconds (MAVLink guide, Heartbeat protocol).
 const HEARTBEAT_MS: u64 = 1_000;
-/// Most vehicles at once.
-const MAX_VEHICLES: usize = 16;
 /// `MAV_COMP_ID_AUTOPILOT1`.
 const AUTOPILOT: u8 = 1;
+
+/// MAVLink system id of a device that is given no other: a system of its own.
+pub const SYSTEM: u8 = 245;
+/// Its component id, `MAV_COMP_ID_ONBOARD_COMPUTER`.
+pub const COMPONENT: u8 = 191;
 
 /// Who this device is to vehicles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +27,8 @@ pub struct Config {
     pub system: u8,
     /// MAVLink component id, 1 to 255.
     pub component: u8,
+    /// Most vehicles at once; each takes less than 400 bytes.
+    pub vehicles: usize,
 }
 
 /// Who sent a message, or is to get one.
@@ -73,7 +78,7 @@ impl Vehicles {
     }
 
     fn add(&mut self, now: u64, vehicle: Vehicle) {
-        if self.vehicles.len() >= MAX_VEHICLES {
+        if self.vehicles.len() >= self.config.vehicles {
             // Whoever was silent longest makes room, if nobody hears it any more.
             let silent = self.vehicles.iter().enumerate().filter(|(_, known)| known.is_stale(now));
             let Some((nth, _)) = silent.min_by_key(|(_, known)| known.heartbeat_ms()) else { return };

@@ -12,7 +12,7 @@ mod ros;
 mod security;
 #[cfg(not(feature = "std"))]
 mod unsupported;
-#[cfg(feature = "std")]
+#[cfg(feature = "px4")]
 mod vehicle;
 
 #[cfg(not(feature = "std"))]
@@ -23,7 +23,7 @@ use unsupported as network;
 use unsupported as ros;
 #[cfg(not(feature = "security"))]
 use unsupported as security;
-#[cfg(not(feature = "std"))]
+#[cfg(not(feature = "px4"))]
 use unsupported as vehicle;
 
 use alloc::vec::Vec;
@@ -351,7 +351,7 @@ impl Args<'_> {
         first.get_i64()
     }
 
-    #[cfg(feature = "std")]
+    #[cfg(feature = "px4")]
     fn f32(&mut self) -> f32 {
         let Some((first, rest)) = self.0.split_first() else { return 0.0 };
         self.0 = rest;

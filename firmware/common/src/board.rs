@@ -4,7 +4,7 @@ use wasmbed_abi::{Errno, Sensor};
 use wasmbed_update::Layout;
 use wasmbed_wire::{limits::Class, provision::Provision};
 
-use crate::{AnyUplink, Entropy, heap::HeapUse};
+use crate::{AnyUplink, Entropy, Serial, heap::HeapUse};
 
 /// One board's hardware, as the driver sees it. Nothing blocks but [`Board::sleep`].
 pub trait Board: 'static {
@@ -35,8 +35,13 @@ pub trait Board: 'static {
         None
     }
 
-    /// Sleeps until a frame of the link has ended, or one of the uplink's network has arrived, since the last call, until `deadline_ms` if one is
-    /// given, or for no reason.
+    /// The line to an autopilot, where the board has one, for modules that have to do with vehicles.
+    fn autopilot(&mut self) -> Option<&mut dyn Serial> {
+        None
+    }
+
+    /// Sleeps until a frame of the link or of the autopilot's line has ended, or one of the uplink's network has arrived,
+    /// since the last call, until `deadline_ms` if one is given, or for no reason.
     fn sleep(&mut self, deadline_ms: Option<u64>);
 
     /// Waits until everything queued for the link is sent, then resets. Memory keeps its contents.

@@ -201,6 +201,7 @@ impl<B: Board, F: Flash + 'static, const SLOTS: usize> Driver<B, F, SLOTS> {
         self.hear();
         self.agent.on_deadline(self.now());
         self.modules.poll_ros();
+        self.modules.poll_px4();
         let then = self.act();
         self.port.transmit();
         match then {
@@ -387,8 +388,9 @@ impl<B: Board, F: Flash + 'static, const SLOTS: usize> Driver<B, F, SLOTS> {
         // An agent whose messages have no room waits for an acknowledgement, not for a time.
         let agent =
             self.port.has_room().then(|| self.agent.next_deadline()).flatten().map(|instant| instant.0);
-        let deadlines = [self.port.next_deadline(), agent, self.modules.ros_deadline()];
-        let deadline_ms = deadlines.into_iter().flatten().min();
+        let modules = [self.modules.ros_deadline(), self.modules.px4_deadline()];
+        let deadlines = [self.port.next_deadline(), agent].into_iter().chain(modules);
+        let deadline_ms = deadlines.flatten().min();
         self.port.board.borrow_mut().sleep(deadline_ms);
     }
 }

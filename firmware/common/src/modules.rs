@@ -5,6 +5,11 @@
 
 mod host;
 mod keeper;
+#[cfg(feature = "px4")]
+mod px4;
+#[cfg(not(feature = "px4"))]
+#[path = "modules/px4/none.rs"]
+mod px4;
 #[cfg(feature = "ros")]
 mod ros;
 #[cfg(not(feature = "ros"))]
@@ -58,6 +63,7 @@ pub(crate) struct Modules<B: Board, const SLOTS: usize> {
     inbox: Deque<(Slot, Channel, Vec<u8>), MESSAGES>,
     #[cfg_attr(not(feature = "ros"), expect(dead_code, reason = "there is nothing in it"))]
     absent: ros::Absent,
+    autopilot: px4::Autopilot,
     running: [Option<Instance<ModuleHost<B>>>; SLOTS],
 }
 
@@ -80,8 +86,19 @@ impl<B: Board, const SLOTS: usize> Modules<B, SLOTS> {
         keeper: Rc<RefCell<Keeper>>,
     ) -> Self {
         let running = [const { None }; SLOTS];
-        let (inbox, absent) = (Deque::new(), ros::Absent::default());
-        Modules { port, slots, class, keeper, runtime: None, prepared: false, inbox, absent, running }
+        let (inbox, absent, autopilot) = (Deque::new(), ros::Absent::default(), px4::Autopilot::default());
+        Modules {
+            port,
+            slots,
+            class,
+            keeper,
+            runtime: None,
+            prepared: false,
+            inbox,
+            absent,
+            autopilot,
+            running,
+        }
     }
 
     /// Whether the engine is set up, or could not be.
@@ -214,8 +231,9 @@ impl<B: Board, const SLOTS: usize> Modules<B, SLOTS> {
         settings: Seq<'_, Setting<'_>>,
     ) -> Result<Instance<ModuleHost<B>>, NotStarted> {
         self.check_memory(assignment.module.stack_bytes)?;
-        let host =
-            ModuleHost::new(Rc::clone(&self.port), Rc::clone(&self.keeper), assignment.owner(), settings);
+        let pilot = self.autopilot.pilot();
+        let (port, keeper) = (Rc::clone(&self.port), Rc::clone(&self.keeper));
+        let host = ModuleHost::new(port, keeper, pilot, assignment.owner(), settings);
         let granted = Capabilities::from_bits(assignment.grants).and(Capabilities::all(self.class));
         let settings = Settings { capabilities: granted };
         let payload = self.slots.borrow_mut().pin(slot).ok_or(NotStarted::Empty)?;

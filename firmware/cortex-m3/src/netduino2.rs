@@ -1,5 +1,5 @@
-//! The Netduino 2 (STM32F205) as QEMU models it: link on USART1, flash chip on USART2, sensors on ADC1, and
-//! SPI3 for modules.
+//! The Netduino 2 (STM32F205) as QEMU models it: link on USART1, flash chip on USART2, an autopilot on
+//! USART3, sensors on ADC1, and SPI3 for modules.
 //!
 //! Not here: the clock tree and the pins, which QEMU does not have. The model runs at 120 MHz from the
 //! start.
@@ -11,7 +11,7 @@ use cortex_m_rt::ExceptionFrame;
 use stm32f2::stm32f215::{CorePeripherals, Interrupt, Peripherals};
 use wasmbed_abi::{Errno, Sensor};
 use wasmbed_firmware_common::{
-    Board, Layout, Line,
+    Board, Layout, Line, Serial,
     flash::SerialNor,
     heap::{Heap, HeapUse},
 };
@@ -23,6 +23,7 @@ use crate::{
         spi3::{self, Spi3},
         usart1,
         usart2::{self, Usart2},
+        usart3::{self, Usart3},
     },
     vectors::Vectors,
 };
@@ -33,6 +34,8 @@ const SYSTICK_PER_MS: u32 = 120_000 / 8;
 const LINK_DIVISOR: u16 = 65;
 /// USART2 is clocked at 30 MHz.
 const FLASH_DIVISOR: u16 = 33;
+/// USART3 too: 921 600 baud, as PX4 has them on TELEM2, where it expects a computer.
+const AUTOPILOT_DIVISOR: u16 = 33;
 
 /// SPI3 is clocked at 30 MHz: 0.94 MHz, which every chip keeps up with.
 const SPI_DIVISOR: spi3::Divisor = spi3::Divisor::Div32;
@@ -48,6 +51,7 @@ pub type Flash = SerialNor<Usart2>;
 pub struct Netduino2 {
     adc: Adc1,
     spi: Spi3,
+    autopilot: Usart3,
     heap: &'static Heap,
 }
 
@@ -60,7 +64,8 @@ pub fn start(heap: &'static Heap, layout: &Layout, window: &'static [u8]) -> Opt
     let line = Usart2::start(chip.USART2, FLASH_DIVISOR);
     let flash = SerialNor::new(line, layout.sector_bytes, window);
     let (adc, spi) = (Adc1::start(chip.ADC1), Spi3::start(chip.SPI3, SPI_DIVISOR));
-    Some((Netduino2 { adc, spi, heap }, flash))
+    let autopilot = Usart3::start(chip.USART3, AUTOPILOT_DIVISOR);
+    Some((Netduino2 { adc, spi, autopilot, heap }, flash))
 }
 
 /// Stops everything that [`start`] started and jumps to the image whose vectors lie at `image`.
@@ -71,6 +76,7 @@ pub fn start(heap: &'static Heap, layout: &Layout, window: &'static [u8]) -> Opt
 pub unsafe fn jump(mut board: Netduino2, image: u32) -> ! {
     board.adc.stop();
     board.spi.stop();
+    board.autopilot.stop();
     usart1::stop();
     usart2::stop();
     clock::stop();
@@ -107,7 +113,7 @@ impl Board for Netduino2 {
         });
         while !awake {
             awake = critical_section::with(|_| {
-                let awake = usart1::take_attention() || clock::take_tick();
+                let awake = usart1::take_attention() || usart3::take_attention() || clock::take_tick();
                 if !awake {
                     // An interrupt that is pending ends this at once, also while it is masked.
                     asm::wfi();
@@ -115,6 +121,10 @@ impl Board for Netduino2 {
                 awake
             });
         }
+    }
+
+    fn autopilot(&mut self) -> Option<&mut dyn Serial> {
+        Some(&mut self.autopilot)
     }
 
     fn reset(&mut self) -> ! {
@@ -186,7 +196,14 @@ pub const fn vectors() -> Vectors<INTERRUPTS> {
     extern "C" fn usart2() {
         usart2::on_interrupt();
     }
-    Vectors::new(&[(Interrupt::USART1 as usize, usart1), (Interrupt::USART2 as usize, usart2)])
+    extern "C" fn usart3() {
+        usart3::on_interrupt();
+    }
+    Vectors::new(&[
+        (Interrupt::USART1 as usize, usart1),
+        (Interrupt::USART2 as usize, usart2),
+        (Interrupt::USART3 as usize, usart3),
+    ])
 }
 
 /// For the panic handler.

@@ -4,3 +4,4 @@ pub mod adc1;
 pub mod spi3;
 pub mod usart1;
 pub mod usart2;
+pub mod usart3;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, io::IsTerminal};
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use wasmbed_boards::{Forward, Machine};
+use wasmbed_boards::{Autopilot, Forward, Machine};
 use wasmbed_wire::{BoardName, DeviceId, HostId, message::ModuleUse};
 
 use super::{
@@ -156,6 +156,10 @@ pub(super) struct Add {
     /// repeated
     #[arg(long = "forward", value_name = "[ADDRESS:]PORT:DEVICE_PORT[/udp]")]
     forwards: Vec<Forward>,
+    /// Where an autopilot speaks MAVLink over TCP, for an emulated board with a line to one; its host connects, again and
+    /// again while nobody is there
+    #[arg(long, value_name = "HOST:PORT")]
+    px4: Option<Autopilot>,
 }
 
 fn label(text: &str) -> Result<(String, String), String> {
@@ -381,16 +385,10 @@ async fn console(client: &mut Client, id: DeviceId) -> Result<()> {
 
 impl Add {
     async fn run(self, client: &mut Client, common: &Common) -> Result<()> {
-        let labels: BTreeMap<String, String> = self.labels.into_iter().collect();
-        let machine = Machine { memory_mib: self.memory, cores: self.cores, forwards: self.forwards };
-        let add = DeviceAdd {
-            device: self.id,
-            board: self.board,
-            host: self.host,
-            emulate: self.emulate,
-            labels,
-            machine,
-        };
+        let Add { id, board, host, emulate, labels, memory, cores, forwards, px4 } = self;
+        let labels: BTreeMap<String, String> = labels.into_iter().collect();
+        let machine = Machine { memory_mib: memory, cores, forwards, px4 };
+        let add = DeviceAdd { device: id, board, host, emulate, labels, machine };
         let device: api::Device = client.request("device-add", &once(add)).await?;
         if common.json {
             return output::json(&device);

@@ -144,6 +144,21 @@ pub const ROS: Feature = Feature {
     ],
 };
 
+/// Vehicles.
+pub const PX4: Feature = Feature {
+    what: "runs a module that flies a vehicle, over a serial line",
+    test: "vehicles::a_module_on_a_board_flies_a_vehicle",
+    devices: &[NETDUINO2],
+    but: &[
+        ("mps2-an385", "its firmware drives one serial line"),
+        ("rv32-virt", "the machine has one serial line"),
+        ("lx60", "the machine has one serial line"),
+        ("hifive1", NO_ROOM),
+        ("linux", "over UDP and TCP: `device-agent/linux/tests/agent/vehicles.rs`"),
+        ("linux-x86-64", "over UDP and TCP: `device-agent/linux/tests/agent/vehicles.rs`"),
+    ],
+};
+
 /// What modules store.
 pub const STORE: Feature = Feature {
     what: "keeps what modules store over power cuts",
@@ -230,13 +245,14 @@ pub const SLEEP: Feature = Feature {
 };
 
 /// Every line of the table.
-pub const ALL: [Feature; 16] = [
+pub const ALL: [Feature; 17] = [
     START,
     MODULES,
     CALLS,
     KEYS,
     THREADS,
     ROS,
+    PX4,
     STORE,
     CERTIFICATES,
     ETHERNET,

@@ -1,8 +1,10 @@
-//! Other people's nodes of ROS 2 for tests: rclpy over Fast DDS, and Cyclone DDS.
+//! Other people's programs for tests: nodes of ROS 2, rclpy over Fast DDS and Cyclone DDS, and vehicles ([`vehicle`]).
 //!
-//! `cargo xtask test` installs both from PyPI and names their interpreter in `WASMBED_PYTHON`; without it there is nothing
-//! to test with. Everything stays on the loopback interface, and each test has a [`Domain`] of its own.
+//! `cargo xtask test` installs them from PyPI and names their interpreter in `WASMBED_PYTHON`; without it there is nothing
+//! to test with. Everything stays on the loopback interface, and each test of ROS 2 has a [`Domain`] of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+pub mod vehicle;
 
 use std::{
     env,

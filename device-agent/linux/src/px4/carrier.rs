@@ -1,9 +1,12 @@
-//! What carries frames: UDP to this machine, UDP to another, TCP to another.
+//! What carries frames: UDP to this machine, UDP to another, TCP to another, or a serial line.
+
+mod serial;
 
 use std::{
     collections::BTreeMap,
     fmt, io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
     str::FromStr,
     time::Duration,
 };
@@ -15,7 +18,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::frames::{Frames, Heard, Stream};
+use wasmbed_px4::Deframer;
+
+use self::serial::{Serial, Speed};
+use super::frames::{Frames, Heard};
 
 /// Time between two attempts to open a connection.
 pub(super) const RETRY: Duration = Duration::from_secs(1);
@@ -33,6 +39,8 @@ pub(super) enum Connection {
     UdpOut(String),
     /// To a host and port.
     TcpOut(String),
+    /// A terminal of this machine.
+    Serial(PathBuf, Speed),
 }
 
 impl FromStr for Connection {
@@ -42,6 +50,10 @@ impl FromStr for Connection {
         let read = || {
             let (kind, place) = text.split_once(':')?;
             let (host, port) = place.rsplit_once(':')?;
+            if kind == "serial" {
+                let speed = Speed::of(port.parse().ok()?)?;
+                return Some(Connection::Serial(host.into(), speed)).filter(|_| host.starts_with('/'));
+            }
             let is_place = !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0);
             match kind {
                 "udpin" => place.parse().ok().map(Connection::UdpIn),
@@ -53,7 +65,7 @@ impl FromStr for Connection {
         read().with_context(|| {
             format!(
                 "px4 has the connection {text:?}; write udpin:HOST:PORT with an address of this machine, \
-                 udpout:HOST:PORT or tcpout:HOST:PORT"
+                 udpout:HOST:PORT, tcpout:HOST:PORT or serial:/dev/NAME:SPEED with a speed such as 57600 or 921600"
             )
         })
     }
@@ -65,6 +77,7 @@ impl fmt::Display for Connection {
             Connection::UdpIn(address) => write!(f, "udpin:{address}"),
             Connection::UdpOut(place) => write!(f, "udpout:{place}"),
             Connection::TcpOut(place) => write!(f, "tcpout:{place}"),
+            Connection::Serial(path, speed) => write!(f, "serial:{}:{}", path.display(), speed.bits_per_s()),
         }
     }
 }
@@ -75,7 +88,8 @@ pub(super) enum Carrier {
     /// With where each system was last heard from.
     UdpIn(UdpSocket, BTreeMap<u8, SocketAddr>),
     UdpOut(UdpSocket),
-    Tcp(TcpStream, Stream),
+    Tcp(TcpStream, Deframer),
+    Serial(Serial, Deframer),
 }
 
 /// Tries until it is open.
@@ -118,7 +132,10 @@ async fn try_open(connection: &Connection) -> io::Result<Carrier> {
         Connection::TcpOut(place) => {
             let stream = TcpStream::connect(place).await?;
             stream.set_nodelay(true)?;
-            Ok(Carrier::Tcp(stream, Stream::new()))
+            Ok(Carrier::Tcp(stream, Deframer::default()))
+        }
+        Connection::Serial(path, speed) => {
+            Ok(Carrier::Serial(Serial::open(path, *speed)?, Deframer::default()))
         }
     }
 }
@@ -133,14 +150,16 @@ impl Carrier {
             Carrier::UdpIn(socket, places) => {
                 let mut datagram = vec![0; DATAGRAM_BYTES];
                 let (len, from) = socket.recv_from(&mut datagram).await?;
-                let heard = frames.decode(&mut Stream::new(), datagram.get(..len).unwrap_or_default());
+                let heard = frames.decode(&mut Deframer::default(), datagram.get(..len).unwrap_or_default());
                 places.extend(heard.iter().map(|(source, _)| (source.system, from)));
                 Ok(heard)
             }
             Carrier::UdpOut(socket) => {
                 let mut datagram = vec![0; DATAGRAM_BYTES];
                 match socket.recv(&mut datagram).await {
-                    Ok(len) => Ok(frames.decode(&mut Stream::new(), datagram.get(..len).unwrap_or_default())),
+                    Ok(len) => {
+                        Ok(frames.decode(&mut Deframer::default(), datagram.get(..len).unwrap_or_default()))
+                    }
                     // Nobody listens there now.
                     Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(Vec::new()),
                     Err(error) => Err(error),
@@ -152,6 +171,11 @@ impl Carrier {
                     0 => Err(io::ErrorKind::UnexpectedEof.into()),
                     len => Ok(frames.decode(stream, bytes.get(..len).unwrap_or_default())),
                 }
+            }
+            Carrier::Serial(serial, stream) => {
+                let mut bytes = vec![0; DATAGRAM_BYTES];
+                let len = serial.read(&mut bytes).await?;
+                Ok(frames.decode(stream, bytes.get(..len).unwrap_or_default()))
             }
         }
     }
@@ -176,12 +200,15 @@ impl Carrier {
                 Ok(())
             }
             Carrier::UdpOut(socket) => lost(socket.try_send(frame)),
-            Carrier::Tcp(socket, _) => match timeout(PATIENCE, socket.write_all(frame)).await {
-                Ok(sent) => sent,
-                Err(_) => Err(io::ErrorKind::TimedOut.into()),
-            },
+            Carrier::Tcp(socket, _) => in_time(socket.write_all(frame)).await,
+            Carrier::Serial(serial, _) => in_time(serial.write_all(frame)).await,
         }
     }
+}
+
+/// What is sent finds room, or the connection is given up.
+async fn in_time(sent: impl Future<Output = io::Result<()>>) -> io::Result<()> {
+    timeout(PATIENCE, sent).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 /// Errors of which the next datagram may know nothing.

@@ -11,8 +11,6 @@ use sha2::{Digest as _, Sha256};
 
 use super::KEY_BYTES;
 
-/// What a signature adds to a frame, in bytes: link, time and value.
-pub(super) const SIGNATURE_BYTES: usize = 1 + TIME_BYTES + VALUE_BYTES;
 const TIME_BYTES: usize = 6;
 const VALUE_BYTES: usize = 6;
 /// Times count from 1 January 2015, in seconds of Unix time.

@@ -5,15 +5,17 @@
 
 use std::{
     env,
-    io::{BufRead as _, BufReader},
     net::UdpSocket,
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
 use wasmbed_abi::{
     ARMED, BatteryStatus, Errno, LocalPosition, NO_FRAME, STALE, VehicleCommand, VehicleStatus,
+};
+use wasmbed_peers::{
+    python,
+    vehicle::{PILOT, Vehicle},
 };
 use wasmbed_wire::{
     message::ModuleState,
@@ -22,85 +24,10 @@ use wasmbed_wire::{
 
 use crate::fleet::{Agent, Fleet};
 
-/// Makes the call that the first letter of a message stands for, about the vehicle that its second byte names, and says
-/// on `out` what it answered and what was written.
-const PILOT: &str = r#"(module
-    (import "wasmbed" "subscribe" (func $subscribe (param i32 i32) (result i32)))
-    (import "wasmbed" "publish" (func $publish (param i32 i32 i32 i32) (result i32)))
-    (import "wasmbed" "message_read" (func $read (param i32 i32) (result i32)))
-    (import "wasmbed" "arm_vehicle" (func $arm (param i32) (result i32)))
-    (import "wasmbed" "disarm_vehicle" (func $disarm (param i32) (result i32)))
-    (import "wasmbed" "takeoff" (func $takeoff (param i32 f32) (result i32)))
-    (import "wasmbed" "land" (func $land (param i32) (result i32)))
-    (import "wasmbed" "send_vehicle_command" (func $send (param i32 i32) (result i32)))
-    (import "wasmbed" "vehicle_command_result" (func $result (param i32) (result i32)))
-    (import "wasmbed" "get_vehicle_status" (func $status (param i32 i32 i32) (result i32)))
-    (import "wasmbed" "get_battery_status" (func $battery (param i32 i32 i32) (result i32)))
-    (import "wasmbed" "get_vehicle_local_position" (func $position (param i32 i32 i32) (result i32)))
-    (memory (export "memory") 1)
-    (data (i32.const 0) "inout")
-    (func (export "init") (result i32) (call $subscribe (i32.const 0) (i32.const 2)))
-    (func (export "tick"))
-    (func $asked (param $letter i32) (param $vehicle i32) (result i32)
-        (if (i32.eq (local.get $letter) (i32.const 97)) (then (return (call $arm (local.get $vehicle)))))
-        (if (i32.eq (local.get $letter) (i32.const 100)) (then (return (call $disarm (local.get $vehicle)))))
-        (if (i32.eq (local.get $letter) (i32.const 116))
-            (then (return (call $takeoff (local.get $vehicle) (f32.const 5)))))
-        (if (i32.eq (local.get $letter) (i32.const 108)) (then (return (call $land (local.get $vehicle)))))
-        (if (i32.eq (local.get $letter) (i32.const 99)) (then (return (call $send (i32.const 66) (i32.const 48)))))
-        (if (i32.eq (local.get $letter) (i32.const 114)) (then (return (call $result (local.get $vehicle)))))
-        (if (i32.eq (local.get $letter) (i32.const 115))
-            (then (return (call $status (local.get $vehicle) (i32.const 204) (i32.const 36)))))
-        (if (i32.eq (local.get $letter) (i32.const 98))
-            (then (return (call $battery (local.get $vehicle) (i32.const 204) (i32.const 36)))))
-        (call $position (local.get $vehicle) (i32.const 204) (i32.const 36)))
-    (func (export "message") (param i32 i32)
-        (drop (call $read (i32.const 64) (i32.const 100)))
-        (i32.store (i32.const 200) (call $asked (i32.load8_u (i32.const 64)) (i32.load8_u (i32.const 65))))
-        (drop (call $publish (i32.const 2) (i32.const 3) (i32.const 200) (i32.const 40)))))"#;
-
 const ACCEPTED: i32 = 0;
 const UNSUPPORTED: i32 = 3;
 const PATIENCE: Duration = Duration::from_secs(30);
 const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
-
-/// The interpreter that has the peers.
-fn python() -> Option<PathBuf> {
-    let python = env::var_os("WASMBED_PYTHON").map(PathBuf::from);
-    if python.is_none() {
-        println!("skipped: WASMBED_PYTHON is not set; `cargo xtask test` sets it up");
-    }
-    python
-}
-
-/// A vehicle's process; it ends when dropped.
-struct Peer(Child);
-
-impl Peer {
-    fn start(python: &Path, script: &str, port: u16, arguments: &[&str]) -> Self {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/agent").join(script);
-        let mut child = Command::new(python)
-            .arg(script)
-            .arg(port.to_string())
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the interpreter starts");
-        let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
-        let ready = lines.any(|line| line.is_ok_and(|line| line == "ready"));
-        // What it prints later is of no interest, and must not fill the pipe.
-        std::thread::spawn(move || lines.for_each(drop));
-        assert!(ready, "the peer did not start");
-        Peer(child)
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// A port that was free a moment ago.
 fn free_port() -> u16 {
@@ -204,7 +131,7 @@ fn an_autopilot_of_mavsdk_is_commanded_and_heard() {
     let Some(python) = python() else { return };
     let mut world = World::start("");
     assert_eq!(world.status(0), Err(Errno::NotFound.code()), "nobody was heard yet");
-    let _autopilot = Peer::start(&python, "autopilot.py", world.port, &["3", "armable"]);
+    let _autopilot = Vehicle::start(&python, "autopilot.py", world.port, &["3", "armable"]);
     let status = world.wait_for_status(0, is_fresh);
     assert_eq!((status.vehicle, status.flags & ARMED), (3, 0));
     assert_eq!(world.status(9), Err(Errno::NotFound.code()));
@@ -232,7 +159,7 @@ fn an_autopilot_of_mavsdk_is_commanded_and_heard() {
 fn what_an_autopilot_refuses_is_told() {
     let Some(python) = python() else { return };
     let mut world = World::start("");
-    let _autopilot = Peer::start(&python, "autopilot.py", world.port, &["3"]);
+    let _autopilot = Vehicle::start(&python, "autopilot.py", world.port, &["3"]);
     world.wait_for_status(3, is_fresh);
     let refused = world.command(b'a', 3, &[]);
     assert!([1, 2].contains(&refused), "{refused}");
@@ -243,8 +170,8 @@ fn what_an_autopilot_refuses_is_told() {
 fn several_vehicles_are_told_apart_and_one_that_is_gone_grows_stale() {
     let Some(python) = python() else { return };
     let mut world = World::start("system = 200\ncomponent = 7\n");
-    let one = Peer::start(&python, "quad.py", world.port, &["1", "noise"]);
-    let _two = Peer::start(&python, "quad.py", world.port, &["2", "v1"]);
+    let one = Vehicle::start(&python, "quad.py", world.port, &["1", "noise"]);
+    let _two = Vehicle::start(&python, "quad.py", world.port, &["2", "v1"]);
     for vehicle in [1, 2] {
         let status = world.wait_for_status(vehicle, |status| is_fresh(status) && status.load == 250);
         assert_eq!(
@@ -269,7 +196,7 @@ fn several_vehicles_are_told_apart_and_one_that_is_gone_grows_stale() {
     world.wait_for_status(1, |status| !is_fresh(status));
     assert!(world.status(2).is_ok_and(|status| is_fresh(&status)));
     assert_eq!(world.command(b'd', 1, &[]), Errno::TimedOut.code());
-    let _again = Peer::start(&python, "quad.py", world.port, &["1"]);
+    let _again = Vehicle::start(&python, "quad.py", world.port, &["1"]);
     world.wait_for_status(1, is_fresh);
     assert_eq!(world.command(b'd', 1, &[]), ACCEPTED);
 }
@@ -281,9 +208,10 @@ fn with_a_key_only_vehicles_that_sign_are_heard_and_hear() {
     let file = dir.path().join("key");
     std::fs::write(&file, KEY).unwrap();
     let mut world = World::start(&format!("signing_key_file = '{}'\n", file.display()));
-    let _plain = Peer::start(&python, "quad.py", world.port, &["1"]);
-    let _other = Peer::start(&python, "quad.py", world.port, &["2", &format!("signed={}", "ff".repeat(32))]);
-    let _signs = Peer::start(&python, "quad.py", world.port, &["3", &format!("signed={KEY}")]);
+    let _plain = Vehicle::start(&python, "quad.py", world.port, &["1"]);
+    let _other =
+        Vehicle::start(&python, "quad.py", world.port, &["2", &format!("signed={}", "ff".repeat(32))]);
+    let _signs = Vehicle::start(&python, "quad.py", world.port, &["3", &format!("signed={KEY}")]);
     world.wait_for_status(3, is_fresh);
     while world.command(b'a', 3, &[]) != ACCEPTED {}
     world.wait_for_status(3, |status| status.flags & ARMED != 0);
@@ -299,7 +227,7 @@ fn the_example_flies_when_it_is_told_and_lands() {
     let wasm = std::fs::read(modules.join("flight.wasm")).expect("the example");
     let mut world = World::start("");
     let flight = world.fleet.publish_wasm("flight", &wasm);
-    let _quad = Peer::start(&python, "quad.py", world.port, &["1"]);
+    let _quad = Vehicle::start(&python, "quad.py", world.port, &["1"]);
     world.fleet.desire(2, &[("flight", flight)]);
     world.fleet.wait_for_report(|report| report.state("flight") == Some(ModuleState::Running));
     let name = "flight".parse().unwrap();

@@ -8,7 +8,7 @@ use crate::messages::{
     SYS_STATUS,
 };
 
-const OWN: Config = Config { system: 245, component: 191 };
+const OWN: Config = Config { system: 245, component: 191, vehicles: 16 };
 const A: Owner = Owner(1);
 const B: Owner = Owner(2);
 const ACCEPTED: u8 = 0;

@@ -3,7 +3,9 @@
 use alloc::{rc::Rc, vec::Vec};
 use core::{cell::RefCell, fmt};
 
-use wasmbed_abi::{Errno, MAX_LOG_BYTES, RosName, Sensor};
+use wasmbed_abi::{
+    BatteryStatus, Errno, LocalPosition, MAX_LOG_BYTES, RosName, Sensor, VehicleCommand, VehicleStatus,
+};
 use wasmbed_core::{OWNER_BYTES, Owner, Token};
 use wasmbed_runtime::Host;
 use wasmbed_wire::{
@@ -12,7 +14,7 @@ use wasmbed_wire::{
     topic::{Level, Up},
 };
 
-use super::{Keeper, ros};
+use super::{Keeper, px4, ros};
 use crate::{Board, port::Port};
 
 /// Bytes of a line with the module's name before it.
@@ -29,6 +31,8 @@ pub(crate) struct ModuleHost<B> {
     settings: Vec<u8>,
     #[cfg_attr(not(feature = "ros"), expect(dead_code, reason = "there is nothing in it"))]
     pub(super) ros: ros::Post,
+    #[cfg_attr(not(feature = "px4"), expect(dead_code, reason = "there is nothing in it"))]
+    pub(super) px4: px4::Pilot,
 }
 
 impl<B: Board> ModuleHost<B> {
@@ -36,6 +40,7 @@ impl<B: Board> ModuleHost<B> {
     pub(crate) fn new(
         port: Rc<Port<B>>,
         keeper: Rc<RefCell<Keeper>>,
+        px4: px4::Pilot,
         owner: Owner,
         settings: Seq<'_, Setting<'_>>,
     ) -> Self {
@@ -46,7 +51,7 @@ impl<B: Board> ModuleHost<B> {
         // As long as it can be.
         let _ = fmt::write(&mut text, format_args!("{owner}"));
         let ros = ros::Post::default();
-        ModuleHost { port, keeper, name: owner.instance, owner: text, settings: copy, ros }
+        ModuleHost { port, keeper, name: owner.instance, owner: text, settings: copy, ros, px4 }
     }
 
     /// The value of a setting.
@@ -125,6 +130,30 @@ impl<B: Board> Host for ModuleHost<B> {
 
     fn random(&mut self, out: &mut [u8]) -> Result<(), Errno> {
         self.told(self.keeper.borrow_mut().random(self.port.now_us(), out))
+    }
+
+    fn send_vehicle_command(&mut self, command: VehicleCommand) -> Result<u32, Errno> {
+        px4::send(self, command)
+    }
+
+    fn takeoff(&mut self, vehicle: u8, altitude: f32) -> Result<u32, Errno> {
+        px4::takeoff(self, vehicle, altitude)
+    }
+
+    fn vehicle_command_result(&mut self, ticket: u32) -> Result<u8, Errno> {
+        px4::result(self, ticket)
+    }
+
+    fn vehicle_status(&mut self, vehicle: u8) -> Result<VehicleStatus, Errno> {
+        px4::status(self, vehicle)
+    }
+
+    fn battery_status(&mut self, vehicle: u8) -> Result<BatteryStatus, Errno> {
+        px4::battery(self, vehicle)
+    }
+
+    fn local_position(&mut self, vehicle: u8) -> Result<LocalPosition, Errno> {
+        px4::position(self, vehicle)
     }
 
     fn publish_message(&mut self, topic: RosName<'_>, message: &[u8]) -> Result<(), Errno> {

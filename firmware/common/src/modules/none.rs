@@ -72,6 +72,12 @@ impl<B: Board, const SLOTS: usize> Modules<B, SLOTS> {
         None
     }
 
+    pub(crate) fn poll_px4(&mut self) {}
+
+    pub(crate) fn px4_deadline(&self) -> Option<u64> {
+        None
+    }
+
     pub(crate) fn deliver(&mut self) -> Option<(Slot, ModuleEvent)> {
         None
     }

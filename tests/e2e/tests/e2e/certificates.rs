@@ -142,6 +142,8 @@ fn certificates_are_renewed_before_they_end() -> Result<()> {
 
     fleet.kill_service()?;
     fleet.start_service_with(&[(LIFE, "25920000")])?;
+    // Asked before it listens, it would be asked again an hour later only.
+    fleet.wait("the service to listen", Limit::seconds(20), || Ok(fleet.device("pump-7").is_ok()))?;
     let mut renewing = own.start(&[])?;
     fleet.wait_event("pump-7", "certificate-issued", &["asked for by the device"], Limit::seconds(30))?;
     fleet.wait("the agent to keep it", Limit::seconds(10), || Ok(own.certificate()? != first))?;

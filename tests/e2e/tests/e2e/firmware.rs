@@ -42,17 +42,17 @@ fn a_board_is_updated_and_rolled_back() -> Result<()> {
     fleet.cli(&["deploy", "thermo", "--to", &with_modules.join(","), "--wait"])?;
     each(UPDATED, |id, board| {
         let is_running_again = || match runs_modules(id) {
-            true => fleet.wait_running(id, "thermo", Limit::seconds(20)),
+            true => fleet.wait_running(id, "thermo", Limit::seconds(60)),
             false => Ok(()),
         };
         fleet.push_variant(board, "variant-note", "0.2.0", &[])?;
-        fleet.wait_version(id, FACTORY_VERSION, Limit::seconds(20))?;
+        fleet.wait_version(id, FACTORY_VERSION, Limit::seconds(60))?;
 
         deploy(&fleet, board, "0.2.0", &[])?;
         fleet.wait_version(id, "0.2.0", UPDATE)?;
         fleet.wait_event(id, "firmware-downloading", &["100 %", "of a patch"], Limit::seconds(30))?;
         for kind in ["firmware-staged", "firmware-trial", "firmware-confirmed"] {
-            fleet.wait_event(id, kind, &["0.2.0"], Limit::seconds(5))?;
+            fleet.wait_event(id, kind, &["0.2.0"], Limit::seconds(30))?;
         }
         is_running_again()?;
 

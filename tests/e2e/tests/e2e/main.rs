@@ -20,3 +20,4 @@ mod ros;
 mod supervision;
 mod survey;
 mod up;
+mod vehicles;
