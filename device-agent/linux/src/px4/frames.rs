@@ -58,10 +58,10 @@ impl Frames {
     fn accepted(&self, frame: &Frame<'_>) -> Option<Heard> {
         let source = frame.source();
         let Source { system, component } = source;
-        if let Some(signing) = &self.signing {
-            if !frame.is_signed() || !signing.is_valid(system, component, frame.bytes()) {
-                return None;
-            }
+        if let Some(signing) = &self.signing
+            && (!frame.is_signed() || !signing.is_valid(system, component, frame.bytes()))
+        {
+            return None;
         }
         Some((source, Fields { id: frame.id(), payload: frame.payload().to_vec() }))
     }
