@@ -40,7 +40,8 @@ fn a_board_is_updated_and_rolled_back() -> Result<()> {
     let runs_modules = |id: &str| Fleet::BOARDS.iter().any(|(of, _)| *of == id);
     let with_modules: Vec<&str> = Fleet::BOARDS.iter().map(|(id, _)| *id).collect();
     fleet.cli(&["deploy", "thermo", "--to", &with_modules.join(","), "--wait"])?;
-    each(UPDATED, |id, board| {
+    // One after the other: patches are made one at a time, and nobody waits long for one.
+    for (id, board) in UPDATED {
         let is_running_again = || match runs_modules(id) {
             true => fleet.wait_running(id, "thermo", Limit::seconds(60)),
             false => Ok(()),
@@ -65,8 +66,8 @@ fn a_board_is_updated_and_rolled_back() -> Result<()> {
         is_running_again()?;
         let fetched = requests.drain().filter(|request| request.contains(artifact)).count();
         assert_eq!(fetched, 0, "{id} fetched blocks to roll back");
-        Ok(())
-    })
+    }
+    Ok(())
 }
 
 #[test]
