@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    BrokerKind, Process, boards, broker,
+    BrokerKind, Process, boards, broker, bytes,
     features::{self, Devices},
     images, program, wait_for,
 };
@@ -223,10 +223,7 @@ impl Fleet {
 
     /// Starts the gateway role with this section about ROS 2.
     pub fn start_gateway(&mut self, ros: &str) -> Result<()> {
-        let keys = self.cli(&["keys", "list", "--json"])?;
-        let keys: Vec<&str> =
-            keys["keys"].as_array().into_iter().flatten().filter_map(|key| key["key"].as_str()).collect();
-        ensure!(!keys.is_empty(), "the service has no key");
+        let keys = self.trusted_keys()?;
         let file = self.dir.path().join("gateway.toml");
         fs::write(&file, format!("[gateway]\ntrusted = {keys:?}\n{ros}"))?;
         let mut command = Command::new(program("wasmbed")?);
@@ -235,6 +232,15 @@ impl Fleet {
         self.log_in(&mut command, "gateway")?;
         self.gateway = Some(Process::start("gateway", self.dir.path(), &command)?);
         Ok(())
+    }
+
+    /// The public keys that devices and gateways of this fleet trust, of which there is one at least.
+    pub fn trusted_keys(&self) -> Result<Vec<String>> {
+        let listed = self.cli(&["keys", "list", "--json"])?;
+        let keys = listed["keys"].as_array().into_iter().flatten();
+        let keys: Vec<String> = keys.filter_map(|key| key["key"].as_str().map(str::to_owned)).collect();
+        ensure!(!keys.is_empty(), "the service has no key");
+        Ok(keys)
     }
 
     /// Ends the gateway role as a power cut would.
@@ -397,8 +403,7 @@ impl Fleet {
             .args(["-C", "1", "-W", "60", "-F", "%x", "-t", topic])
             .output()?;
         ensure!(output.status.success(), "nothing on {topic}: {}", String::from_utf8_lossy(&output.stderr));
-        let (digits, _) = output.stdout.trim_ascii_end().as_chunks::<2>();
-        digits.iter().map(|two| Ok(u8::from_str_radix(std::str::from_utf8(two)?, 16)?)).collect()
+        bytes(str::from_utf8(output.stdout.trim_ascii_end())?)
     }
 
     /// One of Mosquitto's clients, connected as an operator.

@@ -17,7 +17,7 @@ pub use firmware::FACTORY_VERSION;
 pub use fleet::{Fleet, Limit};
 pub use gpio::{GpioChip, GpioTable, with_gpio};
 pub use process::{Process, signal, wait_for};
-pub use subscription::Subscription;
+pub use subscription::{Subscription, bytes, hex};
 
 use std::{env, path::PathBuf};
 

@@ -69,3 +69,17 @@ impl Drop for Subscription {
         let _ = self.child.wait();
     }
 }
+
+/// Text as a line of a [`Subscription`] tells it.
+pub fn hex(text: &str) -> String {
+    text.bytes().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The bytes that a line of a [`Subscription`] tells.
+///
+/// # Errors
+/// If it is not in hexadecimal.
+pub fn bytes(line: &str) -> Result<Vec<u8>> {
+    let (digits, _) = line.as_bytes().as_chunks::<2>();
+    digits.iter().map(|two| Ok(u8::from_str_radix(std::str::from_utf8(two)?, 16)?)).collect()
+}

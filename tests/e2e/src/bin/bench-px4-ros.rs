@@ -90,13 +90,12 @@ fn main() -> Result<()> {
 
 /// An agent of its own for the fleet's Linux device, with more lines in its configuration.
 fn start_agent(fleet: &Fleet, more: &str) -> Result<Process> {
-    let keys = fleet.cli(&["keys", "list", "--json"])?;
-    let key = keys["keys"][0]["key"].as_str().context("the service has no key")?;
     let config = fleet.dir().join("agent.toml");
     let text = format!(
-        "device = '{LINUX}'\nbroker = 'mqtt://{}'\npassword = '{}'\ntrusted = ['{key}']\ndata_dir = '{}'\n{more}",
+        "device = '{LINUX}'\nbroker = 'mqtt://{}'\npassword = '{}'\ntrusted = {:?}\ndata_dir = '{}'\n{more}",
         fleet.broker(),
         password(&format!("device/{LINUX}"))?,
+        fleet.trusted_keys()?,
         fleet.dir().join("agent").display(),
     );
     fs::write(&config, text)?;

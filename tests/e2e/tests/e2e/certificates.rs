@@ -66,15 +66,14 @@ fn a_board_keeps_away_from_a_broker_that_is_not_its_own() -> Result<()> {
 struct Own {
     dir: PathBuf,
     broker: String,
-    key: String,
+    keys: Vec<String>,
 }
 
 impl Own {
     fn new(fleet: &Fleet) -> Result<Self> {
         fleet.add_idle("pump-7", "linux")?;
-        let keys = fleet.cli(&["keys", "list", "--json"])?;
-        let key = keys["keys"][0]["key"].as_str().with_context(|| format!("no key in {keys}"))?.to_owned();
-        Ok(Own { dir: fleet.dir().to_owned(), broker: fleet.broker().to_string(), key })
+        let keys = fleet.trusted_keys()?;
+        Ok(Own { dir: fleet.dir().to_owned(), broker: fleet.broker().to_string(), keys })
     }
 
     /// What gets it its first certificate.
@@ -87,11 +86,11 @@ impl Own {
     fn agent(&self, data: &str, options: &[&str]) -> Result<Command> {
         let config = self.dir.join(format!("{data}.toml"));
         let text = format!(
-            "device = 'pump-7'\nbroker = 'mqtts://{}'\nca_file = '{}'\ntrusted = ['{}']\n\
+            "device = 'pump-7'\nbroker = 'mqtts://{}'\nca_file = '{}'\ntrusted = {:?}\n\
              data_dir = '{}'\nsimulate = true\n",
             self.broker,
             self.dir.join("ca/ca.pem").display(),
-            self.key,
+            self.keys,
             self.dir.join(data).display()
         );
         fs::write(&config, text)?;

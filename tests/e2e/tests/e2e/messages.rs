@@ -1,7 +1,7 @@
 //! Messages to modules and from them, with MQTT clients alone.
 
 use anyhow::{Result, ensure};
-use wasmbed_e2e::{BrokerKind, Fleet, Limit, Subscription, module};
+use wasmbed_e2e::{BrokerKind, Fleet, Limit, Subscription, hex, module};
 
 #[test]
 fn instances_on_every_device_hear_their_own_messages() -> Result<()> {
@@ -41,8 +41,4 @@ fn tell(fleet: &Fleet, id: &str, instance: &str, order: &str) -> Result<()> {
     let status = fleet.mosquitto("mosquitto_pub")?.args(["-t", &topic, "-m", order]).status()?;
     ensure!(status.success(), "mosquitto_pub: {status}");
     Ok(())
-}
-
-fn hex(text: &str) -> String {
-    text.bytes().map(|byte| format!("{byte:02x}")).collect()
 }

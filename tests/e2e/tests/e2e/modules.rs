@@ -5,7 +5,7 @@ use std::{collections::HashSet, fs};
 use anyhow::{Context, Result, ensure};
 use ed25519_compact::{PublicKey, Signature};
 use nix::sys::signal::Signal;
-use wasmbed_e2e::{BrokerKind, Fleet, Limit, Subscription, features, module, signal};
+use wasmbed_e2e::{BrokerKind, Fleet, Limit, Subscription, features, hex, module, signal};
 
 /// Publishes on `draw` what sealing the text `same` gives at each start: a nonce, the text encrypted, a tag.
 const SEALER: &str = r#"(module
@@ -186,11 +186,6 @@ fn pull_the_power(fleet: &Fleet, device: &str) -> Result<()> {
     fleet.wait(&format!("another process for {device}"), Limit::seconds(30), || {
         Ok(fleet.pid(device).is_ok_and(|pid| pid != before))
     })
-}
-
-/// As [`Subscription`] tells it.
-fn hex(text: &str) -> String {
-    text.bytes().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What `tally` publishes next.

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use wasmbed_abi::Errno;
-use wasmbed_e2e::{Fleet, Limit, Subscription, features, module};
+use wasmbed_e2e::{Fleet, Limit, Subscription, bytes, features, hex, module};
 use wasmbed_peers::{Domain, PATIENCE, Peer, ROBOT, python};
 
 const ROS: &str = "[[ros.topic]]\nname = '/in'\ntype = 'std_msgs/msg/String'\nencoding = 'json'\n\
@@ -75,15 +75,6 @@ impl Robot<'_> {
         let line = hex(&format!("robot: {text}"));
         self.warnings.next(|said| said.starts_with(&line)).map(drop).with_context(|| text.to_owned())
     }
-}
-
-fn hex(text: &str) -> String {
-    text.bytes().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn bytes(hex: &str) -> Result<Vec<u8>> {
-    let (digits, _) = hex.as_bytes().as_chunks::<2>();
-    digits.iter().map(|two| Ok(u8::from_str_radix(std::str::from_utf8(two)?, 16)?)).collect()
 }
 
 #[test]

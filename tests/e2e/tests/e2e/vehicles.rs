@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use wasmbed_abi::{ARMED, Errno, LocalPosition, STALE, VehicleStatus};
-use wasmbed_e2e::{Fleet, Limit, Subscription, features, module};
+use wasmbed_e2e::{Fleet, Limit, Subscription, bytes, features, module};
 use wasmbed_peers::{
     PATIENCE, python,
     vehicle::{Line, PILOT, Vehicle},
@@ -73,11 +73,6 @@ impl Pilot<'_> {
 
 fn is_fresh(status: &VehicleStatus) -> bool {
     status.flags & STALE == 0
-}
-
-fn bytes(hex: &str) -> Result<Vec<u8>> {
-    let (digits, _) = hex.as_bytes().as_chunks::<2>();
-    digits.iter().map(|two| Ok(u8::from_str_radix(std::str::from_utf8(two)?, 16)?)).collect()
 }
 
 #[test]
