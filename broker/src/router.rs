@@ -13,6 +13,7 @@
 //! - the router's event channel is never filled to the brim, because writing to it would then block a whole thread.
 
 mod link;
+mod patience;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,13 +34,12 @@ use crate::topic::Folding;
 
 pub(crate) use link::{Arrival, Link, Route};
 use link::{Pipe, Pool};
+use patience::patiently;
 
 /// The router's channel holds this many events; ours stops at half.
 const EVENT_ROOM: usize = 1000;
 /// Distinct filters the router may have to remember.
 const MAX_FILTERS: usize = 100_000;
-/// How long the router may take for anything it is asked.
-const PATIENCE: Duration = Duration::from_secs(5);
 const PROBE_PERIOD: Duration = Duration::from_secs(1);
 /// Outside of every prefix, so that no client can see or send it.
 const PROBE_TOPIC: &str = "wasmbed-broker-probe";
@@ -179,7 +179,7 @@ impl Router {
             .name("router-link".to_owned())
             .spawn(connect)
             .map_err(|_| RouterStopped)?;
-        match tokio::time::timeout(PATIENCE, connected).await {
+        match patiently(connected).await {
             Ok(Ok(Some((tx, rx)))) => Ok(Pipe::new(name, tx, rx)),
             _ => Err(RouterStopped),
         }
@@ -213,7 +213,7 @@ impl Router {
                 self.publish(Role::Service, &message).await.map_err(|_| RouterStopped)?;
                 link.next().await
             };
-            tokio::time::timeout(PATIENCE, round_trip).await.map_err(|_| RouterStopped)??;
+            patiently(round_trip).await??;
             self.answered_ms.store(self.now_ms(), Ordering::Relaxed);
             // A dead router ends the link at once; a stuck one is found by the next probe.
             if let Ok(early) = tokio::time::timeout(PROBE_PERIOD, link.next()).await {
@@ -270,7 +270,7 @@ async fn drain(length: impl Fn() -> usize) -> Result<(), RouterStopped> {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, wait).await.map_err(|_| RouterStopped)
+    patiently(wait).await
 }
 
 fn config(limits: &Limits) -> RouterConfig {

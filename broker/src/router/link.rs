@@ -10,7 +10,7 @@ use rumqttd::protocol::{
     Filter, Packet, PublishProperties, QoS, RetainForwardRule, Subscribe, SubscribeProperties, Unsubscribe,
 };
 
-use super::{PATIENCE, Router, RouterStopped, SubscribeError, lock};
+use super::{Router, RouterStopped, SubscribeError, lock, patiently};
 use crate::message::Message;
 
 /// Which subscription of a [`Link`] something came through.
@@ -142,7 +142,7 @@ impl Link {
             Ok::<(), RouterStopped>(())
         };
         // One that cannot be emptied in time is given up, in `drop`.
-        if let Ok(Ok(())) = tokio::time::timeout(PATIENCE, empty).await
+        if let Ok(Ok(())) = patiently(empty).await
             && let Some(pipe) = self.pipe.take()
         {
             lock(&self.router.pool).idle.push(pipe);
@@ -167,7 +167,7 @@ impl Link {
                 }
             }
         };
-        tokio::time::timeout(PATIENCE, answer).await.map_err(|_| RouterStopped)?
+        patiently(answer).await?
     }
 
     fn pipe(&mut self) -> Result<&mut Pipe, RouterStopped> {
