@@ -26,3 +26,8 @@ pub fn create(old: &[u8], new: &[u8]) -> Vec<u8> {
     }
     patch
 }
+
+/// How many bytes both begin with.
+pub(crate) fn common_prefix(a: &[u8], b: &[u8]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}

@@ -2,6 +2,8 @@
 
 use std::{vec, vec::Vec};
 
+use super::common_prefix;
+
 /// Bytes of the old image that are also at some place of the new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Match {
@@ -68,10 +70,6 @@ fn shared_with_previous(text: &[u8], sorted: &[i32]) -> Vec<u32> {
         len = len.saturating_sub(1);
     }
     shared
-}
-
-fn common_prefix(a: &[u8], b: &[u8]) -> usize {
-    a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 use std::{vec, vec::Vec};
 
 use super::{LITERAL_BITS, MAX_WINDOW_BITS, MIN_LOOKAHEAD_BITS, MIN_WINDOW_BITS};
+use crate::create::common_prefix;
 
 /// Windows worth trying; all of them fit a board.
 const WINDOW_BITS: [u8; 3] = [MAX_WINDOW_BITS - 2, MAX_WINDOW_BITS - 1, MAX_WINDOW_BITS];
@@ -115,28 +116,46 @@ impl BitWriter<'_> {
 }
 
 /// The longest copy for every place, by window.
+///
+/// Patches are mostly runs of zeros, and a run has a place to copy from at each of its bytes. Only one of them
+/// can be the best: where as much of the run is left as there is here.
 fn longest_copies(data: &[u8]) -> [Vec<Copy>; WINDOW_BITS.len()] {
     const NOWHERE: usize = usize::MAX;
     let mut found = [(); WINDOW_BITS.len()].map(|()| vec![Copy::default(); data.len()]);
-    // Places by the two bytes there: the latest one, and for every place the one before it.
+    let runs = runs(data);
+    // Places by the two bytes there, of a run the first: the latest one, and for every place the one before it.
     let mut latest = vec![NOWHERE; 1 << 16];
     let mut before = vec![NOWHERE; data.len()];
     for (place, pair) in data.windows(2).enumerate() {
         let ahead = &data[place..data.len().min(place + MAX_COPY)];
-        let pair = usize::from(pair[0]) << 8 | usize::from(pair[1]);
-        let mut from = std::mem::replace(&mut latest[pair], place);
-        before[place] = from;
+        let run = runs[place];
+        let latest = &mut latest[usize::from(pair[0]) << 8 | usize::from(pair[1])];
         let mut best = Copy::default();
+        let mut from = if run > 1 && place > 0 && runs[place - 1] > run {
+            best = Copy { distance: 1, len: run.min(ahead.len()) as u16 };
+            before[*latest]
+        } else {
+            before[place] = std::mem::replace(latest, place);
+            before[place]
+        };
         for (window_bits, found) in WINDOW_BITS.into_iter().zip(&mut found) {
-            while from != NOWHERE && place - from <= 1 << window_bits {
+            let oldest = place.saturating_sub(1 << window_bits);
+            while from != NOWHERE && from + runs[from] > oldest {
                 let len = usize::from(best.len);
+                let wanted = from + runs[from].saturating_sub(run);
+                let at = wanted.max(oldest);
                 // Most places fail on this byte already.
                 let Some(next) = ahead.get(len) else { break };
-                if data[from + len] == *next {
-                    let same = ahead.iter().zip(&data[from..]).take_while(|(a, b)| a == b).count();
+                if data[at + len] == *next {
+                    let known = run.min(runs[at]).min(ahead.len());
+                    let same = known + common_prefix(&ahead[known..], &data[at + known..]);
                     if same > len {
-                        best = Copy { distance: (place - from) as u16, len: same as u16 };
+                        best = Copy { distance: (place - at) as u16, len: same as u16 };
                     }
+                }
+                if wanted < oldest {
+                    // A larger window has more of this run.
+                    break;
                 }
                 from = before[from];
             }
@@ -146,8 +165,21 @@ fn longest_copies(data: &[u8]) -> [Vec<Copy>; WINDOW_BITS.len()] {
     found
 }
 
+/// For every place, how many bytes from there on are the same.
+fn runs(data: &[u8]) -> Vec<usize> {
+    let mut runs = vec![1; data.len()];
+    for (place, pair) in data.windows(2).enumerate().rev() {
+        if pair[0] == pair[1] {
+            runs[place] = runs[place + 1] + 1;
+        }
+    }
+    runs
+}
+
 #[cfg(test)]
 mod tests {
+    use std::iter::repeat_n;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -182,6 +214,31 @@ mod tests {
     fn bytes_without_any_pattern_cost_one_bit_more_each() {
         let data: Vec<u8> = (0..=255).collect();
         assert_eq!(compressed(&data).len(), 1 + 256 * 9 / 8);
+    }
+
+    proptest! {
+        // To look for copies everywhere takes its time.
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn no_longer_copy_exists(
+            runs in proptest::collection::vec((0_u8..3, prop_oneof![19 => 1_usize..6, 1 => 515_usize..525]), 1..40),
+        ) {
+            let data: Vec<u8> = runs.iter().flat_map(|&(byte, len)| repeat_n(byte, len)).collect();
+            for (window_bits, copies) in WINDOW_BITS.into_iter().zip(longest_copies(&data)) {
+                for (place, copy) in copies.iter().enumerate() {
+                    let ahead = &data[place..data.len().min(place + MAX_COPY)];
+                    let distances = 1..=place.min(1 << window_bits);
+                    let longest = distances.map(|back| common_prefix(ahead, &data[place - back..])).max();
+                    // A single byte is never worth a copy.
+                    let longest = longest.filter(|len| *len > 1).unwrap_or(0);
+                    prop_assert_eq!(usize::from(copy.len), longest, "at {} of {:?}", place, &runs);
+                    let from = place - usize::from(copy.distance);
+                    prop_assert_eq!(&data[from..][..longest], &ahead[..longest]);
+                }
+            }
+        }
+
     }
 
     proptest! {
