@@ -346,11 +346,15 @@ impl Config {
 /// Reads a password from a file; the line end does not belong to it.
 ///
 /// # Errors
-/// If the file cannot be read.
+/// If the file cannot be read, or holds nothing.
 pub fn read_password(path: &Path) -> anyhow::Result<String> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read the password file {}", path.display()))?;
-    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+    let password = text.trim_end_matches(['\r', '\n']);
+    if password.is_empty() {
+        bail!("the password file {} is empty; write the password into it", path.display());
+    }
+    Ok(password.to_owned())
 }
 
 /// `$XDG_STATE_HOME/wasmbed`, which is most often `~/.local/state/wasmbed`.
@@ -388,10 +392,14 @@ mod tests {
     #[test]
     fn a_gateway_needs_topics_and_somebody_to_believe() {
         let address: Address = "mqtt://h:1".parse().expect("an address");
+        let password = tempfile::NamedTempFile::new().expect("a file");
+        let refusal = read_password(password.path()).expect_err("an empty file").to_string();
+        assert!(refusal.contains("is empty"), "{refusal}");
+        std::fs::write(password.path(), "secret\n").expect("written");
         let gateway = |text: &str| {
             let (id, role) = ("ros".parse().expect("an id"), Role::Operator);
             let mut config = load(text).expect(text);
-            config.broker.password_file = Some("/dev/null".into());
+            config.broker.password_file = Some(password.path().to_owned());
             let connection = config.connection_to(address.clone(), &role).expect("a connection");
             config.gateway(id, connection, PathBuf::new()).map(drop).map_err(|error| format!("{error:#}"))
         };

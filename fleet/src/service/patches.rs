@@ -1,8 +1,8 @@
 //! Patches between firmware images: made once for each pair, beside everything else, and kept.
 //!
-//! The fleet orders a patch where one would help ([`Fleet::lacking`]), a task makes it, and
-//! [`Fleet::on_patch`] keeps it. Whoever wants to deploy waits for that a little; without a patch devices get
-//! the whole image.
+//! The fleet orders a patch where one would help: when a version is pushed, from every image that runs, and when
+//! one is deployed ([`Fleet::lacking`]). A task makes it, and [`Fleet::on_patch`] keeps it. Whoever wants to
+//! deploy waits for that a little; without a patch devices get the whole image.
 
 use std::{
     collections::{BTreeSet, VecDeque},

@@ -118,6 +118,9 @@ impl Fleet {
         let event = NewEvent::new(severity, "firmware-pushed", reason).firmware(row.name);
         let change = Change { firmware: Some(new), events: vec![event], ..Change::default() };
         self.commit(now, change).map_err(internal)?;
+        // Whoever pushes deploys next, and does not want to wait for them.
+        let ids: Vec<DeviceId> = self.records.keys().copied().collect();
+        self.order_patches(now, &row, &ids);
         Ok(self.firmware(&trust, &all, &row))
     }
 
