@@ -8,6 +8,7 @@ mod compose;
 mod dist;
 mod firmware;
 mod modules;
+mod outcome;
 mod paths;
 mod python;
 mod run;

@@ -1,16 +1,17 @@
 //! `cargo xtask test`: everything CI checks, in the order in which it is cheapest to fail.
 
 use std::{
-    io::{BufRead, BufReader},
     process::{Command, Stdio},
     sync::atomic::Ordering,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Args;
 
 use crate::{
-    compose, firmware, modules, paths, python,
+    compose, firmware, modules,
+    outcome::Outcome,
+    paths, python,
     run::{self, exists, host_target, run, step},
     setup,
 };
@@ -33,7 +34,7 @@ pub(crate) fn test(options: &Options) -> Result<()> {
         return compose::test();
     }
     setup::ensure(setup::Need::ALL)?;
-    let mut counts = Counts::default();
+    let mut outcome = Outcome::default();
     if !options.quick {
         check_format()?;
         check_licences()?;
@@ -43,8 +44,8 @@ pub(crate) fn test(options: &Options) -> Result<()> {
     step(if options.quick { "unit and simulation tests" } else { "lints, unit and simulation tests" });
     let mut units = cargo(&["test", "--workspace", "--no-fail-fast"]);
     units.envs(python.iter().map(|python| ("WASMBED_PYTHON", python)));
-    counts.add(run_tests(units.args(&options.filter))?);
-    counts.add(test_other_workspaces(options)?);
+    outcome.run(units.args(&options.filter))?;
+    test_other_workspaces(options, &mut outcome)?;
     if let Some(python) = &python {
         modules::build()?;
         firmware::build_all()?;
@@ -52,11 +53,11 @@ pub(crate) fn test(options: &Options) -> Result<()> {
         step("examples under an autopilot and among nodes of others");
         let mut examples = cargo(&["test", "--workspace", "--test", "agent", "the_example"]);
         examples.env("WASMBED_PYTHON", python).env("WASMBED_E2E_MODULES", paths::modules());
-        counts.add(run_tests(&mut examples)?);
+        outcome.run(&mut examples)?;
         step("patches between real images, by detools and by us");
         let mut patches = cargo(&["test", "--workspace", "--test", "detools"]);
         patches.env("WASMBED_PYTHON", python).env("WASMBED_FIRMWARE_PAIR", firmware::pairs()?);
-        counts.add(run_tests(patches.args(&options.filter))?);
+        outcome.run(patches.args(&options.filter))?;
         step("end-to-end tests on emulated boards");
         // Always the whole workspace, so that dependencies are compiled with one set of features.
         // Two at a time: each starts a fleet of its own, and emulators take a processor each while they are busy.
@@ -65,20 +66,14 @@ pub(crate) fn test(options: &Options) -> Result<()> {
             .env("WASMBED_PYTHON", python)
             .args(&options.filter)
             .args(["--", "--test-threads=2"]);
-        counts.add(run_tests(e2e)?);
+        outcome.run(e2e)?;
     }
-    println!("{} passed, {} failed", counts.passed, counts.failed);
-    match counts {
-        Counts { failed: 0, passed: 1.. } => Ok(()),
-        Counts { failed: 0, .. } => bail!("no test ran"),
-        Counts { failed, .. } => bail!("{failed} tests failed"),
-    }
+    outcome.close()
 }
 
 /// The parts of firmware and guest SDK that run on any machine.
-fn test_other_workspaces(options: &Options) -> Result<Counts> {
+fn test_other_workspaces(options: &Options, outcome: &mut Outcome) -> Result<()> {
     let host = host_target()?;
-    let mut counts = Counts::default();
     let firmware = ["firmware", "wasmbed-firmware-common"];
     // Boards differ in whether they have calls for security, vehicles and ROS 2, and Ethernet.
     for ([dir, package], features) in
@@ -88,9 +83,9 @@ fn test_other_workspaces(options: &Options) -> Result<Counts> {
         cargo.args(["test", "--quiet", "--package", package, "--lib", "--target", &host]);
         cargo.args(["--features", features]);
         cargo.arg("--target-dir").arg(paths::target().join("other")).args(&options.filter);
-        counts.add(run_tests(cargo.current_dir(paths::root().join(dir)))?);
+        outcome.run(cargo.current_dir(paths::root().join(dir)))?;
     }
-    Ok(counts)
+    Ok(())
 }
 
 fn check_format() -> Result<()> {
@@ -140,46 +135,4 @@ fn cargo(args: &[&str]) -> Command {
     let mut command = run::host_cargo();
     command.args(args);
     command
-}
-
-#[derive(Default)]
-struct Counts {
-    passed: u32,
-    failed: u32,
-}
-
-impl Counts {
-    fn add(&mut self, other: Counts) {
-        self.passed += other.passed;
-        self.failed += other.failed;
-    }
-}
-
-/// Runs a `cargo test`, shows what it prints, and counts from its closing lines.
-fn run_tests(command: &mut Command) -> Result<Counts> {
-    let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
-    let stdout = child.stdout.take().context("no output from cargo")?;
-    let mut counts = Counts::default();
-    for line in BufReader::new(stdout).lines() {
-        let line = line.context("cannot read what cargo prints")?;
-        println!("{line}");
-        if let Some(summary) = line.trim().strip_prefix("test result: ") {
-            counts.add(read_summary(summary));
-        }
-    }
-    let status = child.wait()?;
-    if !status.success() && counts.failed == 0 {
-        bail!("cargo test ended with {status} before all tests ran");
-    }
-    Ok(counts)
-}
-
-/// Reads `ok. 3 passed; 0 failed; …`.
-fn read_summary(summary: &str) -> Counts {
-    let number_before = |word: &str| {
-        let words: Vec<&str> = summary.split([' ', ';']).collect();
-        let at = words.iter().position(|candidate| *candidate == word)?;
-        words.get(at.checked_sub(1)?)?.parse().ok()
-    };
-    Counts { passed: number_before("passed").unwrap_or(0), failed: number_before("failed").unwrap_or(0) }
 }

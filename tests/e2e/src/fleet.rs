@@ -128,8 +128,9 @@ impl Fleet {
         fleet.alter_boards(alter)?;
         let users = broker::users(devices.iter().map(|(id, _)| *id), HOST);
         broker::write(kind, fleet.dir.path(), fleet.port, &users)?;
-        if kind.is_tls() {
-            fleet.certify()?;
+        match kind.is_tls() {
+            true => fleet.certify()?,
+            false => fleet.write_passwords()?,
         }
         fleet.start_broker()?;
         fleet.start_service()?;
@@ -198,7 +199,7 @@ impl Fleet {
     pub fn start_service_with(&mut self, settings: &[(&str, &str)]) -> Result<()> {
         let mut command = Command::new(program("wasmbed")?);
         command.arg("serve").arg("--data-dir").arg(self.dir.path().join("service"));
-        self.log_in(&mut command, "service")?;
+        self.log_in(&mut command, "service");
         command.args(["--heartbeat-ms", &self.heartbeat_ms.to_string()]);
         command.envs(settings.iter().copied());
         self.service = Some(Process::start("service", self.dir.path(), &command)?);
@@ -214,7 +215,7 @@ impl Fleet {
     pub fn start_host(&mut self) -> Result<()> {
         let mut command = Command::new(program("wasmbed")?);
         command.args(["host", "--id", HOST, "--data-dir"]).arg(self.dir.path().join("host"));
-        self.log_in(&mut command, "host")?;
+        self.log_in(&mut command, "host");
         command.arg("--images").arg(self.factory());
         command.env("WASMBED__HOST__GRACE_MS", GRACE_MS.to_string());
         self.host = Some(Process::start("host", self.dir.path(), &command)?);
@@ -229,7 +230,7 @@ impl Fleet {
         let mut command = Command::new(program("wasmbed")?);
         command.args(["gateway", "--id", broker::GATEWAY, "--data-dir"]).arg(self.dir.path().join("gateway"));
         command.arg("--config").arg(file);
-        self.log_in(&mut command, "gateway")?;
+        self.log_in(&mut command, "gateway");
         self.gateway = Some(Process::start("gateway", self.dir.path(), &command)?);
         Ok(())
     }
@@ -280,7 +281,17 @@ impl Fleet {
     }
 
     /// Has a command log in to the broker as `service`, `host`, `gateway` or `operator`.
-    fn log_in(&self, command: &mut Command, who: &str) -> Result<()> {
+    /// One file for everybody who logs in.
+    fn write_passwords(&self) -> Result<()> {
+        let host = format!("host/{HOST}");
+        let gateway = format!("gateway/{}", broker::GATEWAY);
+        for (who, role) in [("operator", "operator/default"), ("host", &host), ("gateway", &gateway)] {
+            fs::write(self.dir.path().join(format!("{who}.password")), broker::password(role)?)?;
+        }
+        Ok(())
+    }
+
+    fn log_in(&self, command: &mut Command, who: &str) {
         let scheme = if self.kind.is_tls() { "mqtts" } else { "mqtt" };
         command.arg("--broker").arg(format!("{scheme}://127.0.0.1:{}", self.port));
         if self.kind.is_tls() {
@@ -295,16 +306,8 @@ impl Fleet {
         if who == "service" {
             command.arg("--secret-file").arg(self.dir.path().join("broker.secret"));
         } else if !self.kind.is_tls() {
-            let role = match who {
-                "host" => format!("host/{HOST}"),
-                "gateway" => format!("gateway/{}", broker::GATEWAY),
-                _ => "operator/default".to_owned(),
-            };
-            let file = self.dir.path().join(format!("{who}.password"));
-            fs::write(&file, broker::password(&role)?)?;
-            command.arg("--password-file").arg(file);
+            command.arg("--password-file").arg(self.dir.path().join(format!("{who}.password")));
         }
-        Ok(())
     }
 
     /// Makes an authority, and certificates for everybody but the devices.
@@ -354,7 +357,7 @@ impl Fleet {
     fn run_cli(&self, arguments: &[&str]) -> Result<Output> {
         let mut command = Command::new(program("wasmbed")?);
         command.args(arguments);
-        self.log_in(&mut command, "operator")?;
+        self.log_in(&mut command, "operator");
         command.output().context("cannot start wasmbed")
     }
 
@@ -472,7 +475,8 @@ impl Fleet {
 
     /// Waits for a state.
     pub fn wait(&self, what: &str, limit: Limit, reached: impl FnMut() -> Result<bool>) -> Result<()> {
-        wait_for(what, limit.0, reached).with_context(|| self.logs())
+        // Shown before the reason, which is what the test ends with.
+        wait_for(what, limit.0, reached).inspect_err(|_| eprintln!("{}", self.logs()))
     }
 
     /// Waits until a device is online.
