@@ -29,6 +29,7 @@ mod reporter;
 mod restarts;
 mod session;
 mod sockets;
+mod turns;
 mod uplink;
 mod usage;
 mod watchdog;

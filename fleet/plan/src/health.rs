@@ -136,6 +136,9 @@ impl Case<'_> {
             }
             Stage::Healthy => self.healthy(),
             _ if self.is_alive() => self.go(Stage::Healthy, Reason::Alive),
+            // Nothing runs that could be started again.
+            Stage::Suspect if self.is_waiting() => self.go(Stage::Starting, Reason::Waiting),
+            Stage::Starting | Stage::Recovering | Stage::Backoff if self.is_waiting() => Verdict::Stay,
             Stage::Starting => self.starting(),
             Stage::Suspect if self.is_lost() => self.go(Stage::Offline, Reason::Disconnected),
             Stage::Suspect => self.after(self.answer_deadline(), |case| {
@@ -246,6 +249,11 @@ impl Case<'_> {
 
     fn is_hosted(&self) -> bool {
         self.host != HostState::None
+    }
+
+    /// Whether its host will start it.
+    fn is_waiting(&self) -> bool {
+        self.is_hosted() && self.device.is_waiting
     }
 
     /// Whether nothing can be done from here.

@@ -21,6 +21,8 @@ pub enum Reason {
     },
     /// Its connection to the broker ended.
     Disconnected,
+    /// Its host has still to start it.
+    Waiting,
     /// It restarts into another firmware.
     Updating,
     /// It did not answer a ping; this restart is number `attempt` of `budget`.
@@ -71,6 +73,7 @@ impl fmt::Display for Reason {
             }
             Reason::NeverCame { ms } => write!(f, "no sign of life within {} of its start", Seconds(ms)),
             Reason::Disconnected => f.write_str("its connection to the broker ended"),
+            Reason::Waiting => f.write_str("its host has still to start it"),
             Reason::Updating => f.write_str("it restarts into another firmware"),
             Reason::NoAnswer { attempt, budget } => {
                 write!(f, "it did not answer; restart {attempt} of {budget}")

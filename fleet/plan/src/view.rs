@@ -124,6 +124,8 @@ pub struct Device {
     pub seen: Option<Time>,
     /// When its process was last started, as its host says.
     pub started: Option<Time>,
+    /// Whether its host has still to start it, and knows.
+    pub is_waiting: bool,
     /// How often it crashed of late.
     pub crashes: Crashes,
     /// The revision it should reach.
@@ -149,6 +151,7 @@ impl Device {
             presence: Presence::Unknown,
             seen: None,
             started: None,
+            is_waiting: false,
             crashes: Crashes { count: 0, last: Time(0) },
             desired: 1,
             reported: None,

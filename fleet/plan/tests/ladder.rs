@@ -209,6 +209,28 @@ fn restarts_that_do_not_help_are_paused_ever_longer_and_end_in_quarantine() {
 }
 
 #[test]
+fn a_device_that_its_host_has_still_to_start_is_waited_for() {
+    let mut world = World::new();
+    let host = world.host("h");
+    let pump = world.device("pump", Some(host));
+    world.run(1_000);
+    world.edit(&pump).is_waiting = true;
+    world.run(600_000);
+    world.says(&[
+        "2500 pump suspect [ping]: no heartbeat or other sign of life for 2.5 s; asked to answer",
+        "2500 pump starting: its host has still to start it",
+    ]);
+    let now = world.now;
+    let waiting = world.edit(&pump);
+    (waiting.is_waiting, waiting.started) = (false, Some(now));
+    world.run(20_000);
+    world.says(&[
+        "621000 pump recovering [cycle]: still no sign of life; restart 1 of 5",
+        "621000 h publish 2",
+    ]);
+}
+
+#[test]
 fn earlier_restarts_are_forgotten_only_after_a_long_healthy_time() {
     let mut world = World::new();
     world.view.policy.settle_ms = 10_000;

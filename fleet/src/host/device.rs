@@ -32,6 +32,7 @@ use super::{
     qmp,
     reporter::{Reporter, unix_ms},
     restarts::{self, Remaps, Restarts, Verdict},
+    turns::{ComingUp, Turn, Turns},
     watchdog::Watchdog,
 };
 use crate::host_api::{DesiredDevice, EventKind, Power, ProcessStatus, ReportedDevice};
@@ -40,6 +41,11 @@ use crate::host_api::{DesiredDevice, EventKind, Power, ProcessStatus, ReportedDe
 const CONNECTS_PER_START: u32 = 64;
 const AS_DESIRED: &str = "as desired";
 const UNCERTIFIED: &str = "it waits for its certificate";
+const WAITING: &str = "its turn to start comes after that of others";
+/// How long a board with a line may take until others may start.
+const LONGEST_START: Duration = Duration::from_secs(20);
+/// How long others wait for a board of which nobody here sees when it has come up.
+const USUAL_START: Duration = Duration::from_secs(5);
 const REMAPPED: &str = "the board asked for another image";
 
 /// What a device's task is told from outside.
@@ -65,6 +71,7 @@ pub(super) struct Device {
     launcher: Arc<Launcher>,
     keeper: Arc<Keeper>,
     reporter: Reporter,
+    turns: Turns,
     /// What the host before had started, until it is taken over or stopped.
     taken: Option<Taken>,
     restarts: Restarts,
@@ -90,6 +97,8 @@ struct Running {
     launch: Launch,
     printer: Printer,
     process: Process,
+    /// Until its board has come up, if the host does not start only to take it over.
+    coming_up: Option<ComingUp>,
 }
 
 /// Why a device leaves the state it is in.
@@ -165,6 +174,7 @@ impl Device {
         launcher: Arc<Launcher>,
         keeper: Arc<Keeper>,
         reporter: Reporter,
+        turns: Turns,
         taken: Option<Taken>,
     ) -> Self {
         Device {
@@ -173,6 +183,7 @@ impl Device {
             launcher,
             keeper,
             reporter,
+            turns,
             taken,
             restarts: Restarts::default(),
             remaps: Remaps::default(),
@@ -332,9 +343,12 @@ impl Device {
         self.report(ProcessStatus::Starting, None);
         let running = match self.adopt(wanted).await {
             Some(adopted) => Ok(adopted),
-            None => self.start(wanted).await,
+            None => match self.turn(wanted).await {
+                Ok(turn) => self.start(wanted, turn).await,
+                Err(disturbance) => Err(Ended::Disturbed(disturbance)),
+            },
         };
-        let Running { mut launch, printer, mut process } = match running {
+        let Running { mut launch, printer, mut process, coming_up } = match running {
             Ok(running) => running,
             Err(ended) => return ended,
         };
@@ -348,6 +362,7 @@ impl Device {
             reporter: self.reporter.clone(),
             status: self.status(ProcessStatus::Running, Some(pid)),
             watchdog: watchdog.as_ref(),
+            coming_up,
         };
         let mut chip = launch.chip.take();
         let (id, reporter) = (self.id, self.reporter.clone());
@@ -428,7 +443,7 @@ impl Device {
             process.pid()
         ));
         self.event(EventKind::Adopted, "the host started again");
-        Some(Running { launch, printer, process })
+        Some(Running { launch, printer, process, coming_up: None })
     }
 
     /// Attaches to what the host before had started so.
@@ -449,7 +464,21 @@ impl Device {
         }
     }
 
-    async fn start(&mut self, wanted: &DesiredDevice) -> Result<Running, Ended> {
+    /// Waits until this device may start.
+    async fn turn(&mut self, wanted: &DesiredDevice) -> Result<Turn, Disturbance> {
+        if let Some(turn) = self.turns.try_take() {
+            return Ok(turn);
+        }
+        let waiting = self.status(ProcessStatus::Starting, None);
+        self.reporter.report(ReportedDevice { reason: Some(WAITING.to_owned()), ..waiting });
+        let turns = self.turns.clone();
+        tokio::select! {
+            turn = turns.take() => Ok(turn),
+            disturbance = self.disturbed(wanted) => Err(disturbance),
+        }
+    }
+
+    async fn start(&mut self, wanted: &DesiredDevice, turn: Turn) -> Result<Running, Ended> {
         let now_s = u32::try_from(unix_ms() / 1000).unwrap_or(u32::MAX);
         self.boot_floor = now_s.max(self.boot_floor.saturating_add(CONNECTS_PER_START));
         let prepared = self.launcher.prepare(wanted, self.boot_floor).map_err(|error| error.to_string());
@@ -472,7 +501,13 @@ impl Device {
         };
         printer.note(&format!("{} ({why}), process {}", kind.name(), process.pid()));
         self.event(kind, why);
-        Ok(Running { launch, printer, process })
+        let coming_up = match (&launch.link, &launch.qmp) {
+            (Some(_), _) => Some(turn.at_most(LONGEST_START)),
+            (None, Some(_)) => Some(turn.at_most(USUAL_START)),
+            // No emulator.
+            (None, None) => None,
+        };
+        Ok(Running { launch, printer, process, coming_up })
     }
 
     fn printer(&self, launch: &Launch) -> Result<Printer, String> {
@@ -592,15 +627,20 @@ struct Attendant<'a> {
     reporter: Reporter,
     status: ReportedDevice,
     watchdog: Option<&'a Watchdog>,
+    coming_up: Option<ComingUp>,
 }
 
 impl Observer for Attendant<'_> {
     fn connected(&mut self) {
-        self.heard();
+        // The emulator has opened its end of the line; whether its board lives is not known yet.
+        if let Some(watchdog) = self.watchdog {
+            watchdog.heard();
+        }
         self.reporter.report(ReportedDevice { since_ms: unix_ms(), ..self.status.clone() });
     }
 
     fn heard(&mut self) {
+        self.coming_up = None;
         if let Some(watchdog) = self.watchdog {
             watchdog.heard();
         }

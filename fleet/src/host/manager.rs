@@ -15,6 +15,7 @@ use super::{
     launch::Launcher,
     orders::Order,
     reporter::Reporter,
+    turns::Turns,
 };
 use crate::{
     api::{Code, Problem},
@@ -40,6 +41,7 @@ pub(super) struct Manager {
     launcher: Arc<Launcher>,
     keeper: Arc<Keeper>,
     reporter: Reporter,
+    turns: Turns,
     /// What the host before had started, until it is known what is desired.
     taken: BTreeMap<DeviceId, Taken>,
     revision: Option<u64>,
@@ -63,6 +65,7 @@ impl Manager {
             launcher,
             keeper,
             reporter,
+            turns: Turns::of_this_machine(),
             taken,
             revision: None,
             devices: BTreeMap::new(),
@@ -156,6 +159,7 @@ impl Manager {
             Arc::clone(&self.launcher),
             Arc::clone(&self.keeper),
             self.reporter.clone(),
+            self.turns.clone(),
             self.taken.remove(&id),
         );
         self.tasks.spawn(device.run());

@@ -5,7 +5,7 @@ use wasmbed_wire::{DeviceId, HostId, message::Status};
 
 use super::{change::Change, fleet::Fleet};
 use crate::{
-    host_api::{Event, EventKind, Reported, ReportedDevice, State, Up},
+    host_api::{Event, EventKind, ProcessStatus, Reported, ReportedDevice, State, Up},
     store::{NewEvent, Severity},
 };
 
@@ -89,6 +89,7 @@ impl Fleet {
     fn on_process(&mut self, process: ReportedDevice) {
         if let Some(device) = self.view.devices.get_mut(&process.id) {
             device.started = Some(Time(process.since_ms));
+            device.is_waiting = process.status == ProcessStatus::Starting && process.pid.is_none();
         }
         if let Some(record) = self.records.get_mut(&process.id) {
             record.process = Some(process);

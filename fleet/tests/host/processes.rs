@@ -252,3 +252,27 @@ async fn the_host_tells_how_it_and_its_devices_are() {
         .expect("it notices that the broker is gone");
     world.stop_host().await;
 }
+
+#[tokio::test]
+async fn devices_wait_for_their_turn_to_start() {
+    let mut world = quiet().await;
+    // As many as may come up at once, and one more; none of them ever says that it has.
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let ids: Vec<String> = (0..=4 * processors).map(|nth| format!("pump-{nth}")).collect();
+    let all: Vec<_> = ids.iter().map(|id| device(id, "quiet")).collect();
+    world.desire(&all).await;
+    let waiting = world
+        .reported("one that waits", |device| {
+            device.reason.as_deref().is_some_and(|reason| reason.contains("its turn to start"))
+        })
+        .await;
+    assert_eq!((waiting.status, waiting.pid), (ProcessStatus::Starting, None));
+
+    // One that goes makes room for it.
+    let mut fewer = all.clone();
+    let gone = fewer.iter().position(|device| device.id != waiting.id).expect("another one");
+    fewer.remove(gone);
+    world.desire(&fewer).await;
+    world.reported("it runs", |device| device.id == waiting.id && device.pid.is_some()).await;
+    world.stop_host().await;
+}
