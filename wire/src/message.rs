@@ -384,6 +384,38 @@ pub struct Heartbeat<'a> {
     #[b(9)]
     #[cbor(default, skip_if = "Seq::is_empty")]
     pub modules: Seq<'a, ModuleUse>,
+    /// The vehicles it hears, at most four.
+    #[b(10)]
+    #[cbor(default, skip_if = "Seq::is_empty")]
+    pub vehicles: Seq<'a, HeardVehicle>,
+}
+
+/// Vehicles that a heartbeat has room for.
+pub const MAX_HEARD_VEHICLES: usize = 4;
+
+/// A vehicle that a device hears over MAVLink. Numbers are those of MAVLink's common messages.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cbor(map)]
+pub struct HeardVehicle {
+    /// Its system id.
+    #[n(0)]
+    pub system: u8,
+    /// What it is: `MAV_TYPE`.
+    #[n(1)]
+    pub kind: u8,
+    /// Its mode: bits of `MAV_MODE_FLAG`, of which 128 says that it is armed.
+    #[n(2)]
+    pub base_mode: u8,
+    /// Whether it is in the air: `MAV_LANDED_STATE`.
+    #[n(3)]
+    pub landed: u8,
+    /// What its battery has left, in percent; absent while it does not say.
+    #[n(4)]
+    pub battery: Option<u8>,
+    /// Since its last heartbeat, in milliseconds.
+    #[n(5)]
+    pub age_ms: u32,
 }
 
 /// What one instance of a module used since the device started.

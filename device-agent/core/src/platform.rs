@@ -3,7 +3,7 @@
 use wasmbed_wire::{
     BoardName, DeviceId, PublicKey, RuntimeId,
     limits::Class,
-    message::{Crash, LinkCounters, ResetCause},
+    message::{Crash, HeardVehicle, LinkCounters, MAX_HEARD_VEHICLES, ResetCause},
 };
 
 use wasmbed_update::{Flash, Layout};
@@ -41,6 +41,12 @@ pub trait Platform: Store {
 
     /// What the device measures, at this moment.
     fn vitals(&self) -> Vitals;
+
+    /// Writes the vehicles that the device hears to the start of `heard` and returns how many there are.
+    fn vehicles(&self, heard: &mut [HeardVehicle; MAX_HEARD_VEHICLES]) -> usize {
+        let _ = heard;
+        0
+    }
 
     /// The `nth` key whose artifacts this device runs, counted from 0; `None` after the last.
     fn trusted(&self, nth: usize) -> Option<PublicKey>;

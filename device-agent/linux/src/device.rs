@@ -8,13 +8,18 @@ use std::{
 
 use wasmbed_core::{Facts, Layout, Platform, Slot, Store, StoreError, Vitals};
 use wasmbed_runtime::{Runtime, Target};
-use wasmbed_wire::{BoardName, DeviceId, PublicKey, limits::Class, message::Crash};
+use wasmbed_wire::{
+    BoardName, DeviceId, PublicKey,
+    limits::Class,
+    message::{Crash, HeardVehicle, MAX_HEARD_VEHICLES},
+};
 
 use crate::{
     boot::Running,
     crash::{self, CrashRecord},
     files,
     flash::{FileFlash, LAYOUT},
+    px4::Px4,
     settings::Settings,
     store::SlotStore,
 };
@@ -41,6 +46,7 @@ pub(crate) struct Device {
     boot_floor: u32,
     boot: u32,
     desired: Option<Vec<u8>>,
+    px4: Px4,
 }
 
 impl Device {
@@ -60,7 +66,13 @@ impl Device {
             boot: settings.boot_floor.max(boot),
             desired: files::read(&dir.join("desired"))?,
             dir,
+            px4: Px4::default(),
         })
+    }
+
+    /// Tells of the vehicles here from now on.
+    pub(crate) fn hear(&mut self, px4: Px4) {
+        self.px4 = px4;
     }
 
     fn keep(&self, name: &str, contents: &[u8]) {
@@ -124,6 +136,10 @@ impl Platform for Device {
     fn vitals(&self) -> Vitals {
         let (heap_used, heap_peak) = memory().unwrap_or_default();
         Vitals { heap_used, heap_peak, stack_free: 0, link: None }
+    }
+
+    fn vehicles(&self, heard: &mut [HeardVehicle; MAX_HEARD_VEHICLES]) -> usize {
+        self.px4.heard(heard)
     }
 
     fn trusted(&self, nth: usize) -> Option<PublicKey> {

@@ -63,7 +63,7 @@ pub(crate) enum End {
 /// Runs the agent until a signal or a command ends it.
 pub(crate) async fn run(
     settings: Settings,
-    device: Device,
+    mut device: Device,
     watchdog: Watchdog,
     start: Clock,
 ) -> anyhow::Result<End> {
@@ -90,6 +90,7 @@ pub(crate) async fn run(
         ros: ros::start(settings.ros.clone())?,
         start,
     };
+    device.hear(surroundings.px4.clone());
     let renewal = Renewal::new(&settings);
     let counts = Arc::new(Counts::default());
     if let Some(listen) = settings.metrics_listen {

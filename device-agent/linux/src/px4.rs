@@ -34,6 +34,7 @@ use tokio::{
 };
 use wasmbed_abi::{BatteryStatus, Errno, LocalPosition, VehicleCommand, VehicleStatus};
 use wasmbed_px4::{COMPONENT, Config, Message, Owner, SYSTEM, Vehicles};
+use wasmbed_wire::message::HeardVehicle;
 
 use self::{
     carrier::{Carrier, Connection},
@@ -123,6 +124,11 @@ impl Px4 {
             tokio::spawn(run(settings, Arc::clone(&shared)));
             shared
         }))
+    }
+
+    /// The vehicles on the connection, as many as there is room for.
+    pub(crate) fn heard(&self, heard: &mut [HeardVehicle]) -> usize {
+        self.0.as_ref().map_or(0, |shared| shared.lock().heard(shared.now(), heard))
     }
 
     /// A module's handle.

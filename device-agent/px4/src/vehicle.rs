@@ -4,6 +4,7 @@ use wasmbed_abi::{
     ARMED, BATTERY_STALE_MS, BatteryStatus, Errno, LocalPosition, POSITION_STALE_MS, STALE, STATUS_STALE_MS,
     UNKNOWN, UNKNOWN_PERCENT, VehicleStatus,
 };
+use wasmbed_wire::message::HeardVehicle;
 
 use crate::messages::{
     BATTERY_STATUS, EXTENDED_SYS_STATE, Fields, GLOBAL_POSITION_INT, HEARTBEAT, LOCAL_POSITION_NED,
@@ -176,6 +177,14 @@ impl Vehicle {
     pub(crate) fn status(&self, now: u64) -> VehicleStatus {
         let age_ms = age(now, self.heartbeat_ms);
         VehicleStatus { age_ms, flags: self.status.flags | stale(age_ms, STATUS_STALE_MS), ..self.status }
+    }
+
+    /// How it is, in short.
+    pub(crate) fn heard_as(&self, now: u64) -> HeardVehicle {
+        let VehicleStatus { kind, base_mode, landed_state, age_ms, .. } = self.status(now);
+        let battery = self.battery(now).ok().filter(|battery| battery.flags & STALE == 0);
+        let percent = battery.map(|battery| battery.remaining).filter(|percent| *percent != UNKNOWN_PERCENT);
+        HeardVehicle { system: self.system, kind, base_mode, landed: landed_state, battery: percent, age_ms }
     }
 
     pub(crate) fn battery(&self, now: u64) -> Result<BatteryStatus, Errno> {

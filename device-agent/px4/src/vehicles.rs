@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use wasmbed_abi::{BatteryStatus, Errno, LocalPosition, NO_FRAME, VehicleCommand, VehicleStatus};
+use wasmbed_wire::message::HeardVehicle;
 
 use crate::{
     commands::Commands,
@@ -188,6 +189,16 @@ impl Vehicles {
     /// As for [`status`](Vehicles::status).
     pub fn position(&self, now: u64, vehicle: u8) -> Result<LocalPosition, Errno> {
         self.vehicle(vehicle)?.position(now)
+    }
+
+    /// How all of them are, as many as there is room for.
+    pub fn heard(&self, now: u64, heard: &mut [HeardVehicle]) -> usize {
+        let mut count = 0;
+        for (place, vehicle) in heard.iter_mut().zip(&self.vehicles) {
+            *place = vehicle.heard_as(now);
+            count += 1;
+        }
+        count
     }
 
     fn vehicle(&self, system: u8) -> Result<&Vehicle, Errno> {

@@ -4,6 +4,8 @@ use alloc::rc::Rc;
 use core::cell::RefCell;
 
 use wasmbed_core::{Facts, Flash, Layout, Platform, Slot, Store, StoreError, Vitals};
+#[cfg(feature = "px4")]
+use wasmbed_wire::message::{HeardVehicle, MAX_HEARD_VEHICLES};
 use wasmbed_wire::{BoardName, DeviceId, PublicKey, Seq, message::Crash, provision::Provision};
 
 use crate::{Board, Running, Setup, crash::LastCrash, flash::SharedFlash, modules, port::Port, slots::Slots};
@@ -113,6 +115,11 @@ impl<B: Board, F: Flash, const SLOTS: usize> Platform for Device<B, F, SLOTS> {
             stack_free: board.stack_free() as u32,
             link: Some(self.port.counters()),
         }
+    }
+
+    #[cfg(feature = "px4")]
+    fn vehicles(&self, heard: &mut [HeardVehicle; MAX_HEARD_VEHICLES]) -> usize {
+        self.port.autopilot.heard(self.port.now_ms(), heard)
     }
 
     fn trusted(&self, nth: usize) -> Option<PublicKey> {

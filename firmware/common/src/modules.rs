@@ -22,6 +22,8 @@ use core::{cell::RefCell, fmt};
 
 use heapless::Deque;
 use host::ModuleHost;
+#[cfg(feature = "px4")]
+pub(crate) use px4::Autopilot;
 use wasmbed_abi::{Capabilities, MAX_MESSAGE_BYTES};
 use wasmbed_core::{Assignment, ModuleEvent, Slot, Used};
 use wasmbed_runtime::{
@@ -86,7 +88,7 @@ impl<B: Board, const SLOTS: usize> Modules<B, SLOTS> {
         keeper: Rc<RefCell<Keeper>>,
     ) -> Self {
         let running = [const { None }; SLOTS];
-        let (inbox, absent, autopilot) = (Deque::new(), ros::Absent::default(), px4::Autopilot::default());
+        let (inbox, absent, autopilot) = (Deque::new(), ros::Absent::default(), px4::Autopilot::of(&port));
         Modules {
             port,
             slots,

@@ -69,6 +69,9 @@ pub(crate) struct Port<B> {
     /// Where a datagram or a frame is made.
     scratch: RefCell<Box<[u8]>>,
     counters: Cell<LinkCounters>,
+    /// The line to an autopilot, where the board has one.
+    #[cfg(feature = "px4")]
+    pub(crate) autopilot: modules::Autopilot,
     /// What the agent's next message may need.
     message_bytes: usize,
 }
@@ -92,6 +95,8 @@ impl<B: Board> Port<B> {
             uplink: RefCell::new(None),
             scratch: RefCell::new(zeros(encoded_bytes(sent))),
             counters: Cell::default(),
+            #[cfg(feature = "px4")]
+            autopilot: modules::Autopilot::default(),
             message_bytes,
         }
     }

@@ -8,7 +8,7 @@ use wasmbed_plan::Stage;
 use wasmbed_wire::{
     BoardName, DeviceId, HostId, RuntimeId,
     limits::Class,
-    message::{LinkCounters, ModuleUse, ResetCause, Status},
+    message::{HeardVehicle, LinkCounters, ModuleUse, ResetCause, Status},
 };
 
 use super::{DeviceModule, FirmwareKnown, FirmwareReport, FirmwareSlots, Selector};
@@ -208,6 +208,9 @@ pub struct Heartbeat {
     /// What each instance of a module used since the device started.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub modules: Vec<ModuleUse>,
+    /// The vehicles it hears.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub vehicles: Vec<HeardVehicle>,
 }
 
 /// One line a device said.

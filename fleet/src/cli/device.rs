@@ -6,7 +6,10 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use wasmbed_boards::{Autopilot, Forward, Machine};
-use wasmbed_wire::{BoardName, DeviceId, HostId, message::ModuleUse};
+use wasmbed_wire::{
+    BoardName, DeviceId, HostId,
+    message::{HeardVehicle, ModuleUse},
+};
 
 use super::{
     Common,
@@ -271,6 +274,9 @@ async fn show(client: &mut Client, common: &Common, id: DeviceId) -> Result<()> 
         row("heap", format!("{} B in use, {} B at most", beat.heap_used, beat.heap_peak));
         row("stack", format!("{} B never used", beat.stack_free));
         row("slowest call", format!("{} us", beat.slowest_call_us));
+        for vehicle in &beat.vehicles {
+            row("vehicle", vehicle_text(vehicle));
+        }
         if let Some(link) = beat.link {
             row(
                 "link",
@@ -315,6 +321,22 @@ async fn show(client: &mut Client, common: &Common, id: DeviceId) -> Result<()> 
         }
     }
     output::text(table)
+}
+
+/// How a vehicle is; the words are those of MAVLink's `MAV_LANDED_STATE`.
+fn vehicle_text(vehicle: &HeardVehicle) -> String {
+    let HeardVehicle { system, kind, base_mode, landed, battery, age_ms } = vehicle;
+    // MAV_MODE_FLAG_SAFETY_ARMED.
+    let armed = if base_mode & 128 != 0 { "armed" } else { "disarmed" };
+    let landed = match landed {
+        1 => "on the ground",
+        2 => "in the air",
+        3 => "taking off",
+        4 => "landing",
+        _ => "wherever it is",
+    };
+    let battery = battery.map_or(String::new(), |percent| format!(", {percent} % of its battery"));
+    format!("{system} (MAV_TYPE {kind}): {armed}, {landed}{battery}; heard {age_ms} ms before the heartbeat")
 }
 
 fn used_text(used: &ModuleUse) -> String {
@@ -439,4 +461,24 @@ fn print(common: &Common, line: &LogLine) -> Result<()> {
         return output::line(serde_json::to_string(line)?);
     }
     output::line(format_args!("{} {:<7} {}", output::utc(line.at_ms), line.source, line.text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vehicle_is_told_in_words() {
+        let vehicle =
+            HeardVehicle { system: 1, kind: 2, base_mode: 209, landed: 2, battery: Some(73), age_ms: 300 };
+        assert_eq!(
+            vehicle_text(&vehicle),
+            "1 (MAV_TYPE 2): armed, in the air, 73 % of its battery; heard 300 ms before the heartbeat"
+        );
+        let silent = HeardVehicle { base_mode: 0, landed: 0, battery: None, age_ms: 9_000, ..vehicle };
+        assert_eq!(
+            vehicle_text(&silent),
+            "1 (MAV_TYPE 2): disarmed, wherever it is; heard 9000 ms before the heartbeat"
+        );
+    }
 }

@@ -206,6 +206,7 @@ impl Fleet {
                 link: heartbeat.link,
                 slowest_call_us: heartbeat.slowest_call_us,
                 modules: heartbeat.modules.iter().collect(),
+                vehicles: heartbeat.vehicles.iter().collect(),
             });
         }
     }

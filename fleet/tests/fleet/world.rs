@@ -294,6 +294,7 @@ impl World {
             running: 0,
             link: None,
             slowest_call_us: 42,
+            vehicles: Default::default(),
             modules: Seq::default(),
         };
         self.say(&format!("p/v1/{id}/up/hb"), &minicbor::to_vec(heartbeat).unwrap(), false);

@@ -79,6 +79,9 @@ const FIRMWARE_SLOTS: FirmwareSlots = FirmwareSlots {
     counter: 7,
 };
 
+const HEARD_VEHICLE: HeardVehicle =
+    HeardVehicle { system: 1, kind: 2, base_mode: 209, landed: 2, battery: Some(73), age_ms: 300 };
+
 const FIRMWARE_REPORT: FirmwareReport = FirmwareReport {
     image: IMAGE,
     state: FirmwareState::Refused,
@@ -206,10 +209,15 @@ fn reports() -> Vec<Sample> {
                     memory_bytes: 65_536,
                     stops: 1,
                 }]),
+                vehicles: Seq::new(&[HEARD_VEHICLE]),
             },
             expect![
-                "aa0003011a00011170021b000000010000000103192ee0041938a405190800060107a4000a0118c802030301081905dc0981a70066746865726d6f010c021822031915e004190315051a000100000601"
+                "ab0003011a00011170021b000000010000000103192ee0041938a405190800060107a4000a0118c802030301081905dc0981a70066746865726d6f010c021822031915e004190315051a0001000006010a81a6000101020218d103020418490519012c"
             ]
+        ),
+        sample!(
+            HeardVehicle { system: 1, kind: 2, base_mode: 209, landed: 2, battery: Some(73), age_ms: 300 },
+            expect!["a6000101020218d103020418490519012c"]
         ),
         sample!(
             ModuleUse {

@@ -3,7 +3,10 @@
 use minicbor::Encode;
 use wasmbed_wire::{
     Seq,
-    message::{CommandResult, Crash, Get, Heartbeat, Info, PROTOCOL, Reported, State, Status, Trap},
+    message::{
+        CommandResult, Crash, Get, HeardVehicle, Heartbeat, Info, MAX_HEARD_VEHICLES, PROTOCOL, Reported,
+        State, Status, Trap,
+    },
     topic::Up,
 };
 
@@ -286,6 +289,9 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
         let (boot, seq, uptime_ms) = (self.session.boot, self.session.seq, self.now.0);
         let slowest_call_us = core::mem::take(&mut self.slowest_call_us);
         let running = self.tables.places.iter().filter(running).count() as u8;
+        let mut vehicles = [HeardVehicle::default(); MAX_HEARD_VEHICLES];
+        let count = self.platform.vehicles(&mut vehicles);
+        let vehicles = vehicles.get(..count).unwrap_or_default();
         let payload = self.tables.with_uses(|modules| {
             let heartbeat = Heartbeat {
                 boot,
@@ -298,6 +304,7 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
                 link: vitals.link,
                 slowest_call_us,
                 modules: Seq::new(modules),
+                vehicles: Seq::new(vehicles),
             };
             encode(&mut self.scratch, &heartbeat)
         })?;

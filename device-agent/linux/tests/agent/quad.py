@@ -3,10 +3,12 @@
 usage: quad.py PORT SYSTEM [v1] [noise] [signed=HEX]
 
 Sends to 127.0.0.1:PORT over UDP. It rejects to arm for its first second, climbs and descends at 5 m/s, acknowledges every
-second command only when it comes again, and disarms only on the ground. With `v1` it speaks MAVLink 1, with `noise` it
+second command only when it comes again, and disarms only on the ground. One that is told no height takes off to its
+parameter MIS_TAKEOFF_ALT. With `v1` it speaks MAVLink 1, with `noise` it
 sends other bytes too, and with a key it signs.
 """
 
+import math
 import os
 import random
 import socket
@@ -20,6 +22,7 @@ else:
     from pymavlink.dialects.v20 import common as mavlink
 
 GROUND_MM = 488_000
+PARAMETER = "MIS_TAKEOFF_ALT"
 SPEED = 5.0
 STEP_S = 0.05
 
@@ -49,6 +52,7 @@ for key in [argument[7:] for argument in sys.argv if argument.startswith("signed
 
 start = time.monotonic()
 armed, height, target = False, 0.0, 0.0
+takeoff_height = 2.5
 late = 0
 print("ready", flush=True)
 
@@ -67,7 +71,8 @@ def carry_out(message):
             armed = False
         return mavlink.MAV_RESULT_ACCEPTED
     if message.command == mavlink.MAV_CMD_NAV_TAKEOFF:
-        target = message.param7 - GROUND_MM / 1000
+        above_sea = message.param7
+        target = takeoff_height if math.isnan(above_sea) else above_sea - GROUND_MM / 1000
         return mavlink.MAV_RESULT_ACCEPTED
     if message.command == mavlink.MAV_CMD_NAV_LAND:
         target = 0.0
@@ -78,8 +83,13 @@ def carry_out(message):
 
 
 def hear(message):
-    global late
-    if message.get_type() != "COMMAND_LONG" or message.target_system != system:
+    global late, takeoff_height
+    kind = message.get_type()
+    if kind in ("PARAM_REQUEST_READ", "PARAM_SET") and message.target_system == system and message.param_id == PARAMETER:
+        if kind == "PARAM_SET":
+            takeoff_height = message.param_value
+        mav.param_value_send(PARAMETER.encode(), takeoff_height, mavlink.MAV_PARAM_TYPE_REAL32, 1, 0)
+    if kind != "COMMAND_LONG" or message.target_system != system:
         return
     late += 1
     if late % 2 and message.confirmation == 0 and message.command != mavlink.MAV_CMD_SET_MESSAGE_INTERVAL:

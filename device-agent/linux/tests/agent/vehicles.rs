@@ -7,6 +7,7 @@ use std::{
     env,
     net::UdpSocket,
     path::PathBuf,
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -18,7 +19,7 @@ use wasmbed_peers::{
     vehicle::{PILOT, Vehicle},
 };
 use wasmbed_wire::{
-    message::ModuleState,
+    message::{Heartbeat, ModuleState},
     topic::{Down, Level, Up},
 };
 
@@ -146,6 +147,14 @@ fn an_autopilot_of_mavsdk_is_commanded_and_heard() {
     let position = world.wait_for_position(3, |position| position.z <= -5.0);
     assert_eq!((position.x, position.y, position.flags), (1.0, 2.0, 0));
     world.wait_for_status(3, |status| status.landed_state == 2);
+    // The fleet sees it, too.
+    world.fleet.wait_for(|topic, payload| {
+        topic == Up::Heartbeat
+            && minicbor::decode::<Heartbeat<'_>>(payload).unwrap().vehicles.iter().any(|vehicle| {
+                (vehicle.system, vehicle.landed, vehicle.battery) == (3, 2, Some(75))
+                    && vehicle.base_mode & 128 != 0
+            })
+    });
     let battery = world.battery(3).expect("a battery");
     assert_eq!((battery.voltage, battery.remaining, battery.flags), (12_500, 75, 0));
 
@@ -153,6 +162,19 @@ fn an_autopilot_of_mavsdk_is_commanded_and_heard() {
     let start = Instant::now();
     assert_eq!(world.command(b'l', 3, &[]), Errno::TimedOut.code());
     assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+}
+
+/// What stands in for a vehicle here may judge us: ground stations of others fly it, too.
+#[test]
+fn ground_stations_of_others_fly_the_quadrotor() {
+    let Some(python) = python() else { return };
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/agent/ground.py");
+    for station in ["pymavlink", "mavsdk"] {
+        let port = free_port();
+        let _quad = Vehicle::start(&python, "quad.py", port, &["1"]);
+        let flown = Command::new(&python).args([script, &port.to_string(), station]).output().unwrap();
+        assert!(flown.status.success(), "{station}: {flown:#?}");
+    }
 }
 
 #[test]

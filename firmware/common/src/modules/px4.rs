@@ -15,10 +15,10 @@ use core::{
 use wasmbed_abi::{BatteryStatus, Errno, LocalPosition, VehicleCommand, VehicleStatus};
 use wasmbed_px4::{COMPONENT, Config, Deframer, Framer, Order, Owner, SENT_BYTES, SYSTEM, Vehicles};
 use wasmbed_runtime::Host as _;
-use wasmbed_wire::topic::Level;
+use wasmbed_wire::{message::HeardVehicle, topic::Level};
 
 use super::{Modules, host::ModuleHost};
-use crate::{Board, Serial};
+use crate::{Board, Serial, port::Port};
 
 /// Who the board is to vehicles, and of how many it keeps how they are.
 const OWN: Config = Config { system: SYSTEM, component: COMPONENT, vehicles: 4 };
@@ -29,7 +29,7 @@ const ORDER_BYTES: usize = 64;
 
 /// The board's end of the line; clones are the same.
 #[derive(Clone, Default)]
-pub(super) struct Autopilot(Rc<Shared>);
+pub(crate) struct Autopilot(Rc<Shared>);
 
 #[derive(Default)]
 struct Shared {
@@ -46,6 +46,16 @@ pub(super) struct Pilot {
 }
 
 impl Autopilot {
+    /// That of the board.
+    pub(super) fn of<B>(port: &Port<B>) -> Self {
+        port.autopilot.clone()
+    }
+
+    /// The vehicles on the line, as many as there is room for; none before the line is used.
+    pub(crate) fn heard(&self, now_ms: u64, heard: &mut [HeardVehicle]) -> usize {
+        self.0.link.borrow().as_ref().map_or(0, |link| link.vehicles.heard(now_ms, heard))
+    }
+
     /// A module's handle.
     pub(super) fn pilot(&self) -> Pilot {
         let number = self.0.pilots.get();

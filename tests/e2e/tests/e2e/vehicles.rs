@@ -119,6 +119,11 @@ fn a_module_on_a_board_flies_a_vehicle() -> Result<()> {
         pilot.wait_for_status(1, is_fresh)?;
         assert_eq!(pilot.command(b'a', 1)?, ACCEPTED);
         pilot.wait_for_status(1, |status| status.flags & ARMED != 0)?;
+        fleet.wait("an armed vehicle in a heartbeat", Limit::seconds(30), || {
+            let vehicle = fleet.device(device)?["heartbeat"]["vehicles"][0].clone();
+            let armed = vehicle["base_mode"].as_u64().is_some_and(|mode| mode & 128 != 0);
+            Ok(armed && vehicle["system"] == 1 && vehicle["battery"] == 73)
+        })?;
 
         // Another one on the same line.
         drop(quad);

@@ -3,16 +3,19 @@
 use wasmbed_abi::{BatteryStatus, Errno, LocalPosition, VehicleCommand, VehicleStatus};
 
 use super::{Modules, host::ModuleHost};
-use crate::Board;
+use crate::{Board, port::Port};
 
 /// Nobody.
-#[derive(Default)]
 pub(super) struct Autopilot;
 
 /// Of nothing.
 pub(super) struct Pilot;
 
 impl Autopilot {
+    pub(super) fn of<B>(_: &Port<B>) -> Self {
+        Autopilot
+    }
+
     pub(super) fn pilot(&self) -> Pilot {
         Pilot
     }
