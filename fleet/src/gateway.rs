@@ -37,6 +37,11 @@ use desk::Desk;
 use grants::Grants;
 use link::{Heard, Link};
 
+/// The level that stands between version and gateway id in the topics of a gateway.
+pub(crate) const GATEWAY_LEVEL: &str = "_gateway";
+/// What precedes the device below that in what a gateway says about a device's nodes.
+pub(crate) const GATEWAY_NODES: &str = "up/nodes/";
+
 /// Everything the gateway needs to run.
 #[derive(Debug, Clone)]
 pub struct GatewayConfig {
@@ -95,6 +100,9 @@ pub async fn run(config: GatewayConfig, mut shutdown: Shutdown) -> anyhow::Resul
             }
             for said in desk.take_output() {
                 link.say(said);
+            }
+            for (device, report) in desk.take_reports() {
+                link.report(&device, report);
             }
         }
     };

@@ -18,6 +18,56 @@ pub const MAX_ROS_CONTENT_BYTES: usize = MAX_ROS_MESSAGE_BYTES - AROUND_BYTES;
 /// What is around them, at most, in bytes.
 const AROUND_BYTES: usize = 64;
 
+/// `up/nodes`, without a gateway, and on the gateway's `up/nodes/{device}` otherwise: what a device's modules are in
+/// ROS 2.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct RosNodes<'a> {
+    /// A node for each instance that has anything.
+    #[b(0)]
+    pub nodes: Seq<'a, RosNode<'a>>,
+    /// Topics and services that there was no room for.
+    #[n(1)]
+    pub omitted: u32,
+}
+
+/// A node and what it has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct RosNode<'a> {
+    /// Its fully qualified name.
+    #[b(0)]
+    pub name: &'a str,
+    /// Topics that it publishes on.
+    #[b(1)]
+    #[cbor(default, skip_if = "Seq::is_empty")]
+    pub publishers: Seq<'a, RosTyped<'a>>,
+    /// Topics that it listens to.
+    #[b(2)]
+    #[cbor(default, skip_if = "Seq::is_empty")]
+    pub subscribers: Seq<'a, RosTyped<'a>>,
+    /// Services that it calls.
+    #[b(3)]
+    #[cbor(default, skip_if = "Seq::is_empty")]
+    pub clients: Seq<'a, RosTyped<'a>>,
+    /// Services that it offers.
+    #[b(4)]
+    #[cbor(default, skip_if = "Seq::is_empty")]
+    pub services: Seq<'a, RosTyped<'a>>,
+}
+
+/// A topic or service with its type.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct RosTyped<'a> {
+    /// Its name.
+    #[b(0)]
+    pub name: &'a str,
+    /// Its type, as `std_msgs/msg/String`.
+    #[b(1)]
+    pub ty: &'a str,
+}
+
 /// `up/ros/want/{instance}`: everything that an instance wants to be; with `run` 0, that it is nothing any more.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Encode, Decode)]
 #[cbor(map)]

@@ -50,6 +50,8 @@ pub enum Up {
     Message(ModuleName, Channel),
     /// `up/ros/{kind}/{instance}`: what a module has to do with ROS 2, for a gateway.
     Ros(RosUp, ModuleName),
+    /// `up/nodes`: [`crate::ros::RosNodes`].
+    Nodes,
     /// `up/log/{level}`: one line of text.
     Log(Level),
     /// `up/crash`: [`crate::message::Crash`].
@@ -70,9 +72,8 @@ impl Up {
         match self {
             Up::State | Up::Info | Up::Reported => delivery(1, true),
             Up::Crash | Up::Trap | Up::Refused | Up::Result(_) => delivery(1, false),
-            Up::Heartbeat | Up::Telemetry(_) | Up::Message(..) | Up::Ros(..) | Up::Log(_) | Up::Get => {
-                delivery(0, false)
-            }
+            Up::Heartbeat | Up::Telemetry(_) | Up::Message(..) | Up::Ros(..) => delivery(0, false),
+            Up::Nodes | Up::Log(_) | Up::Get => delivery(0, false),
         }
     }
 
@@ -85,6 +86,7 @@ impl Up {
                 "info" => Up::Info,
                 "reported" => Up::Reported,
                 "hb" => Up::Heartbeat,
+                "nodes" => Up::Nodes,
                 "crash" => Up::Crash,
                 "trap" => Up::Trap,
                 "refused" => Up::Refused,
@@ -117,6 +119,7 @@ impl fmt::Display for Up {
             Up::Telemetry(channel) => write!(f, "up/tm/{channel}"),
             Up::Message(instance, channel) => write!(f, "up/msg/{instance}/{channel}"),
             Up::Ros(kind, instance) => write!(f, "up/ros/{}/{instance}", kind.name()),
+            Up::Nodes => f.write_str("up/nodes"),
             Up::Log(level) => write!(f, "up/log/{}", level.name()),
             Up::Crash => f.write_str("up/crash"),
             Up::Trap => f.write_str("up/trap"),

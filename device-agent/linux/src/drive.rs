@@ -91,6 +91,9 @@ pub(crate) async fn run(
         start,
     };
     device.hear(surroundings.px4.clone());
+    if let Some(ros) = surroundings.ros.clone() {
+        tokio::spawn(ros::tell(ros, surroundings.outbox.clone(), start));
+    }
     let renewal = Renewal::new(&settings);
     let counts = Arc::new(Counts::default());
     if let Some(listen) = settings.metrics_listen {

@@ -15,11 +15,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::{sync::mpsc, time::sleep};
 use wasmbed_abi::{ALLOW_ROS_CALL, ALLOW_ROS_PUBLISH, ALLOW_ROS_SERVE, ALLOW_ROS_SUBSCRIBE, Errno};
-use wasmbed_ros::{Allowed, Event, Ros, Settings, StartError, Station};
-use wasmbed_wire::ModuleName;
+use wasmbed_ros::{Allowed, Event, LOOK_MS, Report, Ros, Settings, StartError, Station};
+use wasmbed_wire::{ModuleName, topic::Up};
 
-use crate::worker::Line;
+use crate::worker::{Line, Message};
 
 /// Time between two explanations of what a module is refused: it may ask thousands of times a second.
 const QUIET: Duration = Duration::from_secs(1);
@@ -27,6 +28,20 @@ const QUIET: Duration = Duration::from_secs(1);
 /// Joins ROS 2, if there are settings for it.
 pub(crate) fn start(settings: Option<Settings>) -> Result<Option<Ros>, StartError> {
     settings.map(Ros::start).transpose()
+}
+
+/// Tells the fleet what the modules are in ROS 2, for as long as the agent runs.
+pub(crate) async fn tell(ros: Ros, outbox: mpsc::Sender<Message>, start: Instant) {
+    let mut report = Report::default();
+    loop {
+        sleep(Duration::from_millis(LOOK_MS)).await;
+        let now_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        if let Some(payload) = report.next(now_ms, ros.nodes())
+            && outbox.send(Message { topic: Up::Nodes, payload }).await.is_err()
+        {
+            return;
+        }
+    }
 }
 
 /// What one module has to do with ROS 2.

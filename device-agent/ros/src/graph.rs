@@ -47,15 +47,37 @@ pub(crate) struct Topic {
 }
 
 /// A name with its type.
-pub(crate) type NameAndType = (String, String);
+pub type NameAndType = (String, String);
 
 /// What a node has, by role.
-#[derive(Debug, Default)]
-pub(crate) struct Node {
-    pub(crate) publishers: BTreeSet<NameAndType>,
-    pub(crate) subscribers: BTreeSet<NameAndType>,
-    pub(crate) services: BTreeSet<NameAndType>,
-    pub(crate) clients: BTreeSet<NameAndType>,
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Node {
+    /// Topics that it publishes on.
+    pub publishers: BTreeSet<NameAndType>,
+    /// Topics that it listens to.
+    pub subscribers: BTreeSet<NameAndType>,
+    /// Services that it offers.
+    pub services: BTreeSet<NameAndType>,
+    /// Services that it calls.
+    pub clients: BTreeSet<NameAndType>,
+}
+
+impl Node {
+    /// An own one.
+    fn of(has: &[Has]) -> Self {
+        let mut node = Node::default();
+        let topic = |topic: &TopicSettings| (topic.name.clone(), topic.ty.to_string());
+        let service = |service: &ServiceSettings| (service.name.clone(), service.ty.to_string());
+        for has in has {
+            match has {
+                Has::Publisher(settings) => node.publishers.insert(topic(settings)),
+                Has::Subscriber(settings) => node.subscribers.insert(topic(settings)),
+                Has::Service(settings) => node.services.insert(service(settings)),
+                Has::Client(settings) => node.clients.insert(service(settings)),
+            };
+        }
+        node
+    }
 }
 
 /// Something that an own node has.
@@ -233,29 +255,19 @@ impl Graph {
         found.into_values().collect()
     }
 
+    /// Own nodes that have anything, by fully qualified name.
+    pub(crate) fn own_nodes(&self) -> BTreeMap<String, Node> {
+        let inner = self.lock();
+        let nodes = inner.own.values().filter(|(_, has)| !has.is_empty());
+        nodes.map(|(name, has)| (name.clone(), Node::of(has))).collect()
+    }
+
     /// A node by its fully qualified name.
     pub(crate) fn node(&self, name: &str) -> Option<Node> {
         let inner = self.lock();
         let participant = inner.participant.as_ref()?;
         if let Some((_, has)) = inner.own.values().find(|(own, _)| own == name) {
-            let mut node = Node::default();
-            for has in has {
-                match has {
-                    Has::Publisher(topic) => {
-                        node.publishers.insert((topic.name.clone(), topic.ty.to_string()))
-                    }
-                    Has::Subscriber(topic) => {
-                        node.subscribers.insert((topic.name.clone(), topic.ty.to_string()))
-                    }
-                    Has::Service(service) => {
-                        node.services.insert((service.name.clone(), service.ty.to_string()))
-                    }
-                    Has::Client(service) => {
-                        node.clients.insert((service.name.clone(), service.ty.to_string()))
-                    }
-                };
-            }
-            return Some(node);
+            return Some(Node::of(has));
         }
         let entities = inner.nodes.values().flatten().find(|node| node.is_named(name))?;
         let mut node = Node::default();

@@ -20,6 +20,7 @@ mod layout;
 mod losses;
 mod mailbox;
 mod participant;
+mod report;
 mod station;
 #[cfg(test)]
 mod testing;
@@ -27,9 +28,11 @@ mod testing;
 pub use codec::Refused;
 pub use config::{Config, ConfigError, Settings};
 pub use definition::DefinitionError;
+pub use graph::{NameAndType, Node};
 pub use losses::{Loss, Lost};
 pub use mailbox::{Event, Room};
 pub use participant::{Ros, StartError, Woken};
+pub use report::{LOOK_MS, Report};
 pub use station::{Allowed, Station};
 
 /// Longest message, request and response, in bytes, as modules see them and in CDR.

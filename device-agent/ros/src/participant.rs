@@ -33,7 +33,7 @@ use crate::{
     config::{ServiceSettings, Settings, TopicSettings, service_qos, token},
     definition::TypeName,
     endpoints::{self, Outgoing, Request, World},
-    graph::{Graph, Has, ParticipantEntities},
+    graph::{self, Graph, Has, ParticipantEntities},
     losses::{Losses, Lost},
     mailbox::{Mailbox, Room},
     station::{Allowed, Station},
@@ -173,9 +173,7 @@ impl Ros {
         room: Room,
         wake: impl Fn(Woken) + Send + Sync + 'static,
     ) -> Station {
-        let own = self.0.shared.settings.node.namespace();
-        let namespace = format!("{}/{}", own.trim_end_matches('/'), token(device));
-        self.place(&namespace, &token(name), allowed, room, wake)
+        self.place(&self.namespace_of(device), &token(name), allowed, room, wake)
     }
 
     fn place(
@@ -203,6 +201,29 @@ impl Ros {
     pub fn longest_timeout<'s>(&self, services: impl IntoIterator<Item = &'s str>) -> Option<Duration> {
         let known = &self.0.shared.settings.services;
         services.into_iter().filter_map(|name| Some(known.get(name)?.timeout)).max()
+    }
+
+    /// The nodes of this device's modules that have anything, by fully qualified name.
+    pub fn nodes(&self) -> BTreeMap<String, graph::Node> {
+        let mut nodes = self.0.shared.graph.own_nodes();
+        nodes.remove(&self.0.shared.settings.node.fully_qualified_name());
+        nodes
+    }
+
+    /// Of all [`nodes`](Ros::nodes) those of another device's modules, which are below that device's namespace.
+    pub fn nodes_of(
+        &self,
+        device: &str,
+        all: &BTreeMap<String, graph::Node>,
+    ) -> BTreeMap<String, graph::Node> {
+        let below = format!("{}/", self.namespace_of(device));
+        let from = all.range(below.clone()..).take_while(|(name, _)| name.starts_with(&below));
+        from.map(|(name, node)| (name.clone(), node.clone())).collect()
+    }
+
+    fn namespace_of(&self, device: &str) -> String {
+        let own = self.0.shared.settings.node.namespace();
+        format!("{}/{}", own.trim_end_matches('/'), token(device))
     }
 
     /// What was lost so far.

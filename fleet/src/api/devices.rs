@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use wasmbed_boards::Machine;
 use wasmbed_plan::Stage;
 use wasmbed_wire::{
-    BoardName, DeviceId, HostId, RuntimeId,
+    BoardName, DeviceId, GatewayId, HostId, RuntimeId,
     limits::Class,
     message::{HeardVehicle, LinkCounters, ModuleUse, ResetCause, Status},
 };
@@ -110,6 +110,9 @@ pub struct Device {
     /// Its last heartbeat.
     #[serde(default)]
     pub heartbeat: Option<Heartbeat>,
+    /// What its modules are in ROS 2, if that was told since it came online.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ros: Option<Ros>,
     /// When it last gave a sign of life, in milliseconds of Unix time.
     #[serde(default)]
     pub seen_ms: Option<u64>,
@@ -211,6 +214,49 @@ pub struct Heartbeat {
     /// The vehicles it hears.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub vehicles: Vec<HeardVehicle>,
+}
+
+/// What modules of a device are in ROS 2.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ros {
+    /// The gateway that says so; absent if the device does itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<GatewayId>,
+    /// When it was told, in milliseconds of Unix time.
+    pub at_ms: u64,
+    /// A node for each instance that has anything.
+    pub nodes: Vec<RosNode>,
+    /// Topics and services that the message had no room for.
+    pub omitted: u32,
+}
+
+/// A node and what it has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RosNode {
+    /// Its fully qualified name.
+    pub name: String,
+    /// Topics that it publishes on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub publishers: Vec<RosTyped>,
+    /// Topics that it listens to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub subscribers: Vec<RosTyped>,
+    /// Services that it calls.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clients: Vec<RosTyped>,
+    /// Services that it offers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<RosTyped>,
+}
+
+/// A topic or service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RosTyped {
+    /// Its name.
+    pub name: String,
+    /// Its type, as `std_msgs/msg/String`.
+    #[serde(rename = "type")]
+    pub ty: String,
 }
 
 /// One line a device said.

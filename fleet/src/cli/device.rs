@@ -287,6 +287,16 @@ async fn show(client: &mut Client, common: &Common, id: DeviceId) -> Result<()> 
             );
         }
     }
+    if let Some(ros) = &device.ros {
+        let gateway = ros.gateway.map_or(String::new(), |gateway| format!(", through the gateway {gateway}"));
+        for node in &ros.nodes {
+            row("node", format!("{}{gateway}", node.name));
+            node_lines(node).into_iter().for_each(|line| row("", line));
+        }
+        if ros.omitted > 0 {
+            row("", format!("{} topics and services more", ros.omitted));
+        }
+    }
     if let Some(process) = &device.process {
         let pid = process.pid.map_or("-".into(), |pid| pid.to_string());
         let reason = process.reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
@@ -337,6 +347,17 @@ fn vehicle_text(vehicle: &HeardVehicle) -> String {
     };
     let battery = battery.map_or(String::new(), |percent| format!(", {percent} % of its battery"));
     format!("{system} (MAV_TYPE {kind}): {armed}, {landed}{battery}; heard {age_ms} ms before the heartbeat")
+}
+
+/// What a node of ROS 2 has, a line each.
+fn node_lines(node: &api::RosNode) -> Vec<String> {
+    let api::RosNode { publishers, subscribers, clients, services, .. } = node;
+    let roles =
+        [("publishes", publishers), ("listens to", subscribers), ("calls", clients), ("offers", services)];
+    let lines = roles.into_iter().flat_map(|(does, list)| {
+        list.iter().map(move |typed| format!("{does} {} ({})", typed.name, typed.ty))
+    });
+    lines.collect()
 }
 
 fn used_text(used: &ModuleUse) -> String {
@@ -466,6 +487,19 @@ fn print(common: &Common, line: &LogLine) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_node_has_is_told_line_by_line() {
+        let typed = |name: &str, ty: &str| vec![api::RosTyped { name: name.into(), ty: ty.into() }];
+        let node = api::RosNode {
+            name: "/a/m".into(),
+            publishers: typed("/t", "p/msg/T"),
+            subscribers: Vec::new(),
+            clients: Vec::new(),
+            services: typed("/s", "p/srv/S"),
+        };
+        assert_eq!(node_lines(&node), ["publishes /t (p/msg/T)", "offers /s (p/srv/S)"]);
+    }
 
     #[test]
     fn a_vehicle_is_told_in_words() {

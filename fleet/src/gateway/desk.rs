@@ -7,7 +7,7 @@ use std::{
 
 use tokio::sync::mpsc;
 use wasmbed_gateway::{Malformed, Said as FromDevice};
-use wasmbed_ros::{Room, Ros, Woken};
+use wasmbed_ros::{LOOK_MS, Report, Room, Ros, Woken};
 use wasmbed_wire::{
     DeviceId, ModuleName,
     message::{State, Status},
@@ -50,8 +50,10 @@ pub(super) struct Desk {
     woken: mpsc::UnboundedSender<Place>,
     counts: Arc<Counts>,
     next_round_ms: u64,
+    next_look_ms: u64,
     keys_changed: bool,
     output: Vec<Said>,
+    reports: Vec<(DeviceId, Vec<u8>)>,
 }
 
 #[derive(Default)]
@@ -67,6 +69,8 @@ struct Device {
     runs: Budget,
     /// When it was last told that it says too much.
     limited_ms: Option<u64>,
+    /// What the fleet knows of its nodes.
+    report: Report,
 }
 
 impl Desk {
@@ -86,8 +90,10 @@ impl Desk {
             woken,
             counts,
             next_round_ms: 0,
+            next_look_ms: 0,
             keys_changed: false,
             output: Vec::new(),
+            reports: Vec::new(),
         }
     }
 
@@ -217,6 +223,7 @@ impl Desk {
                 output.extend(post.poll(now_ms).map(|payload| tell(*id, *instance, payload)));
             }
         }
+        self.look(now_ms);
         if now_ms < self.next_round_ms {
             return;
         }
@@ -232,7 +239,25 @@ impl Desk {
     /// When to look again even if nothing happens.
     pub(super) fn next_deadline(&self) -> Option<u64> {
         let posts = self.devices.values().flat_map(|device| device.posts.values());
-        posts.filter_map(Post::next_deadline).chain([self.next_round_ms]).min()
+        posts.filter_map(Post::next_deadline).chain([self.next_round_ms, self.next_look_ms]).min()
+    }
+
+    /// Looks what there is to tell the fleet about nodes.
+    fn look(&mut self, now_ms: u64) {
+        if now_ms < self.next_look_ms {
+            return;
+        }
+        self.next_look_ms = now_ms.saturating_add(LOOK_MS);
+        let nodes = self.ros.nodes();
+        for (id, device) in &mut self.devices {
+            let report = device.report.next(now_ms, self.ros.nodes_of(id.as_str(), &nodes));
+            self.reports.extend(report.map(|report| (*id, report)));
+        }
+    }
+
+    /// What the fleet is to be told about the nodes of devices.
+    pub(super) fn take_reports(&mut self) -> Vec<(DeviceId, Vec<u8>)> {
+        std::mem::take(&mut self.reports)
     }
 
     /// What is to be said.

@@ -34,6 +34,7 @@ use wasmbed_wire::{
 };
 
 use super::{
+    GATEWAY_LEVEL, GATEWAY_NODES,
     counts::{Counts, more},
     unix_ms,
 };
@@ -142,6 +143,13 @@ impl Link {
         }
     }
 
+    /// Tells the fleet what a device's nodes are.
+    pub(super) fn report(&self, device: &DeviceId, report: Vec<u8>) {
+        let topic = topic(&self.prefix, self.id, &format!("{GATEWAY_NODES}{device}"));
+        // It is told again.
+        let _ = self.client.try_publish(topic, QoS::AtMostOnce, false, report);
+    }
+
     /// Says that the gateway is gone, and ends the connection in order.
     pub(super) async fn say_goodbye(&mut self) {
         if !self.counts.connected.load(Ordering::Relaxed) {
@@ -161,7 +169,11 @@ impl Link {
 }
 
 fn state_topic(prefix: &str, id: GatewayId) -> String {
-    format!("{prefix}/{VERSION}/_gateway/{id}/up/state")
+    topic(prefix, id, "up/state")
+}
+
+fn topic(prefix: &str, id: GatewayId, rest: &str) -> String {
+    format!("{prefix}/{VERSION}/{GATEWAY_LEVEL}/{id}/{rest}")
 }
 
 /// The type has text keys only, so that this cannot fail.

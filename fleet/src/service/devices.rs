@@ -3,8 +3,9 @@
 use minicbor::Decode;
 use wasmbed_plan::{Presence, Time, rollout::Failure};
 use wasmbed_wire::{
-    DeviceId,
+    DeviceId, GatewayId, Seq,
     message::{Crash, Heartbeat, Info, ModuleState, Reason, Reported, ResetCause, State, Status},
+    ros::{RosNodes, RosTyped},
     topic::Up,
 };
 
@@ -37,6 +38,7 @@ impl Fleet {
             Up::Info => decoded(payload, |info| self.on_info(now, &id, &info)),
             Up::Reported => decoded(payload, |reported| self.on_reported(now, &id, &reported)),
             Up::Heartbeat => decoded(payload, |heartbeat| self.on_heartbeat(&id, &heartbeat)),
+            Up::Nodes => self.on_nodes(now, &id, None, payload),
             Up::Crash if !retained => decoded(payload, |crash| self.on_crash(now, &id, &crash)),
             Up::Trap => decoded(payload, |trap| self.on_trap(now, &id, &trap)),
             Up::Refused => decoded(payload, |refused| self.on_refused(now, &id, &refused)),
@@ -90,6 +92,9 @@ impl Fleet {
             return;
         }
         record.status = Some(state.status);
+        if state.status == Status::Offline {
+            record.ros = None;
+        }
         record.row.memory.boot = state.boot;
         if let Some(device) = self.view.devices.get_mut(id) {
             device.presence = match state.status {
@@ -211,6 +216,22 @@ impl Fleet {
         }
     }
 
+    /// What its modules are in ROS 2, as it says itself, or a gateway of it.
+    pub(super) fn on_nodes(&mut self, now: Time, id: &DeviceId, gateway: Option<GatewayId>, payload: &[u8]) {
+        let Some(record) = self.records.get_mut(id) else { return };
+        decoded(payload, |said: RosNodes<'_>| {
+            let nodes = said.nodes.iter().map(|node| api::RosNode {
+                name: node.name.to_owned(),
+                publishers: typed(node.publishers),
+                subscribers: typed(node.subscribers),
+                clients: typed(node.clients),
+                services: typed(node.services),
+            });
+            record.ros =
+                Some(api::Ros { gateway, at_ms: now.0, nodes: nodes.collect(), omitted: said.omitted });
+        });
+    }
+
     fn on_crash(&mut self, now: Time, id: &DeviceId, crash: &Crash<'_>) {
         let Some(record) = self.records.get_mut(id) else { return };
         let mut reason = format!("{} after {} ms", crash.message, crash.uptime_ms);
@@ -243,6 +264,10 @@ impl Fleet {
 fn is_will(up: Up, payload: &[u8]) -> bool {
     let says_offline = |state: State| state.status == Status::Offline;
     up == Up::State && minicbor::decode(payload).is_ok_and(says_offline)
+}
+
+fn typed(list: Seq<'_, RosTyped<'_>>) -> Vec<api::RosTyped> {
+    list.iter().map(|typed| api::RosTyped { name: typed.name.to_owned(), ty: typed.ty.to_owned() }).collect()
 }
 
 /// Hands over a message; one that cannot be read is dropped, the sender may be newer than this program.

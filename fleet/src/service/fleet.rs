@@ -23,6 +23,7 @@ use crate::{
     api::{self, Grants},
     artifacts::Signer,
     ca::Ca,
+    gateway::{GATEWAY_LEVEL, GATEWAY_NODES},
     host_api::{self, HOST_LEVEL},
     store::{DeviceRow, FirmwareWish, KeyRow, KeyringRow, ModuleRow, NewEvent, Severity, Store, StoreError},
 };
@@ -100,6 +101,7 @@ pub(super) struct Record {
     pub(super) firmware: Option<FirmwareWish>,
     pub(super) status: Option<Status>,
     pub(super) heartbeat: Option<api::Heartbeat>,
+    pub(super) ros: Option<api::Ros>,
     pub(super) process: Option<host_api::ReportedDevice>,
     pub(super) last_crash: Option<(u32, String)>,
     /// How each instance last stopped by itself.
@@ -129,6 +131,7 @@ impl Record {
             firmware: None,
             status: None,
             heartbeat: None,
+            ros: None,
             process: None,
             last_crash: None,
             traps: BTreeMap::new(),
@@ -258,6 +261,13 @@ impl Fleet {
                 let Some((host, rest)) = rest.split_once('/') else { return };
                 if let (Ok(host), Some(up)) = (host.parse(), host_api::Up::parse(rest)) {
                     self.on_host(now, host, up, payload, retained);
+                }
+            }
+            GATEWAY_LEVEL => {
+                let Some((gateway, rest)) = rest.split_once('/') else { return };
+                let device = rest.strip_prefix(GATEWAY_NODES).and_then(|device| device.parse().ok());
+                if let (Ok(gateway), Some(device)) = (gateway.parse(), device) {
+                    self.on_nodes(now, &device, Some(gateway), payload);
                 }
             }
             _ => {

@@ -255,7 +255,7 @@ impl LinkTask {
 
     fn subscribe(&self) {
         let client = self.client.clone();
-        let filters = ["+/up/#", "_host/+/up/#", "_fleet/cmd/+", "_fleet/put/#"];
+        let filters = ["+/up/#", "_host/+/up/#", "_gateway/+/up/nodes/+", "_fleet/cmd/+", "_fleet/put/#"];
         let filters: Vec<Filter> = filters
             .iter()
             .map(|filter| Filter::new(format!("{}/{VERSION}/{filter}", self.prefix), QoS::AtLeastOnce))

@@ -3,8 +3,10 @@
 use serde_json::json;
 use wasmbed_fleet::host_api;
 use wasmbed_wire::{
+    Seq,
     limits::Class,
     message::{Crash, ModuleState, Status},
+    ros::{RosNode, RosNodes, RosTyped},
 };
 
 use crate::world::{FIRST, World};
@@ -187,4 +189,29 @@ fn nonsense_from_devices_and_hosts_changes_nothing() {
         world.say(topic, b"x", false);
     }
     assert_eq!(world.ask("device-list", json!({})), before);
+}
+
+#[test]
+fn what_modules_are_in_ros_is_shown_until_their_device_is_gone() {
+    let mut world = World::with_devices();
+    let typed = [RosTyped { name: "/t", ty: "p/msg/T" }];
+    let nodes = [RosNode { name: "/a/m", publishers: Seq::new(&typed), ..RosNode::default() }];
+    let said = minicbor::to_vec(RosNodes { nodes: Seq::new(&nodes), omitted: 0 }).unwrap();
+    let node = json!([{ "name": "/a/m", "publishers": [{ "name": "/t", "type": "p/msg/T" }] }]);
+    let ros = |world: &mut World, id: &str| world.ask("device-show", json!({ "device": id }))["ros"].clone();
+
+    // A gateway speaks for a board, and for none that does not exist; the hub does so itself.
+    assert_eq!(ros(&mut world, "pump"), json!(null));
+    world.say("p/v1/_gateway/plant/up/nodes/pump", &said, false);
+    world.say("p/v1/_gateway/plant/up/nodes/nobody", &said, false);
+    world.say("p/v1/hub/up/nodes", &said, false);
+    let of_pump = ros(&mut world, "pump");
+    assert_eq!((&of_pump["gateway"], &of_pump["nodes"]), (&json!("plant"), &node));
+    let of_hub = ros(&mut world, "hub");
+    assert_eq!((&of_hub["gateway"], &of_hub["nodes"]), (&json!(null), &node));
+    world.say("p/v1/hub/up/nodes", b"no nodes", false);
+    assert_eq!(ros(&mut world, "hub"), of_hub, "what cannot be read changes nothing");
+
+    world.state("pump", Status::Offline, 9);
+    assert_eq!(ros(&mut world, "pump"), json!(null));
 }

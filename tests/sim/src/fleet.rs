@@ -176,7 +176,7 @@ impl Fleet {
                 let info: Info<'_> = minicbor::decode(payload).expect("an introduction");
                 seen.slots = info.firmware_slots;
             }
-            Up::Telemetry(_) | Up::Message(..) | Up::Ros(..) | Up::Log(_) => {}
+            Up::Telemetry(_) | Up::Message(..) | Up::Ros(..) | Up::Nodes | Up::Log(_) => {}
         }
         Vec::new()
     }

@@ -79,6 +79,8 @@ const FIRMWARE_SLOTS: FirmwareSlots = FirmwareSlots {
     counter: 7,
 };
 
+const TYPED: RosTyped<'static> = RosTyped { name: "/t", ty: "p/msg/T" };
+
 const HEARD_VEHICLE: HeardVehicle =
     HeardVehicle { system: 1, kind: 2, base_mode: 209, landed: 2, battery: Some(73), age_ms: 300 };
 
@@ -327,6 +329,34 @@ fn ros() -> Vec<Sample> {
             expect!["a40007010202652f706565720301"]
         ),
         sample!(RosTaken { run: 7, seq: 0x1_0000_0000 }, expect!["a20007011b0000000100000000"]),
+        sample!(
+            RosNodes {
+                nodes: Seq::new(&[RosNode {
+                    name: "/a/b",
+                    publishers: Seq::new(&[TYPED]),
+                    subscribers: Seq::new(&[TYPED]),
+                    clients: Seq::new(&[TYPED]),
+                    services: Seq::new(&[TYPED]),
+                }]),
+                omitted: 300,
+            },
+            expect![
+                "a20081a500642f612f620181a200622f740167702f6d73672f540281a200622f740167702f6d73672f540381a200622f740167702f6d73672f540481a200622f740167702f6d73672f540119012c"
+            ]
+        ),
+        sample!(
+            RosNode {
+                name: "/a/b",
+                publishers: Seq::new(&[TYPED]),
+                subscribers: Seq::new(&[TYPED]),
+                clients: Seq::new(&[TYPED]),
+                services: Seq::new(&[TYPED]),
+            },
+            expect![
+                "a500642f612f620181a200622f740167702f6d73672f540281a200622f740167702f6d73672f540381a200622f740167702f6d73672f540481a200622f740167702f6d73672f54"
+            ]
+        ),
+        sample!(RosTyped { name: "/t", ty: "p/msg/T" }, expect!["a200622f740167702f6d73672f54"]),
         sample!(RosHave { run: 7, number: 3, patience_ms: 30_000 }, expect!["a30007010302197530"]),
         sample!(
             RosTell {

@@ -17,6 +17,7 @@ pub(crate) fn every_up() -> Vec<Up> {
         Up::Heartbeat,
         Up::Telemetry(parsed("channel")),
         Up::Message(parsed("instance"), parsed("channel")),
+        Up::Nodes,
         Up::Log(Level::Error),
         Up::Crash,
         Up::Trap,
@@ -30,7 +31,7 @@ pub(crate) fn every_up() -> Vec<Up> {
         match up {
             Up::State | Up::Info | Up::Reported | Up::Heartbeat | Up::Telemetry(_) => {}
             Up::Message(..) | Up::Ros(..) | Up::Trap | Up::Refused => {}
-            Up::Log(_) | Up::Crash | Up::Get | Up::Result(_) => {}
+            Up::Nodes | Up::Log(_) | Up::Crash | Up::Get | Up::Result(_) => {}
         }
     }
     all
@@ -69,6 +70,7 @@ fn topics_have_these_names_and_ways_to_travel() {
         "up/hb Q0",
         "up/tm/channel Q0",
         "up/msg/instance/channel Q0",
+        "up/nodes Q0",
         "up/log/error Q0",
         "up/crash Q1",
         "up/trap Q1",

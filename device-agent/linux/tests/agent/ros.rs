@@ -12,6 +12,7 @@ use wasmbed_abi::{ALLOW_ROS_CALL, ALLOW_ROS_PUBLISH, ALLOW_ROS_SERVE, ALLOW_ROS_
 use wasmbed_peers::{Domain, PATIENCE, Peer, ROBOT, python};
 use wasmbed_wire::{
     message::ModuleState,
+    ros::{RosNode, RosNodes, RosTyped},
     topic::{Down, Level, Up},
 };
 
@@ -67,6 +68,19 @@ impl World {
         let (answer, written) = said.split_first_chunk().expect("an answer");
         (i32::from_le_bytes(*answer), written.to_vec())
     }
+}
+
+#[test]
+fn the_fleet_sees_what_a_module_is() {
+    let mut world = World::start();
+    assert_eq!(world.ask("p{\"data\":\"a\"}").0, 0);
+    world.fleet.wait_for(|topic, payload| {
+        let is_robot = |node: RosNode<'_>| {
+            let out = RosTyped { name: "/out", ty: "std_msgs/msg/String" };
+            node.name.ends_with("/robot") && node.publishers.iter().any(|typed| typed == out)
+        };
+        topic == Up::Nodes && minicbor::decode::<RosNodes<'_>>(payload).unwrap().nodes.iter().any(is_robot)
+    });
 }
 
 #[test]

@@ -282,6 +282,7 @@ impl Fleet {
             health: api::Health { stage, since_ms: since.0, attempts },
             info: row.memory.info.clone(),
             heartbeat: record.heartbeat.clone(),
+            ros: record.ros.clone(),
             seen_ms: row.memory.seen_ms,
             revision: api::Revision { desired: row.revision, reported: row.memory.revision },
             modules: modules(record),

@@ -5,7 +5,7 @@
 //! online with its desired state, and nothing may be left over: no process, no open file, no folder.
 
 use std::{
-    env, fs,
+    env, fs, thread,
     time::{Duration, Instant},
 };
 
@@ -53,7 +53,10 @@ fn main() -> Result<()> {
     let one_of_each: Vec<(&str, &str)> = FLEET.iter().filter_map(first).collect();
     each(&one_of_each, |id, board| {
         let start = Instant::now();
+        let mut random = fastrand::Rng::with_seed(seed);
         for _ in 0..CUTS {
+            // In the bootloader, on the way to the broker, or in the middle of its work.
+            thread::sleep(Duration::from_millis(random.u64(0..4_000)));
             // One that is just being started has no power to be cut.
             fleet.wait("a power cut", WELL, || order(&fleet, id, json!({ "do": "cut" })).map(|_| true))?;
         }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 use wasmbed_abi::Errno;
 use wasmbed_e2e::{Fleet, Limit, Subscription, bytes, features, hex, module};
 use wasmbed_peers::{Domain, PATIENCE, Peer, ROBOT, python};
@@ -136,6 +136,23 @@ fn among_nodes(robot: &mut Robot<'_>, python: &Path, domain: &Domain, ros: &str)
         &json!({"do": "publish", "topic": "/in", "message": {"data": "zurück"}, "count": 60, "period": 0.05}),
     );
     assert_eq!(robot.hear("{")?, "{\"data\":\"zurück\"}");
+
+    // The fleet sees what it is.
+    let (fleet, device) = (&*robot.fleet, robot.device);
+    fleet.wait("the module as a node", Limit::seconds(30), || {
+        let ros = fleet.device(device)?["ros"].clone();
+        let nodes = ros["nodes"].as_array().cloned().unwrap_or_default();
+        let is_robot = |node: &Value| {
+            let has = |list: &str, name: &str, ty: &str| {
+                node[list].as_array().is_some_and(|list| list.contains(&json!({ "name": name, "type": ty })))
+            };
+            node["name"].as_str().is_some_and(|name| name.starts_with("/plant/") && name.ends_with("/robot"))
+                && has("publishers", "/out", "std_msgs/msg/String")
+                && has("subscribers", "/in", "std_msgs/msg/String")
+                && has("services", "/set", "std_srvs/srv/SetBool")
+        };
+        Ok(ros["gateway"] == "ros" && nodes.iter().any(is_robot))
+    })?;
 
     // Whose fault it is, and what is too much.
     assert_eq!(robot.ask("p{\"data\":1}")?.0, 0, "the gateway knows better, later");
