@@ -358,6 +358,16 @@ fn a_patch_is_sent_where_it_starts_from_what_runs() {
 }
 
 #[test]
+fn patches_from_what_runs_are_made_as_soon_as_a_version_is_pushed() {
+    let mut world = ready();
+    assert_eq!(world.ordered_patches(), [], "nothing ran when these were pushed");
+    world.push_image("1.2.0", image("c"));
+    assert_eq!(world.ordered_patches(), [(sha256(&image("a")), sha256(&image("c")))]);
+    world.push_image("1.2.0", image("c"));
+    assert_eq!(world.ordered_patches(), [], "it is the same");
+}
+
+#[test]
 fn the_whole_image_is_sent_where_a_patch_does_not_apply() {
     let without = |world: &mut World, fields: serde_json::Value| {
         let made = world.prepare(&fields, &[&image("a"), &image("b")]);

@@ -11,7 +11,7 @@ use wasmbed_fleet::{
     api::{Answer, Grants, Problem},
     artifacts::{Release, Signer, admit_firmware, build, sign_firmware},
     host_api,
-    service::{Built, CERTIFICATE_LIFE, Fleet, Options, Publish, Reaction, make_patch},
+    service::{Built, CERTIFICATE_LIFE, Fleet, Options, Pair, Publish, Reaction, make_patch},
     store::{NewModule, Store},
 };
 use wasmbed_plan::{Policy, Time};
@@ -380,6 +380,11 @@ impl World {
             made += 1;
         }
         made
+    }
+
+    /// Patches that are to be made: what of, and what.
+    pub(crate) fn ordered_patches(&mut self) -> Vec<Pair> {
+        std::iter::from_fn(|| self.act(Fleet::poll_patch)).map(|order| (order.base, order.image)).collect()
     }
 
     /// The firmware a device was told last to run.
