@@ -31,13 +31,13 @@ impl Outcome {
             reader.push(&line);
         }
         let Outcome { passed, failed, reasons } = reader.outcome;
+        self.passed += passed;
+        self.failed += failed;
+        self.reasons.extend(reasons);
         let status = child.wait()?;
         if !status.success() && failed == 0 {
             bail!("cargo test ended with {status} before all tests ran");
         }
-        self.passed += passed;
-        self.failed += failed;
-        self.reasons.extend(reasons);
         Ok(())
     }
 

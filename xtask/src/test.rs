@@ -35,6 +35,12 @@ pub(crate) fn test(options: &Options) -> Result<()> {
     }
     setup::ensure(setup::Need::ALL)?;
     let mut outcome = Outcome::default();
+    // What has failed is said, whatever else could not be done.
+    let ended = run_all(options, &mut outcome);
+    ended.and(outcome.close())
+}
+
+fn run_all(options: &Options, outcome: &mut Outcome) -> Result<()> {
     if !options.quick {
         check_format()?;
         check_licences()?;
@@ -45,7 +51,7 @@ pub(crate) fn test(options: &Options) -> Result<()> {
     let mut units = cargo(&["test", "--workspace", "--no-fail-fast"]);
     units.envs(python.iter().map(|python| ("WASMBED_PYTHON", python)));
     outcome.run(units.args(&options.filter))?;
-    test_other_workspaces(options, &mut outcome)?;
+    test_other_workspaces(options, outcome)?;
     if let Some(python) = &python {
         modules::build()?;
         firmware::build_all()?;
@@ -68,7 +74,7 @@ pub(crate) fn test(options: &Options) -> Result<()> {
             .args(["--", "--test-threads=2"]);
         outcome.run(e2e)?;
     }
-    outcome.close()
+    Ok(())
 }
 
 /// The parts of firmware and guest SDK that run on any machine.

@@ -8,7 +8,10 @@ use wasmbed_wire::{
     ArtifactId, DeviceId, Digest, KeyId, PublicKey, RuntimeId, Seq,
     limits::Class,
     manifest::{Classes, Kind, Manifest},
-    message::{Block, Command, Crash, Desired, DesiredModule, LinkCounters, ResetCause, Verb},
+    message::{
+        Block, Command, Crash, Desired, DesiredModule, HeardVehicle, LinkCounters, MAX_HEARD_VEHICLES,
+        ResetCause, Verb,
+    },
     sign1::{self, Audience, OVERHEAD_BYTES, Sign1},
     topic::Down,
 };
@@ -72,6 +75,20 @@ impl Platform for Bench {
             block_bytes: BLOCK_BYTES,
             heap_bytes: u32::MAX,
         }
+    }
+
+    fn vehicles(&self, heard: &mut [HeardVehicle; MAX_HEARD_VEHICLES]) -> usize {
+        let (battery, age_ms) = (Some(u8::MAX), u32::MAX);
+        let most = HeardVehicle {
+            system: u8::MAX,
+            kind: u8::MAX,
+            base_mode: u8::MAX,
+            landed: u8::MAX,
+            battery,
+            age_ms,
+        };
+        *heard = [most; MAX_HEARD_VEHICLES];
+        heard.len()
     }
 
     fn vitals(&self) -> Vitals {

@@ -191,10 +191,11 @@ impl Vehicles {
         self.vehicle(vehicle)?.position(now)
     }
 
-    /// How all of them are, as many as there is room for.
+    /// How all of them are, as many as there is room for: those that are heard before those that were.
     pub fn heard(&self, now: u64, heard: &mut [HeardVehicle]) -> usize {
+        let of = |stale: bool| self.vehicles.iter().filter(move |vehicle| vehicle.is_stale(now) == stale);
         let mut count = 0;
-        for (place, vehicle) in heard.iter_mut().zip(&self.vehicles) {
+        for (place, vehicle) in heard.iter_mut().zip(of(false).chain(of(true))) {
             *place = vehicle.heard_as(now);
             count += 1;
         }

@@ -137,8 +137,8 @@ impl Case<'_> {
             Stage::Healthy => self.healthy(),
             _ if self.is_alive() => self.go(Stage::Healthy, Reason::Alive),
             // Nothing runs that could be started again.
-            Stage::Suspect if self.is_waiting() => self.go(Stage::Starting, Reason::Waiting),
-            Stage::Starting | Stage::Recovering | Stage::Backoff if self.is_waiting() => Verdict::Stay,
+            Stage::Suspect | Stage::Backoff if self.is_waiting() => self.go(Stage::Starting, Reason::Waiting),
+            Stage::Starting | Stage::Recovering if self.is_waiting() => Verdict::Stay,
             Stage::Starting => self.starting(),
             Stage::Suspect if self.is_lost() => self.go(Stage::Offline, Reason::Disconnected),
             Stage::Suspect => self.after(self.answer_deadline(), |case| {

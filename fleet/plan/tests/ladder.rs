@@ -228,6 +228,13 @@ fn a_device_that_its_host_has_still_to_start_is_waited_for() {
         "621000 pump recovering [cycle]: still no sign of life; restart 1 of 5",
         "621000 h publish 2",
     ]);
+    world.run(20_000);
+    world.edit(&pump).is_waiting = true;
+    world.run(60_000);
+    world.says(&[
+        "641000 pump backoff: the restart did not help; trying again in 2.0 s",
+        "641000 pump starting: its host has still to start it",
+    ]);
 }
 
 #[test]

@@ -290,7 +290,7 @@ async fn show(client: &mut Client, common: &Common, id: DeviceId) -> Result<()> 
     if let Some(ros) = &device.ros {
         let gateway = ros.gateway.map_or(String::new(), |gateway| format!(", through the gateway {gateway}"));
         for node in &ros.nodes {
-            row("node", format!("{}{gateway}", node.name));
+            row("node", format!("{}{gateway}, as of {}", node.name, output::ago(ros.at_ms)));
             node_lines(node).into_iter().for_each(|line| row("", line));
         }
         if ros.omitted > 0 {

@@ -100,6 +100,12 @@ pub(super) fn length(duration: Duration) -> String {
     }
 }
 
+/// Text with control characters as escapes: nothing in it moves a terminal's cursor, or ends a line.
+pub(super) fn plain(text: &str) -> String {
+    let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(escape).collect()
+}
+
 /// How long ago a moment of Unix time was.
 pub(super) fn ago(unix_ms: u64) -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::output;
+
 /// A table with a heading.
 pub(super) struct Table<const N: usize> {
     rows: Vec<[String; N]>,
@@ -13,9 +15,9 @@ impl<const N: usize> Table<N> {
         Table { rows: vec![heading.map(str::to_owned)] }
     }
 
-    /// Adds a row.
+    /// Adds a row. What devices say may hold anything, but looks like no row of its own.
     pub(super) fn row(&mut self, cells: [String; N]) {
-        self.rows.push(cells);
+        self.rows.push(cells.map(|cell| output::plain(&cell)));
     }
 }
 
@@ -43,6 +45,13 @@ impl<const N: usize> fmt::Display for Table<N> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_would_move_the_cursor_is_escaped() {
+        let mut table = Table::new(["ID"]);
+        table.row(["a\u{1b}[2J\nb".into()]);
+        assert_eq!(table.to_string(), "ID\na\\u{1b}[2J\\nb\n");
+    }
 
     #[test]
     fn columns_line_up() {

@@ -146,7 +146,10 @@ impl Desk {
         (device.boot, device.is_online) = (boot, status != Status::Offline);
         match device.is_online {
             true => device.ask(id, &mut self.output),
-            false => device.posts.clear(),
+            false => {
+                device.posts.clear();
+                device.report = Report::default();
+            }
         }
     }
 
@@ -249,7 +252,7 @@ impl Desk {
         }
         self.next_look_ms = now_ms.saturating_add(LOOK_MS);
         let nodes = self.ros.nodes();
-        for (id, device) in &mut self.devices {
+        for (id, device) in self.devices.iter_mut().filter(|(_, device)| device.is_online) {
             let report = device.report.next(now_ms, self.ros.nodes_of(id.as_str(), &nodes));
             self.reports.extend(report.map(|report| (*id, report)));
         }

@@ -145,8 +145,11 @@ impl Link {
 
     /// Tells the fleet what a device's nodes are.
     pub(super) fn report(&self, device: &DeviceId, report: Vec<u8>) {
+        // It is told again; nothing old is to wait for the connection.
+        if !self.counts.connected.load(Ordering::Relaxed) {
+            return;
+        }
         let topic = topic(&self.prefix, self.id, &format!("{GATEWAY_NODES}{device}"));
-        // It is told again.
         let _ = self.client.try_publish(topic, QoS::AtMostOnce, false, report);
     }
 

@@ -344,7 +344,11 @@ impl Device {
         let running = match self.adopt(wanted).await {
             Some(adopted) => Ok(adopted),
             None => match self.turn(wanted).await {
-                Ok(turn) => self.start(wanted, turn).await,
+                Ok(turn) => {
+                    let mut wanted = wanted.clone();
+                    self.renew(&mut wanted);
+                    self.start(&wanted, turn).await
+                }
                 Err(disturbance) => Err(Ended::Disturbed(disturbance)),
             },
         };

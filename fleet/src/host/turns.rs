@@ -29,10 +29,11 @@ impl Turns {
         Arc::clone(&self.0).try_acquire_owned().ok().map(|permit| Turn { _permit: permit })
     }
 
-    /// A turn, once there is one. Without end if the host ends.
+    /// A turn, once there is one.
     pub(super) async fn take(&self) -> Turn {
         match Arc::clone(&self.0).acquire_owned().await {
             Ok(permit) => Turn { _permit: permit },
+            // Nobody closes it.
             Err(_) => std::future::pending().await,
         }
     }

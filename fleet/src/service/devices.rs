@@ -218,7 +218,9 @@ impl Fleet {
 
     /// What its modules are in ROS 2, as it says itself, or a gateway of it.
     pub(super) fn on_nodes(&mut self, now: Time, id: &DeviceId, gateway: Option<GatewayId>, payload: &[u8]) {
-        let Some(record) = self.records.get_mut(id) else { return };
+        // What a gateway says about one that is gone comes too late.
+        let is_there = |record: &&mut Record| record.status != Some(Status::Offline);
+        let Some(record) = self.records.get_mut(id).filter(is_there) else { return };
         decoded(payload, |said: RosNodes<'_>| {
             let nodes = said.nodes.iter().map(|node| api::RosNode {
                 name: node.name.to_owned(),

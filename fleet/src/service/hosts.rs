@@ -89,7 +89,10 @@ impl Fleet {
     fn on_process(&mut self, process: ReportedDevice) {
         if let Some(device) = self.view.devices.get_mut(&process.id) {
             device.started = Some(Time(process.since_ms));
-            device.is_waiting = process.status == ProcessStatus::Starting && process.pid.is_none();
+            // Who waits for a certificate is started by no host.
+            let is_held = process.request.is_some();
+            device.is_waiting =
+                process.status == ProcessStatus::Starting && process.pid.is_none() && !is_held;
         }
         if let Some(record) = self.records.get_mut(&process.id) {
             record.process = Some(process);

@@ -125,6 +125,11 @@ impl Fleet {
         Some(pair)
     }
 
+    /// An image is there that maybe was not when a patch was tried.
+    pub(super) fn forget_useless(&mut self, image: &Digest) {
+        self.patches.useless.retain(|(base, made)| base != image && made != image);
+    }
+
     /// The next patch to make; its outcome goes to [`Fleet::on_patch`].
     pub fn poll_patch(&mut self) -> Option<PatchOrder> {
         self.patches.orders.pop_front()

@@ -214,4 +214,6 @@ fn what_modules_are_in_ros_is_shown_until_their_device_is_gone() {
 
     world.state("pump", Status::Offline, 9);
     assert_eq!(ros(&mut world, "pump"), json!(null));
+    world.say("p/v1/_gateway/plant/up/nodes/pump", &said, false);
+    assert_eq!(ros(&mut world, "pump"), json!(null), "its gateway has not heard of it");
 }

@@ -280,7 +280,6 @@ impl Fleet {
         Ok(())
     }
 
-    /// Has a command log in to the broker as `service`, `host`, `gateway` or `operator`.
     /// One file for everybody who logs in.
     fn write_passwords(&self) -> Result<()> {
         let host = format!("host/{HOST}");
@@ -291,6 +290,7 @@ impl Fleet {
         Ok(())
     }
 
+    /// Has a command log in to the broker as `service`, `host`, `gateway` or `operator`.
     fn log_in(&self, command: &mut Command, who: &str) {
         let scheme = if self.kind.is_tls() { "mqtts" } else { "mqtt" };
         command.arg("--broker").arg(format!("{scheme}://127.0.0.1:{}", self.port));

@@ -119,6 +119,7 @@ impl Fleet {
         let change = Change { firmware: Some(new), events: vec![event], ..Change::default() };
         self.commit(now, change).map_err(internal)?;
         // Whoever pushes deploys next, and does not want to wait for them.
+        self.forget_useless(&row.digest);
         let ids: Vec<DeviceId> = self.records.keys().copied().collect();
         self.order_patches(now, &row, &ids);
         Ok(self.firmware(&trust, &all, &row))

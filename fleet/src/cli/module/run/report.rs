@@ -99,10 +99,10 @@ impl fmt::Display for Event {
             Event::Tick { number, fuel: 0 } => write!(f, "tick       {number}"),
             Event::Tick { number, fuel } => write!(f, "tick       {number}, {fuel} fuel"),
             // What modules say may hold anything; it must not command the terminal.
-            Event::Log { level, line } => write!(f, "log        {level}: {}", plain(line)),
-            Event::Telemetry { channel, text } => write!(f, "telemetry  {channel}: {}", plain(text)),
+            Event::Log { level, line } => write!(f, "log        {level}: {}", output::plain(line)),
+            Event::Telemetry { channel, text } => write!(f, "telemetry  {channel}: {}", output::plain(text)),
             Event::TelemetryBytes { channel, hex } => write!(f, "telemetry  {channel}: 0x{hex}"),
-            Event::Message { channel, text } => write!(f, "message    {channel}: {}", plain(text)),
+            Event::Message { channel, text } => write!(f, "message    {channel}: {}", output::plain(text)),
             Event::MessageBytes { channel, hex } => write!(f, "message    {channel}: 0x{hex}"),
             Event::Gpio { pin, high } => {
                 write!(f, "gpio       pin {pin} {}", if *high { "high" } else { "low" })
@@ -119,10 +119,4 @@ impl fmt::Display for Event {
             }
         }
     }
-}
-
-/// Text with control characters as escapes.
-fn plain(text: &str) -> String {
-    let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-    text.chars().map(escape).collect()
 }
