@@ -53,6 +53,8 @@ const EVENTS: usize = 64;
 const REPORTS: usize = 1024;
 /// What of these is kept free of lines that processes say.
 const RESERVED: usize = REPORTS / 2;
+/// So long after a host was told something, its end may say that it never heard it.
+const UNCERTAIN: Duration = Duration::from_secs(1);
 /// How long killed processes may take to end.
 const GOODBYE: Duration = Duration::from_secs(5);
 
@@ -123,6 +125,8 @@ struct Process {
     launched: Launched,
     /// How it ended, until a host is told.
     exit: Option<Exit>,
+    /// When a host was told that may have been gone already.
+    told: Option<Instant>,
 }
 
 impl Server {
@@ -160,6 +164,7 @@ impl Server {
             if self.host.is_none() && requests.take().is_some() {
                 tracing::info!("the host is gone");
                 alone_since = Instant::now();
+                self.forget_told(alone_since);
             }
         }
         // While the lock is held, what is there is this keeper's.
@@ -190,6 +195,11 @@ impl Server {
         Reader::new(reader)
     }
 
+    /// The host is gone: what it was told long before that, it knew.
+    fn forget_told(&mut self, now: Instant) {
+        self.processes.retain(|_, process| process.told.is_none_or(|told| now - told < UNCERTAIN));
+    }
+
     fn tell(&mut self, report: &Report) {
         let is_line = matches!(report, Report::Said { .. });
         let Some(host) = self.host.as_ref().filter(|host| !is_line || host.capacity() > RESERVED) else {
@@ -209,10 +219,9 @@ impl Server {
                     return;
                 };
                 process.group.take().iter().for_each(|group| group::remove(group));
-                if self.host.is_none() {
-                    process.exit = Some(exit);
-                } else {
-                    self.processes.remove(&device);
+                process.exit = Some(exit.clone());
+                if self.host.is_some() {
+                    process.told = Some(Instant::now());
                     self.tell(&Report::Exited { device, exit });
                 }
             }
@@ -250,7 +259,7 @@ impl Server {
         bounds: Bounds,
         launched: Launched,
     ) -> io::Result<(u32, Option<PathBuf>)> {
-        if let Some(process) = self.processes.get(&device) {
+        if let Some(process) = self.processes.get(&device).filter(|process| process.exit.is_none()) {
             let pid = process.started.pid;
             return Err(io::Error::other(format!("process {pid} of {device} runs already")));
         }
@@ -261,7 +270,8 @@ impl Server {
             let entered = groups.enter(&device, pid, bounds);
             entered.inspect_err(|error| tracing::warn!(%device, %error, "a process is not bounded")).ok()
         });
-        self.processes.insert(device, Process { started, group: group.clone(), launched, exit: None });
+        self.processes
+            .insert(device, Process { started, group: group.clone(), launched, exit: None, told: None });
         Ok((pid, group))
     }
 
