@@ -581,10 +581,16 @@ async fn attend(launch: &Launch, attendant: &mut Attendant<'_>) -> Infallible {
 
 /// Is the flash chip, where the host is it. A bootloader that hashes a slot has no link yet, but is alive.
 async fn attend_chip(device: &DeviceId, line: Option<&mut ChipLine>, watchdog: Option<&Watchdog>) -> Demand {
-    let heard = || watchdog.iter().for_each(|watchdog| watchdog.heard());
     match line {
-        Some(ChipLine { listener, chip }) => nor::attend(device, listener, chip, heard).await,
+        Some(ChipLine { listener, chip }) => nor::attend(device, listener, chip, || feed(watchdog)).await,
         None => std::future::pending().await,
+    }
+}
+
+/// Something came from the board, or its time begins anew.
+fn feed(watchdog: Option<&Watchdog>) {
+    if let Some(watchdog) = watchdog {
+        watchdog.heard();
     }
 }
 
@@ -637,17 +643,13 @@ struct Attendant<'a> {
 impl Observer for Attendant<'_> {
     fn connected(&mut self) {
         // The emulator has opened its end of the line; whether its board lives is not known yet.
-        if let Some(watchdog) = self.watchdog {
-            watchdog.heard();
-        }
+        feed(self.watchdog);
         self.reporter.report(ReportedDevice { since_ms: unix_ms(), ..self.status.clone() });
     }
 
     fn heard(&mut self) {
         self.coming_up = None;
-        if let Some(watchdog) = self.watchdog {
-            watchdog.heard();
-        }
+        feed(self.watchdog);
     }
 
     fn console(&mut self, text: &[u8]) {

@@ -123,9 +123,9 @@ struct Process {
     started: child::Started,
     group: Option<PathBuf>,
     launched: Launched,
-    /// How it ended, until a host is told.
+    /// How it ended, until a host surely knows.
     exit: Option<Exit>,
-    /// When a host was told that may have been gone already.
+    /// When a host was told so, which may have been gone already.
     told: Option<Instant>,
 }
 
