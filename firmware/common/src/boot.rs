@@ -3,6 +3,7 @@
 //! The decision itself, and with it everything that keeps a device bootable, is `wasmbed_update`'s
 //! ([`boot::decide`]). The jump is the board's.
 
+use alloc::boxed::Box;
 use core::fmt;
 
 use sha2::{Digest as _, Sha256};
@@ -68,11 +69,9 @@ pub fn choose<F: Flash>(
     say: impl Fn(fmt::Arguments<'_>),
 ) -> Result<Next, Fault> {
     // Without keys nothing is believed, and why there are none is told in recovery.
-    let (Ok(provision), Ok(board)) = (Provision::read(provision), sheet.name.parse()) else {
+    let (Some(keys), Ok(board)) = (keys(flash, sheet, provision)?, sheet.name.parse()) else {
         return Ok(Next::Recovery);
     };
-    let mut keys = BootKeys::provisioned(provision.trusted.iter(), provision.boot_floor);
-    keys.load(flash, &sheet.layout)?;
     let device = Device { layout: &sheet.layout, board, keys: &keys, cause };
     match boot::decide(flash, &device, place)? {
         Boot::Image { .. } => {
@@ -84,6 +83,17 @@ pub fn choose<F: Flash>(
             Ok(Next::Recovery)
         }
     }
+}
+
+/// Whom the device believes; none if its provisioning cannot be read. They lie in the heap, for a signature is verified
+/// above them, which takes half of a small stack.
+#[inline(never)]
+fn keys(flash: &mut impl Flash, sheet: &Sheet, provision: &[u8]) -> Result<Option<Box<BootKeys>>, Fault> {
+    let Ok(provision) = Provision::read(provision) else { return Ok(None) };
+    let keys = BootKeys::provisioned(provision.trusted.iter(), provision.boot_floor);
+    let mut keys = Box::write(Box::new_uninit(), keys);
+    keys.load(flash, &sheet.layout)?;
+    Ok(Some(keys))
 }
 
 #[inline(never)]

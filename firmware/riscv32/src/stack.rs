@@ -17,6 +17,8 @@ unsafe extern "C" {
     static mut __thread_stack_end: u32;
     /// First word above the thread stack.
     static mut __thread_stack_start: u32;
+    /// Below it, a trap is an overflow.
+    static mut __thread_stack_limit: u32;
 }
 
 /// Bytes at the bottom that nothing may touch; a power of two, of which the stack's address is a multiple.
@@ -60,6 +62,12 @@ pub fn untouched_bytes() -> usize {
     // SAFETY: this part lies below everything in use and above the guard; a trap may write to it, but
     // none that interrupts the search changes what is below the deepest touch.
     stack::untouched_bytes(unsafe { slice::from_raw_parts(bottom, words) })
+}
+
+/// Whether a trap would have been no overflow at any moment since [`prepare`].
+pub fn was_enough() -> bool {
+    let (bottom, _) = unused();
+    untouched_bytes() >= (&raw mut __thread_stack_limit as usize).saturating_sub(bottom as usize)
 }
 
 /// First word above the guard, and how many from there on are not in use.

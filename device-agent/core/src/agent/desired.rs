@@ -41,19 +41,20 @@ impl<P: Platform, const SLOTS: usize, const SETTINGS: usize> Agent<P, SLOTS, SET
     #[inline(never)]
     pub(super) fn on_keys(&mut self, signed: &[u8]) -> Result<(), Rejected> {
         let judged = self.control.may_check(self.now).and_then(|()| self.ring.successor(signed));
-        let ring = match judged {
+        // By reference: a small stack has no room for a second one below a verification.
+        let ring = match &judged {
             Ok(ring) => ring,
             // The broker repeats it with every connect.
             Err(Refusal::Stale) => return Ok(()),
-            Err(refusal) => return self.disbelieve(Subject::Keys, refusal),
+            Err(refusal) => return self.disbelieve(Subject::Keys, *refusal),
         };
-        if !self.would_start(&ring) {
+        if !self.would_start(ring) {
             return Err(Rejected::Orphaning);
         }
         if let Some((flash, layout)) = self.platform.firmware() {
             Keyring::keep(signed, flash, &layout).map_err(|_| Rejected::NotKept)?;
         }
-        self.ring = ring;
+        self.ring = *ring;
         if let Some(update) = &mut self.update {
             update.trust_changed();
         }

@@ -16,7 +16,7 @@ use wasmbed_firmware_common::{
     heap::Heap,
 };
 use wasmbed_firmware_riscv32::{
-    hifive1::{self, Flash},
+    hifive1::{self, Flash, Hifive1},
     hifive1_handlers, stack,
 };
 
@@ -34,23 +34,33 @@ fn main() -> ! {
     let window = unsafe { slice::from_raw_parts(IMAGE.cast(), (*IMAGE).len()) };
     // SAFETY: the provisioning lies there, in flash, and never changes while the board runs.
     let provision = unsafe { slice::from_raw_parts(PROVISION.cast(), (*PROVISION).len()) };
-    let (mut board, mut flash) = hifive1::start(&HEAP, &SHEET.layout, window);
-    match boot::choose(&mut flash, &SHEET, provision, cause, &mut InWindow, hifive1::say) {
+    // The guard stays until the chip is reset; an image sets up the same one.
+    stack::prepare();
+    let (mut board, mut flash) = start(window);
+    let next = boot::choose(&mut *flash, &SHEET, provision, cause, &mut InWindow, hifive1::say);
+    if !stack::was_enough() {
+        hifive1::say(format_args!("the stack is too small for a trap where a signature is verified"));
+    }
+    match next {
         // SAFETY: the image in the window is signed for this board and has the digest that was signed.
         Ok(Next::Image) => unsafe { hifive1::jump(board, IMAGE as u32) },
-        Ok(Next::Recovery) => {
-            // Its guard stays until the next reset; an image sets up the same one.
-            stack::prepare();
-            wasmbed_firmware_common::run::<_, _, SLOTS>(board, set_up(flash, provision))
-        }
+        Ok(Next::Recovery) => wasmbed_firmware_common::run::<_, _, SLOTS>(board, set_up(flash, provision)),
         Err(fault) => boot::start_over(&mut board, fault),
     }
 }
 
 /// Not inlined: what is on the stack of `main` stays there.
 #[inline(never)]
-fn set_up(flash: Flash, provision: &'static [u8]) -> Box<Setup<Flash>> {
-    Setup::recovery(&SHEET, provision, flash)
+fn start(window: &'static [u8]) -> (Hifive1, Box<Flash>) {
+    let (board, flash) = hifive1::start(&HEAP, &SHEET.layout, window);
+    (board, Box::new(flash))
+}
+
+/// Not inlined, as [`start`].
+#[inline(never)]
+#[expect(clippy::boxed_local, reason = "the caller's stack has no room for it")]
+fn set_up(flash: Box<Flash>, provision: &'static [u8]) -> Box<Setup<Flash>> {
+    Setup::recovery(&SHEET, provision, *flash)
 }
 
 hifive1_handlers!();

@@ -1,5 +1,7 @@
 //! Power that goes in the middle of an update.
 
+use std::fs;
+
 use anyhow::Result;
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -17,20 +19,35 @@ const COUNT: u32 = 4;
 const CUTS: [u32; 11] = [0, 1, 4, 9, 18, 37, 60, 90, 120, 240, 400];
 /// The same once the new image is to be started: two in the bootloader, which counts the try, and one after.
 const TRIAL_CUTS: [u32; 3] = [0, 0, 1];
+/// What handlers of interrupts may need of a stack of 7 KiB, beside its guard (`boards/hifive1/memory.x`).
+const SMALL_STACK_FREE: u64 = 512;
 const UPDATE: Limit = Limit::seconds(360);
 
 #[test]
 fn power_cuts_in_the_middle_of_flash_operations_do_no_harm() -> Result<()> {
-    cut_the_power("netduino2")
+    cut_the_power("netduino2").map(drop)
 }
 
 #[test]
 fn power_cuts_do_no_harm_to_a_board_with_16_kib_of_memory() -> Result<()> {
-    cut_the_power("hifive1")
+    let fleet = cut_the_power("hifive1")?;
+    // Nor did its stack come near its end, where an interrupt is taken for an overflow.
+    for id in ids() {
+        fleet.wait_fresh_heartbeat(&id, Limit::seconds(20))?;
+        let stack_free = fleet.device(&id)?["heartbeat"]["stack_free"].as_u64();
+        assert!(stack_free.is_some_and(|bytes| bytes >= SMALL_STACK_FREE), "{id}: {stack_free:?}");
+        let console = fs::read_to_string(fleet.dir().join(format!("host/devices/{id}/console.log")))?;
+        assert!(console.contains("starting hifive1") && !console.contains("stack is too small"), "{console}");
+    }
+    Ok(())
 }
 
-fn cut_the_power(board: &str) -> Result<()> {
-    let ids: Vec<String> = (1..=COUNT).map(|nth| format!("cut-{nth}")).collect();
+fn ids() -> Vec<String> {
+    (1..=COUNT).map(|nth| format!("cut-{nth}")).collect()
+}
+
+fn cut_the_power(board: &str) -> Result<Fleet> {
+    let ids = ids();
     let devices: Vec<(&str, &str)> = ids.iter().map(|id| (id.as_str(), board)).collect();
     let fleet = Fleet::start_with(BrokerKind::Embedded, &devices)?;
     fleet.push_variant(board, "variant-note", "0.2.0", &["--tries", "5"])?;
@@ -45,7 +62,7 @@ fn cut_the_power(board: &str) -> Result<()> {
         fleet.wait_version(id, "0.2.0", UPDATE)?;
         assert_eq!(fleet.power_cuts_to_come(id), 0, "{id} was updated before all its power cuts");
     }
-    Ok(())
+    Ok(fleet)
 }
 
 #[test]
