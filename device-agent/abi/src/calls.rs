@@ -234,6 +234,12 @@ calls! {
     /// Writes a [`LocalPosition`](crate::LocalPosition). Answers as `get_vehicle_status`.
     GetVehicleLocalPosition = "get_vehicle_local_position" (vehicle: I32, out_ptr: I32, out_cap: I32) -> I32, Px4Telemetry;
 
+    /// Asks a vehicle for the parameter of a [`ParameterName`](crate::ParameterName), and writes a
+    /// [`VehicleParameter`](crate::VehicleParameter) once it has answered. Answers its length; `Busy` until then,
+    /// `TimedOut` if the vehicle does not answer, as most do not that have no such parameter, `NotFound` if it says that
+    /// it has none, or was never heard of. What it answered is told once: the next call asks again.
+    GetVehicleParameter = "get_vehicle_parameter" (vehicle: I32, name_ptr: I32, name_len: I32, out_ptr: I32, out_cap: I32) -> I32, Px4Telemetry;
+
     /// Publishes a message of at most [`MAX_ROS_BYTES`](crate::MAX_ROS_BYTES) on a topic of ROS 2, a
     /// [`RosName`](crate::RosName). Answers 0; `Denied` if the module may not, `NotFound` if the device has no type for
     /// it, `Invalid` if it is no message of that type, `Busy` if it cannot be sent now.

@@ -23,6 +23,8 @@ pub const UNKNOWN: i32 = i32::MIN;
 pub const UNKNOWN_PERCENT: u8 = u8::MAX;
 /// A command's `frame` that has none: its parameters are no position.
 pub const NO_FRAME: u8 = u8::MAX;
+/// Longest name of a parameter, in bytes.
+pub const MAX_PARAMETER_NAME_BYTES: usize = 16;
 
 /// `MAV_CMD_COMPONENT_ARM_DISARM`.
 pub const ARM_DISARM: u16 = 400;
@@ -153,6 +155,36 @@ layout! {
     }
 }
 
+layout! {
+    /// A parameter of a vehicle (MAVLink `PARAM_VALUE`).
+    VehicleParameter, 16 {
+        /// Its value: whole, if `kind` is that of whole numbers.
+        0 value: f64 F64,
+        /// `MAV_PARAM_TYPE`: 1, 3 and 5 whole numbers of 8, 16 and 32 bits, 2, 4 and 6 those with a sign, 9 `f32`.
+        8 kind: u8 U8,
+    }
+}
+
+/// What a vehicle's parameter is called, such as `MPC_XY_VEL_MAX`: up to [`MAX_PARAMETER_NAME_BYTES`] bytes of printable
+/// ASCII, as MAVLink carries it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ParameterName([u8; MAX_PARAMETER_NAME_BYTES]);
+
+impl ParameterName {
+    /// None if that is no name.
+    pub fn new(name: &[u8]) -> Option<Self> {
+        let mut bytes = [0; MAX_PARAMETER_NAME_BYTES];
+        bytes.get_mut(..name.len())?.copy_from_slice(name);
+        let is_name = !name.is_empty() && name.iter().all(u8::is_ascii_graphic);
+        is_name.then_some(ParameterName(bytes))
+    }
+
+    /// With zeros behind it, if it is shorter than that.
+    pub const fn bytes(&self) -> &[u8; MAX_PARAMETER_NAME_BYTES] {
+        &self.0
+    }
+}
+
 impl VehicleCommand {
     /// Lets motors turn, or no more. PX4 refuses to disarm in the air.
     pub fn arm(vehicle: u8, arm: bool) -> Self {
@@ -197,6 +229,7 @@ mod tests {
             (VehicleStatus::FIELDS, VehicleStatus::BYTES),
             (BatteryStatus::FIELDS, BatteryStatus::BYTES),
             (LocalPosition::FIELDS, LocalPosition::BYTES),
+            (VehicleParameter::FIELDS, VehicleParameter::BYTES),
         ] {
             let mut end = 0;
             for Field { name, number, at } in fields {
@@ -218,5 +251,15 @@ mod tests {
         let status = VehicleStatus { age_ms: 1, drop_rate: 0x0203, ..VehicleStatus::default() };
         assert_eq!(status.encode()[30..], [3, 2]);
         assert_eq!(VehicleStatus::decode(&status.encode()), status);
+    }
+
+    #[test]
+    fn a_parameter_has_a_name_of_sixteen_bytes_at_most() {
+        let name = ParameterName::new(b"SYS_AUTOSTART").expect("a name");
+        assert_eq!(name.bytes(), b"SYS_AUTOSTART\0\0\0");
+        assert!(ParameterName::new(b"0123456789abcdef").is_some());
+        for wrong in [&b""[..], b"0123456789abcdef0", b"A B", b"A\0", "\u{e4}".as_bytes()] {
+            assert_eq!(ParameterName::new(wrong), None, "{wrong:?}");
+        }
     }
 }

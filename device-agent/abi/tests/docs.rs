@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use wasmbed_abi::{
     BatteryStatus, Call, Capability, Errno, Export, Field, LocalPosition, NodeInfo, TopicInfo,
-    VehicleCommand, VehicleStatus,
+    VehicleCommand, VehicleParameter, VehicleStatus,
 };
 use wasmbed_wire::limits::Class;
 
@@ -57,6 +57,7 @@ fn every_structure_is_described_field_by_field() {
         ("VehicleStatus", VehicleStatus::BYTES, VehicleStatus::FIELDS),
         ("BatteryStatus", BatteryStatus::BYTES, BatteryStatus::FIELDS),
         ("LocalPosition", LocalPosition::BYTES, LocalPosition::FIELDS),
+        ("VehicleParameter", VehicleParameter::BYTES, VehicleParameter::FIELDS),
         ("TopicInfo", TopicInfo::BYTES, TopicInfo::FIELDS),
         ("NodeInfo", NodeInfo::BYTES, NodeInfo::FIELDS),
     ] {

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use wasmbed_abi::{
     BatteryStatus, Call, Errno, Field, IMPORT_MODULE, LocalPosition, NodeInfo, Number, Sensor, TopicInfo,
-    ValueType, VehicleCommand, VehicleStatus,
+    ValueType, VehicleCommand, VehicleParameter, VehicleStatus,
 };
 
 fn guest(file: &str) -> String {
@@ -109,6 +109,8 @@ fn the_structures_have_the_fields_of_the_layout() {
     rust("BatteryStatus", BatteryStatus::FIELDS);
     c("local_position", LocalPosition::FIELDS);
     rust("LocalPosition", LocalPosition::FIELDS);
+    c("vehicle_parameter", VehicleParameter::FIELDS);
+    rust("VehicleParameter", VehicleParameter::FIELDS);
     c("topic_info", TopicInfo::FIELDS);
     c("node_info", NodeInfo::FIELDS);
 }

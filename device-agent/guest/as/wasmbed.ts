@@ -138,6 +138,8 @@ declare function raw_get_vehicle_status(vehicle: i32, out: usize, outCap: u32): 
 declare function raw_get_battery_status(vehicle: i32, out: usize, outCap: u32): i32;
 @external("wasmbed", "get_vehicle_local_position")
 declare function raw_get_vehicle_local_position(vehicle: i32, out: usize, outCap: u32): i32;
+@external("wasmbed", "get_vehicle_parameter")
+declare function raw_get_vehicle_parameter(vehicle: i32, name: usize, nameLen: u32, out: usize, outCap: u32): i32;
 @external("wasmbed", "publish_message")
 declare function raw_publish_message(topic: usize, topicLen: u32, ptr: usize, len: u32): i32;
 @external("wasmbed", "subscribe_topic")
@@ -505,6 +507,12 @@ export namespace vehicle {
   // Writes where it is, likewise.
   export function localPosition(vehicle: i32, out: usize, outCap: u32): i32 {
     return raw_get_vehicle_local_position(vehicle, out, outCap);
+  }
+
+  // Asks for a parameter by its name, at most 16 bytes, and writes it, 16 bytes, once the vehicle has answered; BUSY
+  // until then, so call again in the next tick. The answer is told once.
+  export function parameter(vehicle: i32, name: string, out: usize, outCap: u32): i32 {
+    return raw_get_vehicle_parameter(vehicle, nameAt, encode(name, nameAt, NAME_BYTES), out, outCap);
   }
 }
 

@@ -291,6 +291,12 @@ struct wasmbed_local_position {
     float vz;
 };
 
+/* A parameter of a vehicle. */
+struct wasmbed_vehicle_parameter {
+    double value; /* whole, if kind is that of whole numbers */
+    uint8_t kind; /* MAV_PARAM_TYPE: 1, 3, 5 whole numbers of 8, 16, 32 bits, 2, 4, 6 those with a sign, 9 float */
+};
+
 /* Sends a command, which has sizeof(struct wasmbed_vehicle_command) bytes; answers a ticket. */
 WASMBED_IMPORT("send_vehicle_command")
 int32_t wasmbed_send_vehicle_command(const struct wasmbed_vehicle_command *command, uint32_t len);
@@ -322,6 +328,13 @@ int32_t wasmbed_get_battery_status(int32_t vehicle, struct wasmbed_battery_statu
 /* Writes where it is, likewise. */
 WASMBED_IMPORT("get_vehicle_local_position")
 int32_t wasmbed_get_vehicle_local_position(int32_t vehicle, struct wasmbed_local_position *out, uint32_t out_cap);
+
+/* Asks for a parameter, whose name has at most 16 bytes, and writes it once the vehicle has answered; WASMBED_BUSY until
+ * then, so call again in the next tick. The answer is told once. WASMBED_TIMED_OUT if the vehicle does not answer,
+ * WASMBED_NOT_FOUND if it says that it has none of this name. */
+WASMBED_IMPORT("get_vehicle_parameter")
+int32_t wasmbed_get_vehicle_parameter(int32_t vehicle, const char *name, uint32_t name_len,
+                                      struct wasmbed_vehicle_parameter *out, uint32_t out_cap);
 
 /* ROS 2: topics and services that the operator of the device allows, by fully qualified names such as /robot/chatter.
  * Messages, requests and responses are CDR after an encapsulation header of 4 bytes. Nothing here waits. */

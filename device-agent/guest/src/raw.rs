@@ -131,6 +131,14 @@ unsafe extern "C" {
     pub fn get_battery_status(vehicle: i32, out_ptr: *mut u8, out_cap: usize) -> i32;
     /// Writes where it is.
     pub fn get_vehicle_local_position(vehicle: i32, out_ptr: *mut u8, out_cap: usize) -> i32;
+    /// Writes one of its parameters.
+    pub fn get_vehicle_parameter(
+        vehicle: i32,
+        name_ptr: *const u8,
+        name_len: usize,
+        out_ptr: *mut u8,
+        out_cap: usize,
+    ) -> i32;
     /// Publishes a message on a topic of ROS 2.
     pub fn publish_message(topic_ptr: *const u8, topic_len: usize, ptr: *const u8, len: usize) -> i32;
     /// Listens to a topic of ROS 2.

@@ -157,6 +157,16 @@ pub struct LocalPosition {
     pub vz: f32,
 }
 
+/// A parameter of a vehicle.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[repr(C)]
+pub struct VehicleParameter {
+    /// Its value: whole, if `kind` is that of whole numbers.
+    pub value: f64,
+    /// `MAV_PARAM_TYPE`: 1, 3 and 5 whole numbers of 8, 16 and 32 bits, 2, 4 and 6 those with a sign, 9 `f32`.
+    pub kind: u8,
+}
+
 /// A command that was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ticket(i32);
@@ -274,6 +284,20 @@ pub fn local_position(vehicle: u8) -> Result<LocalPosition> {
     written(unsafe { raw::get_vehicle_local_position(vehicle.into(), at, room) }, position)
 }
 
+/// One of its parameters, such as `MPC_XY_VEL_MAX`; names have at most 16 bytes. The first call asks the vehicle, and a
+/// later one has the answer, once: call again in the next tick.
+///
+/// # Errors
+/// `Busy` until the vehicle has answered, `TimedOut` if it does not, `NotFound` if it says that it has none of this name,
+/// or was never heard of.
+pub fn parameter(vehicle: u8, name: &str) -> Result<VehicleParameter> {
+    let mut parameter = VehicleParameter::default();
+    let (at, room) = ((&raw mut parameter).cast(), size_of::<VehicleParameter>());
+    // SAFETY: as for `status`; the name is readable as long as it is.
+    let answer = unsafe { raw::get_vehicle_parameter(vehicle.into(), name.as_ptr(), name.len(), at, room) };
+    written(answer, parameter)
+}
+
 fn ticket(answer: i32) -> Result<Ticket> {
     check(answer).map(|number| Ticket(number.cast_signed()))
 }
@@ -293,5 +317,6 @@ mod tests {
         assert_eq!(size_of::<VehicleStatus>(), 32);
         assert_eq!(size_of::<BatteryStatus>(), 32);
         assert_eq!(size_of::<LocalPosition>(), 36);
+        assert_eq!(size_of::<VehicleParameter>(), 16);
     }
 }

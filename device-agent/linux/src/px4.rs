@@ -32,7 +32,9 @@ use tokio::{
     sync::Notify,
     time::{Instant as Deadline, sleep_until},
 };
-use wasmbed_abi::{BatteryStatus, Errno, LocalPosition, VehicleCommand, VehicleStatus};
+use wasmbed_abi::{
+    BatteryStatus, Errno, LocalPosition, ParameterName, VehicleCommand, VehicleParameter, VehicleStatus,
+};
 use wasmbed_px4::{COMPONENT, Config, Message, Owner, SYSTEM, Vehicles};
 use wasmbed_wire::message::HeardVehicle;
 
@@ -178,6 +180,14 @@ impl Pilot {
     pub(crate) fn position(&self, vehicle: u8) -> Result<LocalPosition, Errno> {
         let shared = self.shared()?;
         shared.lock().position(shared.now(), vehicle)
+    }
+
+    pub(crate) fn parameter(&self, vehicle: u8, name: ParameterName) -> Result<VehicleParameter, Errno> {
+        let shared = self.shared()?;
+        let parameter = shared.lock().parameter(self.owner, vehicle, name);
+        // It may have to be asked for.
+        shared.changed.notify_one();
+        parameter
     }
 
     fn shared(&self) -> Result<&Shared, Errno> {

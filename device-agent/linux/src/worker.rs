@@ -13,8 +13,8 @@ use std::{
 
 use tokio::sync::mpsc;
 use wasmbed_abi::{
-    ALLOW_NETWORK, BatteryStatus, Capabilities, Destination, Edges, Errno, FilePath, LocalPosition, RosName,
-    Sensor, VehicleCommand, VehicleStatus,
+    ALLOW_NETWORK, BatteryStatus, Capabilities, Destination, Edges, Errno, FilePath, LocalPosition,
+    ParameterName, RosName, Sensor, VehicleCommand, VehicleParameter, VehicleStatus,
 };
 use wasmbed_core::{Assignment, ModuleEvent, Owner, Slot, Used};
 use wasmbed_px4::Order;
@@ -552,6 +552,10 @@ impl Host for ModuleHost {
 
     fn local_position(&mut self, vehicle: u8) -> Result<LocalPosition, Errno> {
         self.pilot.position(vehicle)
+    }
+
+    fn vehicle_parameter(&mut self, vehicle: u8, name: ParameterName) -> Result<VehicleParameter, Errno> {
+        self.pilot.parameter(vehicle, name)
     }
 
     fn publish_message(&mut self, topic: RosName<'_>, message: &[u8]) -> Result<(), Errno> {

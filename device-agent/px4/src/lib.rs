@@ -15,10 +15,10 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
-mod commands;
 mod frames;
 mod messages;
 mod order;
+mod requests;
 mod vehicle;
 mod vehicles;
 

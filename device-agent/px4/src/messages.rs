@@ -3,13 +3,15 @@
 //! Fields lie in the order of their size, extensions behind them (MAVLink guide, Serialization). What a sender cut off at
 //! the end is zero, so that a field that is absent reads as 0.
 
-use wasmbed_abi::{NO_FRAME, VehicleCommand};
+use wasmbed_abi::{MAX_PARAMETER_NAME_BYTES, NO_FRAME, ParameterName, VehicleCommand, VehicleParameter};
 
 /// Longest payload, in bytes.
 pub(crate) const MAX_PAYLOAD_BYTES: usize = 255;
 
 pub(crate) const HEARTBEAT: u32 = 0;
 pub(crate) const SYS_STATUS: u32 = 1;
+pub(crate) const PARAM_REQUEST_READ: u32 = 20;
+pub(crate) const PARAM_VALUE: u32 = 22;
 pub(crate) const LOCAL_POSITION_NED: u32 = 32;
 pub(crate) const GLOBAL_POSITION_INT: u32 = 33;
 pub(crate) const COMMAND_INT: u32 = 75;
@@ -17,6 +19,7 @@ pub(crate) const COMMAND_LONG: u32 = 76;
 pub(crate) const COMMAND_ACK: u32 = 77;
 pub(crate) const BATTERY_STATUS: u32 = 147;
 pub(crate) const EXTENDED_SYS_STATE: u32 = 245;
+pub(crate) const PARAM_ERROR: u32 = 345;
 
 /// `MAV_TYPE_ONBOARD_CONTROLLER`.
 const ONBOARD_CONTROLLER: u8 = 18;
@@ -34,6 +37,8 @@ pub(crate) const fn extra_crc(id: u32) -> Option<u8> {
     Some(match id {
         HEARTBEAT => 50,
         SYS_STATUS => 124,
+        PARAM_REQUEST_READ => 214,
+        PARAM_VALUE => 220,
         LOCAL_POSITION_NED => 185,
         GLOBAL_POSITION_INT => 104,
         COMMAND_INT => 158,
@@ -41,6 +46,7 @@ pub(crate) const fn extra_crc(id: u32) -> Option<u8> {
         COMMAND_ACK => 143,
         BATTERY_STATUS => 154,
         EXTENDED_SYS_STATE => 130,
+        PARAM_ERROR => 209,
         _ => return None,
     })
 }
@@ -55,6 +61,9 @@ pub struct Message {
     payload: [u8; COMMAND_INT_BYTES],
     len: usize,
 }
+
+/// A parameter's index, -1: its name counts.
+const NOT_BY_INDEX: [u8; 2] = [0xff; 2];
 
 const COMMAND_LONG_BYTES: usize = 33;
 /// The longest message that is sent, in bytes.
@@ -82,6 +91,11 @@ impl Message {
         let custom_mode = 0u32.to_le_bytes();
         let rest = [ONBOARD_CONTROLLER, NO_AUTOPILOT, 0, ACTIVE, MAVLINK_VERSION];
         Message::new(0, HEARTBEAT, &[&custom_mode, &rest])
+    }
+
+    /// Asks a component of a vehicle for a parameter by its name.
+    pub(crate) fn parameter_request(name: &ParameterName, to: u8, component: u8) -> Self {
+        Message::new(to, PARAM_REQUEST_READ, &[&NOT_BY_INDEX, &[to, component], name.bytes()])
     }
 
     /// A command to a component of a vehicle, sent for the `confirmation`th time after the first.
@@ -171,6 +185,32 @@ impl Fields<'_> {
     pub(crate) fn f32(self, at: usize) -> f32 {
         f32::from_le_bytes(self.array(at))
     }
+
+    /// The name of a parameter, which ends at a zero or after its 16 bytes.
+    pub(crate) fn parameter_name(self, at: usize) -> Option<ParameterName> {
+        let bytes: [u8; MAX_PARAMETER_NAME_BYTES] = self.array(at);
+        let len = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+        ParameterName::new(bytes.get(..len)?)
+    }
+
+    /// What a `PARAM_VALUE` says. Most autopilots put whole numbers in as they are, and some as `f32` (MAVLink guide,
+    /// Parameter protocol, Parameter encoding).
+    pub(crate) fn parameter(self, is_float: bool) -> VehicleParameter {
+        let kind = self.u8(24);
+        let value = match kind {
+            1..=6 if is_float => self.f32(0).into(),
+            1 => self.u8(0).into(),
+            2 => self.i8(0).into(),
+            3 => self.u16(0).into(),
+            4 => self.i16(0).into(),
+            5 => self.u32(0).into(),
+            6 => self.i32(0).into(),
+            9 => self.f32(0).into(),
+            // Four bytes hold none of 64 bits.
+            _ => f64::NAN,
+        };
+        VehicleParameter { value, kind }
+    }
 }
 
 #[cfg(test)]
@@ -197,6 +237,30 @@ mod tests {
             Message::command(&VehicleCommand { frame: 1, param5: 1.5, param6: f64::NAN, ..command }, 7, 1, 0);
         assert_eq!(local.payload()[16..20], 15_000i32.to_le_bytes());
         assert_eq!(local.payload()[20..24], i32::MAX.to_le_bytes());
+    }
+
+    #[test]
+    fn a_parameter_is_asked_for_and_read_as_the_dialect_says() {
+        let name = ParameterName::new(b"SYS_AUTOSTART").expect("a name");
+        let asked = Message::parameter_request(&name, 7, 1);
+        assert_eq!((asked.to, asked.id), (7, PARAM_REQUEST_READ));
+        assert_eq!(asked.payload(), b"\xff\xff\x07\x01SYS_AUTOSTART\0\0\0");
+
+        let said = |value: [u8; 4], kind: u8| [&value[..], &[1, 0, 0, 0], name.bytes(), &[kind]].concat();
+        let read = |value, kind, is_float| Fields(&said(value, kind)).parameter(is_float).value;
+        assert_eq!(Fields(&said([0; 4], 6)).parameter_name(8), Some(name));
+        assert_eq!(read(4_001i32.to_le_bytes(), 6, false), 4_001.0);
+        assert_eq!(read(4_001f32.to_le_bytes(), 6, true), 4_001.0);
+        assert_eq!(read(u32::MAX.to_le_bytes(), 5, false), f64::from(u32::MAX));
+        assert_eq!(read([0xff; 4], 6, false), -1.0);
+        for (kind, value) in [(1, 254.0), (2, -2.0), (3, 65_534.0), (4, -2.0)] {
+            assert_eq!(read([0xfe, 0xff, 0xff, 0xff], kind, false), value, "{kind}");
+        }
+        assert_eq!(read(2.5f32.to_le_bytes(), 9, false), 2.5);
+        assert_eq!(read(2.5f32.to_le_bytes(), 9, true), 2.5);
+        for kind in [0, 7, 8, 10, 255] {
+            assert!(read([0; 4], kind, false).is_nan(), "{kind}");
+        }
     }
 
     #[test]

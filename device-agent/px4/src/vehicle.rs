@@ -11,6 +11,8 @@ use crate::messages::{
     SYS_STATUS,
 };
 
+/// `MAV_AUTOPILOT_ARDUPILOTMEGA`.
+const ARDUPILOT: u8 = 3;
 /// `MAV_MODE_FLAG_SAFETY_ARMED`.
 const SAFETY_ARMED: u8 = 128;
 /// The battery that a vehicle has which numbers none.
@@ -69,6 +71,11 @@ impl Vehicle {
 
     pub(crate) fn is_stale(&self, now: u64) -> bool {
         age(now, self.heartbeat_ms) >= STATUS_STALE_MS
+    }
+
+    /// Whether it says whole numbers that are parameters as `f32`.
+    pub(crate) const fn sends_floats(&self) -> bool {
+        self.status.autopilot == ARDUPILOT
     }
 
     /// When its last heartbeat was heard.

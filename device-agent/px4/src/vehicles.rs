@@ -2,12 +2,17 @@
 
 use alloc::vec::Vec;
 
-use wasmbed_abi::{BatteryStatus, Errno, LocalPosition, NO_FRAME, VehicleCommand, VehicleStatus};
+use wasmbed_abi::{
+    BatteryStatus, Errno, LocalPosition, NO_FRAME, ParameterName, VehicleCommand, VehicleParameter,
+    VehicleStatus,
+};
 use wasmbed_wire::message::HeardVehicle;
 
 use crate::{
-    commands::Commands,
-    messages::{COMMAND_ACK, Fields, HEARTBEAT, Message, NO_AUTOPILOT, SET_MESSAGE_INTERVAL},
+    messages::{
+        COMMAND_ACK, Fields, HEARTBEAT, Message, NO_AUTOPILOT, PARAM_ERROR, PARAM_VALUE, SET_MESSAGE_INTERVAL,
+    },
+    requests::Requests,
     vehicle::Vehicle,
 };
 
@@ -15,6 +20,8 @@ use crate::{
 const HEARTBEAT_MS: u64 = 1_000;
 /// `MAV_COMP_ID_AUTOPILOT1`.
 const AUTOPILOT: u8 = 1;
+/// `MAV_PARAM_ERROR_DOES_NOT_EXIST`.
+const NO_SUCH_PARAMETER: u8 = 1;
 
 /// MAVLink system id of a device that is given no other: a system of its own.
 pub const SYSTEM: u8 = 245;
@@ -45,26 +52,29 @@ pub struct Source {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Owner(pub u32);
 
-/// Vehicles and commands. `now` is in milliseconds and never goes back.
+/// Vehicles, and what they were asked to do or to say. `now` is in milliseconds and never goes back.
 #[derive(Debug)]
 pub struct Vehicles {
     config: Config,
     vehicles: Vec<Vehicle>,
-    commands: Commands,
+    requests: Requests,
     heartbeat_due: u64,
 }
 
 impl Vehicles {
     /// None are known yet.
     pub fn new(config: Config) -> Self {
-        Vehicles { config, vehicles: Vec::new(), commands: Commands::default(), heartbeat_due: 0 }
+        Vehicles { config, vehicles: Vec::new(), requests: Requests::default(), heartbeat_due: 0 }
     }
 
     /// Takes a message whose frame was in order; others than those that matter are ignored, whatever they hold.
     pub fn on_message(&mut self, now: u64, from: Source, id: u32, payload: &[u8]) {
         let fields = Fields(payload);
-        if id == COMMAND_ACK {
-            return self.on_ack(now, from, fields);
+        match id {
+            COMMAND_ACK => return self.on_ack(now, from, fields),
+            PARAM_VALUE => return self.on_parameter(from, fields),
+            PARAM_ERROR => return self.on_parameter_error(from, fields),
+            _ => {}
         }
         // Cameras and ground stations say that they are there too.
         let is_vehicle = from.component == AUTOPILOT && from.system != 0;
@@ -92,10 +102,30 @@ impl Vehicles {
 
     fn on_ack(&mut self, now: u64, from: Source, fields: Fields<'_>) {
         // Senders of before MAVLink 2 do not say whom they answer.
-        let is_own = |id: u8, own: u8| id == 0 || id == own;
-        if is_own(fields.u8(8), self.config.system) && is_own(fields.u8(9), self.config.component) {
-            self.commands.on_ack(now, from, fields.u16(0), fields.u8(2));
+        if self.is_for_us(fields.u8(8), fields.u8(9)) {
+            self.requests.on_ack(now, from, fields.u16(0), fields.u8(2));
         }
+    }
+
+    fn on_parameter(&mut self, from: Source, fields: Fields<'_>) {
+        let vehicle = self.vehicles.iter().find(|vehicle| vehicle.system == from.system);
+        let (Some(vehicle), Some(name)) = (vehicle, fields.parameter_name(8)) else { return };
+        self.requests.on_parameter(from, name, Ok(fields.parameter(vehicle.sends_floats())));
+    }
+
+    fn on_parameter_error(&mut self, from: Source, fields: Fields<'_>) {
+        let Some(name) = fields.parameter_name(4).filter(|_| self.is_for_us(fields.u8(2), fields.u8(3)))
+        else {
+            return;
+        };
+        let why = if fields.u8(20) == NO_SUCH_PARAMETER { Errno::NotFound } else { Errno::Denied };
+        self.requests.on_parameter(from, name, Err(why));
+    }
+
+    /// Whether an answer is to this device, or to whom it may concern.
+    const fn is_for_us(&self, system: u8, component: u8) -> bool {
+        (system == 0 || system == self.config.system)
+            && (component == 0 || component == self.config.component)
     }
 
     /// The next message to send. Without a link they are lost like those on it.
@@ -104,12 +134,12 @@ impl Vehicles {
             self.heartbeat_due = now + HEARTBEAT_MS;
             return Some(Message::heartbeat());
         }
-        if let Some(message) = self.commands.next_message(now) {
+        if let Some(message) = self.requests.next_message(now) {
             return Some(message);
         }
-        let commands = &self.commands;
+        let requests = &self.requests;
         // Its acknowledgement would be taken for that of the module's command.
-        let may_ask = |vehicle: &&mut Vehicle| !commands.awaits(vehicle.system, SET_MESSAGE_INTERVAL);
+        let may_ask = |vehicle: &&mut Vehicle| !requests.awaits(vehicle.system, SET_MESSAGE_INTERVAL);
         self.vehicles.iter_mut().filter(may_ask).find_map(|vehicle| {
             let (id, interval_us) = vehicle.next_request(now)?;
             let command = VehicleCommand {
@@ -127,10 +157,10 @@ impl Vehicles {
     /// When [`poll_message`](Vehicles::poll_message) may have something next.
     pub fn next_deadline(&self, now: u64) -> u64 {
         let there = self.vehicles.iter().filter(|vehicle| {
-            !vehicle.is_stale(now) && !self.commands.awaits(vehicle.system, SET_MESSAGE_INTERVAL)
+            !vehicle.is_stale(now) && !self.requests.awaits(vehicle.system, SET_MESSAGE_INTERVAL)
         });
         let asked = there.map(Vehicle::next_deadline).min().unwrap_or(u64::MAX);
-        self.heartbeat_due.min(self.commands.next_deadline()).min(asked)
+        self.heartbeat_due.min(self.requests.next_deadline()).min(asked)
     }
 
     /// Gives a vehicle a command and returns its ticket.
@@ -141,7 +171,7 @@ impl Vehicles {
     pub fn send(&mut self, owner: Owner, command: VehicleCommand) -> Result<u32, Errno> {
         let system = self.vehicle(command.vehicle)?.system;
         let component = if command.component == 0 { AUTOPILOT } else { command.component };
-        self.commands.give(owner, Source { system, component }, command)
+        self.requests.command(owner, Source { system, component }, command)
     }
 
     /// Has a vehicle go up to so many metres above the place where it started.
@@ -159,12 +189,28 @@ impl Vehicles {
     /// [`Errno::Busy`] while it is under way, [`Errno::TimedOut`] if nobody answered, [`Errno::NotFound`] if the owner has
     /// no such ticket.
     pub fn result(&self, owner: Owner, ticket: u32) -> Result<u8, Errno> {
-        self.commands.result(owner, ticket)
+        self.requests.result(owner, ticket)
+    }
+
+    /// What a vehicle answered to the question for a parameter, told once. Whoever did not ask before, asks.
+    ///
+    /// # Errors
+    /// [`Errno::Busy`] until it has answered, or while all that an owner may have is under way; [`Errno::TimedOut`] if it
+    /// does not; [`Errno::NotFound`] if it says that it has no such parameter, was never heard of, or is to be the only one
+    /// and is not; [`Errno::Denied`] if it does not tell it.
+    pub fn parameter(
+        &mut self,
+        owner: Owner,
+        vehicle: u8,
+        name: ParameterName,
+    ) -> Result<VehicleParameter, Errno> {
+        let system = self.vehicle(vehicle)?.system;
+        self.requests.parameter(owner, Source { system, component: AUTOPILOT }, name)
     }
 
     /// Forgets an owner: its commands are not sent again, and nobody asks for their results.
     pub fn forget(&mut self, owner: Owner) {
-        self.commands.forget(owner);
+        self.requests.forget(owner);
     }
 
     /// How a vehicle is.

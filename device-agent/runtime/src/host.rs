@@ -1,8 +1,8 @@
 //! What a device offers its modules.
 
 use wasmbed_abi::{
-    BatteryStatus, Destination, Edges, Errno, FilePath, LocalPosition, RosName, Sensor, VehicleCommand,
-    VehicleStatus,
+    BatteryStatus, Destination, Edges, Errno, FilePath, LocalPosition, ParameterName, RosName, Sensor,
+    VehicleCommand, VehicleParameter, VehicleStatus,
 };
 use wasmbed_wire::{Channel, topic::Level};
 
@@ -300,6 +300,16 @@ pub trait Host: 'static {
     /// As for [`vehicle_status`](Host::vehicle_status).
     fn local_position(&mut self, vehicle: u8) -> Result<LocalPosition, Errno> {
         let _ = vehicle;
+        Err(Errno::Unsupported)
+    }
+
+    /// One of its parameters, told once the vehicle has answered; the first call asks for it.
+    ///
+    /// # Errors
+    /// [`Errno::Busy`] until then, [`Errno::TimedOut`] if it does not answer, [`Errno::NotFound`] if it has none of this
+    /// name or was never heard of.
+    fn vehicle_parameter(&mut self, vehicle: u8, name: ParameterName) -> Result<VehicleParameter, Errno> {
+        let _ = (vehicle, name);
         Err(Errno::Unsupported)
     }
 

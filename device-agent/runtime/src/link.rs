@@ -157,7 +157,8 @@ fn carry_out<H: Host>(call: Call, caller: &mut Caller<'_, Guest<H>>, args: &mut 
         | Call::VehicleCommandResult
         | Call::GetVehicleStatus
         | Call::GetBatteryStatus
-        | Call::GetVehicleLocalPosition => status(vehicle::answer(call, caller, args)),
+        | Call::GetVehicleLocalPosition
+        | Call::GetVehicleParameter => status(vehicle::answer(call, caller, args)),
         Call::PublishMessage
         | Call::SubscribeTopic
         | Call::CreateServiceClient

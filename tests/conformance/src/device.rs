@@ -3,8 +3,8 @@
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use wasmbed_abi::{
-    BatteryStatus, Destination, Edges, Errno, FilePath, LocalPosition, MAX_KEY_BYTES, NodeInfo, RosName,
-    Sensor, TopicInfo, Typed, VehicleCommand, VehicleStatus,
+    BatteryStatus, Destination, Edges, Errno, FilePath, LocalPosition, MAX_KEY_BYTES, NodeInfo,
+    ParameterName, RosName, Sensor, TopicInfo, Typed, VehicleCommand, VehicleParameter, VehicleStatus,
 };
 use wasmbed_runtime::Host;
 use wasmbed_wire::{Channel, topic::Level};
@@ -167,6 +167,10 @@ impl Host for Obliging {
 
     fn local_position(&mut self, _: u8) -> Result<LocalPosition, Errno> {
         Ok(LocalPosition::default())
+    }
+
+    fn vehicle_parameter(&mut self, _: u8, _: ParameterName) -> Result<VehicleParameter, Errno> {
+        Ok(VehicleParameter::default())
     }
 
     fn publish_message(&mut self, _: RosName<'_>, _: &[u8]) -> Result<(), Errno> {

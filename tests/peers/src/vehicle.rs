@@ -14,7 +14,8 @@ use std::{
 
 /// A module, as text, that makes the call that the first letter of a message on `in` stands for, about the vehicle that its
 /// second byte names, and says on `out` what it answered, 32 bits, and what was written. Letters: `a`rm, `d`isarm, `t`ake off
-/// to 5 m, `l`and, a `c`ommand that follows, the `r`esult of a ticket, `s`tatus, `b`attery, `p`osition.
+/// to 5 m, `l`and, a `c`ommand that follows, the `r`esult of a ticket, `s`tatus, `b`attery, `p`osition, the parameter whose
+/// name follows (`n`).
 pub const PILOT: &str = r#"(module
     (import "wasmbed" "subscribe" (func $subscribe (param i32 i32) (result i32)))
     (import "wasmbed" "publish" (func $publish (param i32 i32 i32 i32) (result i32)))
@@ -28,7 +29,10 @@ pub const PILOT: &str = r#"(module
     (import "wasmbed" "get_vehicle_status" (func $status (param i32 i32 i32) (result i32)))
     (import "wasmbed" "get_battery_status" (func $battery (param i32 i32 i32) (result i32)))
     (import "wasmbed" "get_vehicle_local_position" (func $position (param i32 i32 i32) (result i32)))
+    (import "wasmbed" "get_vehicle_parameter"
+        (func $parameter (param i32 i32 i32 i32 i32) (result i32)))
     (memory (export "memory") 256 256 (pagesize 1))
+    (global $len (mut i32) (i32.const 0))
     (data (i32.const 0) "inout")
     (func (export "init") (result i32) (call $subscribe (i32.const 0) (i32.const 2)))
     (func (export "tick"))
@@ -44,9 +48,12 @@ pub const PILOT: &str = r#"(module
             (then (return (call $status (local.get $vehicle) (i32.const 204) (i32.const 36)))))
         (if (i32.eq (local.get $letter) (i32.const 98))
             (then (return (call $battery (local.get $vehicle) (i32.const 204) (i32.const 36)))))
+        (if (i32.eq (local.get $letter) (i32.const 110))
+            (then (return (call $parameter (local.get $vehicle)
+                (i32.const 66) (i32.sub (global.get $len) (i32.const 2)) (i32.const 204) (i32.const 36)))))
         (call $position (local.get $vehicle) (i32.const 204) (i32.const 36)))
     (func (export "message") (param i32 i32)
-        (drop (call $read (i32.const 64) (i32.const 100)))
+        (global.set $len (call $read (i32.const 64) (i32.const 100)))
         (i32.store (i32.const 200) (call $asked (i32.load8_u (i32.const 64)) (i32.load8_u (i32.const 65))))
         (drop (call $publish (i32.const 2) (i32.const 3) (i32.const 200) (i32.const 40)))))"#;
 

@@ -1,4 +1,5 @@
 """An autopilot made of MAVSDK 4.1 (PyPI), for tests: acknowledges what it may, tells where it is, and never answers LAND.
+It has a parameter of either kind, CAL_ACC_PRIO and MPC_XY_CRUISE.
 
 usage: autopilot.py PORT SYSTEM [armable]
 
@@ -13,6 +14,7 @@ import time
 from mavsdk import Configuration, Mavsdk
 from mavsdk.component_type import ComponentType
 from mavsdk.plugins.action_server.action_server import ActionServer
+from mavsdk.plugins.param_server.param_server import ParamServer
 from mavsdk.plugins.telemetry_server.telemetry_server import (
     Battery,
     Heading,
@@ -51,6 +53,9 @@ threading.Thread(target=receive, daemon=True).start()
 component = mavsdk.server_component_by_type(ComponentType.AUTOPILOT, 0)
 actions = ActionServer(component)
 telemetry = TelemetryServer(component)
+parameters = ParamServer(component)
+parameters.provide_param_int("CAL_ACC_PRIO", -75)
+parameters.provide_param_float("MPC_XY_CRUISE", 2.5)
 actions.set_armable("armable" in sys.argv, False)
 actions.set_disarmable(True, True)
 actions.set_allow_takeoff(True)

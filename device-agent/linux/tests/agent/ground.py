@@ -28,6 +28,7 @@ def fly_with_mavsdk(port):
     from mavsdk import Configuration, Mavsdk
     from mavsdk.component_type import ComponentType
     from mavsdk.plugins.action.action import Action, ActionError
+    from mavsdk.plugins.param.param import Param, ParamError, ParamResult
     from mavsdk.plugins.telemetry.telemetry import LandedState, Telemetry
 
     station = Mavsdk(Configuration.create_with_component_type(ComponentType.GROUND_STATION))
@@ -45,6 +46,13 @@ def fly_with_mavsdk(port):
 
     is_on = lambda state: telemetry.landed_state() == state
     until("on the ground", lambda: is_on(LandedState.ON_GROUND))
+    parameters = Param(vehicle)
+    until("a whole number", lambda: parameters.get_param_int("MAV_SYS_ID") == 1)
+    try:
+        sys.exit(f"it has a parameter too many: {parameters.get_param_int('NONE')}")
+    except ParamError as error:
+        if error.result != ParamResult.DOES_NOT_EXIST:
+            raise
     until("a battery", lambda: 0.5 < telemetry.battery().voltage_v < 60)
     action.set_takeoff_altitude(HEIGHT_M)
     until("armed", lambda: is_done(action.arm) and telemetry.armed())
@@ -99,9 +107,16 @@ def fly_with_pymavlink(port):
         place = last("GLOBAL_POSITION_INT")
         return place.relative_alt / 1000 if place else math.nan
 
+    def parameter(name, kind):
+        link.mav.param_request_read_send(link.target_system, 1, name.encode(), -1)
+        said = link.recv_match(type=["PARAM_VALUE", "PARAM_ERROR"], blocking=True, timeout=1)
+        return said and said.param_id == name and said.get_type() == kind and said
+
     accepted = mavlink.MAV_RESULT_ACCEPTED
     arm = lambda armed: order(mavlink.MAV_CMD_COMPONENT_ARM_DISARM, armed, 0, 0, 0, 0, 0, 0)
     until("on the ground", lambda: landed(mavlink.MAV_LANDED_STATE_ON_GROUND))
+    until("a parameter", lambda: abs(parameter("MIS_TAKEOFF_ALT", "PARAM_VALUE").param_value - HEIGHT_M) < 0.001)
+    until("none where there is none", lambda: parameter("NONE", "PARAM_ERROR"))
     until("armed", lambda: arm(1) == accepted and is_armed())
     above_sea = last("GLOBAL_POSITION_INT").alt / 1000 + HEIGHT_M
     nan = math.nan

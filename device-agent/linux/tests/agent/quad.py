@@ -4,7 +4,8 @@ usage: quad.py PORT SYSTEM [v1] [noise] [signed=HEX]
 
 Sends to 127.0.0.1:PORT over UDP. It rejects to arm for its first second, climbs and descends at 5 m/s, acknowledges every
 second command only when it comes again, and disarms only on the ground. One that is told no height takes off to its
-parameter MIS_TAKEOFF_ALT. With `v1` it speaks MAVLink 1, with `noise` it
+parameter MIS_TAKEOFF_ALT; MAV_SYS_ID is its other one, a whole number that cannot be set. A parameter that it does not have
+is an error (PARAM_ERROR), unless it speaks MAVLink 1. With `v1` it speaks MAVLink 1, with `noise` it
 sends other bytes too, and with a key it signs.
 """
 
@@ -12,6 +13,7 @@ import math
 import os
 import random
 import socket
+import struct
 import sys
 import time
 
@@ -85,10 +87,18 @@ def carry_out(message):
 def hear(message):
     global late, takeoff_height
     kind = message.get_type()
-    if kind in ("PARAM_REQUEST_READ", "PARAM_SET") and message.target_system == system and message.param_id == PARAMETER:
-        if kind == "PARAM_SET":
-            takeoff_height = message.param_value
-        mav.param_value_send(PARAMETER.encode(), takeoff_height, mavlink.MAV_PARAM_TYPE_REAL32, 1, 0)
+    if kind in ("PARAM_REQUEST_READ", "PARAM_SET") and message.target_system == system:
+        if message.param_id == PARAMETER:
+            if kind == "PARAM_SET":
+                takeoff_height = message.param_value
+            mav.param_value_send(PARAMETER.encode(), takeoff_height, mavlink.MAV_PARAM_TYPE_REAL32, 2, 0)
+        elif message.param_id == "MAV_SYS_ID":
+            # Whole numbers go as they are into the field for a float.
+            (value,) = struct.unpack("<f", struct.pack("<i", system))
+            mav.param_value_send(b"MAV_SYS_ID", value, mavlink.MAV_PARAM_TYPE_INT32, 2, 1)
+        elif "v1" not in sys.argv:
+            who = message.get_srcSystem(), message.get_srcComponent()
+            mav.param_error_send(*who, message.param_id.encode(), -1, mavlink.MAV_PARAM_ERROR_DOES_NOT_EXIST)
     if kind != "COMMAND_LONG" or message.target_system != system:
         return
     late += 1

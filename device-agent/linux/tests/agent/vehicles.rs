@@ -12,7 +12,8 @@ use std::{
 };
 
 use wasmbed_abi::{
-    ARMED, BatteryStatus, Errno, LocalPosition, NO_FRAME, STALE, VehicleCommand, VehicleStatus,
+    ARMED, BatteryStatus, Errno, LocalPosition, NO_FRAME, STALE, VehicleCommand, VehicleParameter,
+    VehicleStatus,
 };
 use wasmbed_peers::{
     python,
@@ -116,6 +117,21 @@ impl World {
         }
     }
 
+    /// What a vehicle says of a parameter in the end.
+    fn parameter(&mut self, vehicle: u8, name: &str) -> Result<VehicleParameter, i32> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let (answer, written) = self.ask(b'n', vehicle, name.as_bytes());
+            if answer == 16 {
+                return Ok(written.first_chunk().map(VehicleParameter::decode).expect("a parameter"));
+            }
+            if answer != Errno::Busy.code() {
+                return Err(answer);
+            }
+            assert!(Instant::now() < deadline, "every question has an end");
+        }
+    }
+
     fn battery(&mut self, vehicle: u8) -> Result<BatteryStatus, i32> {
         let (answer, written) = self.ask(b'b', vehicle, &[]);
         let battery = written.first_chunk().map(BatteryStatus::decode).expect("a battery");
@@ -157,6 +173,11 @@ fn an_autopilot_of_mavsdk_is_commanded_and_heard() {
     });
     let battery = world.battery(3).expect("a battery");
     assert_eq!((battery.voltage, battery.remaining, battery.flags), (12_500, 75, 0));
+    let (whole, float) = (world.parameter(3, "CAL_ACC_PRIO"), world.parameter(0, "MPC_XY_CRUISE"));
+    assert_eq!(whole, Ok(VehicleParameter { value: -75.0, kind: 6 }));
+    assert_eq!(float, Ok(VehicleParameter { value: 2.5, kind: 9 }));
+    assert_eq!(world.parameter(3, "NONE"), Err(Errno::NotFound.code()));
+    assert_eq!(world.parameter(9, "MPC_XY_CRUISE"), Err(Errno::NotFound.code()));
 
     // It never acknowledges either.
     let start = Instant::now();
@@ -205,6 +226,15 @@ fn several_vehicles_are_told_apart_and_one_that_is_gone_grows_stale() {
             Ok((12_400, 1_500))
         );
     }
+    for vehicle in [1, 2] {
+        let parameter = VehicleParameter { value: f64::from(vehicle), kind: 6 };
+        assert_eq!(world.parameter(vehicle, "MAV_SYS_ID"), Ok(parameter));
+    }
+    // The second one says nothing where it has none.
+    assert_eq!(world.parameter(1, "NONE"), Err(Errno::NotFound.code()));
+    let start = Instant::now();
+    assert_eq!(world.parameter(2, "NONE"), Err(Errno::TimedOut.code()));
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
     assert_eq!(world.status(0), Err(Errno::NotFound.code()), "there are two");
     assert_eq!(world.ask(b'a', 0, &[]).0, Errno::NotFound.code());
     while world.command(b'a', 2, &[]) != ACCEPTED {}

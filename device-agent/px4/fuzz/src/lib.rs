@@ -1,6 +1,6 @@
 //! What the fuzz target does with its input, callable from ordinary tests too.
 
-use wasmbed_abi::{Errno, VehicleCommand};
+use wasmbed_abi::{Errno, ParameterName, VehicleCommand};
 use wasmbed_px4::{
     COMPONENT, Config, Deframer, Framer, Message, Owner, SENT_BYTES, SYSTEM, Source, Vehicles,
 };
@@ -73,10 +73,10 @@ impl Line {
     /// A message whose frame was in order: who sent it, which it is, and its fields.
     fn hear_message(&mut self, bytes: &[u8]) {
         /// Those that matter.
-        const IDS: [u32; 8] = [0, 1, 24, 32, 33, 77, 147, 245];
+        const IDS: [u32; 10] = [0, 1, 22, 24, 32, 33, 77, 147, 245, 345];
         let [system, component, id, fields @ ..] = bytes else { return };
         let from = Source { system: system % 8, component: component % 3 };
-        self.vehicles.on_message(self.now_ms, from, IDS[usize::from(id % 8)], fields);
+        self.vehicles.on_message(self.now_ms, from, IDS[usize::from(id % 10)], fields);
     }
 
     fn command(&mut self, bytes: &[u8]) {
@@ -98,6 +98,9 @@ impl Line {
         let _ = self.vehicles.status(self.now_ms, vehicle);
         let _ = self.vehicles.battery(self.now_ms, vehicle);
         let _ = self.vehicles.position(self.now_ms, vehicle);
+        if let Some(name) = bytes.get(1..).and_then(ParameterName::new) {
+            let _ = self.vehicles.parameter(OWNER, vehicle, name);
+        }
         if vehicle == u8::MAX {
             self.vehicles.forget(OWNER);
         }

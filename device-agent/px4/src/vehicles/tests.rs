@@ -5,7 +5,7 @@ use wasmbed_abi::{ARMED, NAV_TAKEOFF, STALE, UNKNOWN, UNKNOWN_PERCENT};
 use super::*;
 use crate::messages::{
     BATTERY_STATUS, COMMAND_INT, COMMAND_LONG, EXTENDED_SYS_STATE, GLOBAL_POSITION_INT, LOCAL_POSITION_NED,
-    SYS_STATUS,
+    PARAM_REQUEST_READ, SYS_STATUS,
 };
 
 const OWN: Config = Config { system: 245, component: 191, vehicles: 16 };
@@ -242,6 +242,94 @@ fn takeoff_is_above_the_place_where_it_started() {
     assert_eq!(takeoff.map(|message| Fields(message.payload()).f32(24)), Some(493.0));
 }
 
+fn name(text: &str) -> ParameterName {
+    ParameterName::new(text.as_bytes()).expect("a name")
+}
+
+/// How often vehicles are asked for parameters.
+fn questions(vehicles: &mut Vehicles, now: u64) -> usize {
+    sent(vehicles, now).iter().filter(|message| message.id == PARAM_REQUEST_READ).count()
+}
+
+fn say_parameter(vehicles: &mut Vehicles, from: Source, parameter: &str, value: [u8; 4], kind: u8) {
+    let payload = [&value[..], &[9, 0, 3, 0], name(parameter).bytes(), &[kind]].concat();
+    vehicles.on_message(1, from, PARAM_VALUE, &payload);
+}
+
+#[test]
+fn a_parameter_is_asked_for_and_told_once() {
+    let mut vehicles = with(&[7, 8]);
+    let read = |vehicles: &mut Vehicles, owner| vehicles.parameter(owner, 7, name("SYS_AUTOSTART"));
+    assert_eq!(vehicles.parameter(A, 9, name("X")), Err(Errno::NotFound));
+    assert_eq!(read(&mut vehicles, A), Err(Errno::Busy));
+    assert_eq!(read(&mut vehicles, A), Err(Errno::Busy));
+    assert_eq!(read(&mut vehicles, B), Err(Errno::Busy));
+    assert_eq!(questions(&mut vehicles, 0), 2, "one for each who asks");
+    say_parameter(&mut vehicles, autopilot(8), "SYS_AUTOSTART", [1, 0, 0, 0], 6);
+    say_parameter(&mut vehicles, autopilot(7), "SYS_AUTOCONFIG", [1, 0, 0, 0], 6);
+    say_parameter(&mut vehicles, Source { system: 7, component: 100 }, "SYS_AUTOSTART", [1, 0, 0, 0], 6);
+    assert_eq!(read(&mut vehicles, A), Err(Errno::Busy), "others said something");
+    say_parameter(&mut vehicles, autopilot(7), "SYS_AUTOSTART", 4_001i32.to_le_bytes(), 6);
+    let parameter = VehicleParameter { value: 4_001.0, kind: 6 };
+    assert_eq!((read(&mut vehicles, A), read(&mut vehicles, B)), (Ok(parameter), Ok(parameter)));
+    assert_eq!(read(&mut vehicles, A), Err(Errno::Busy), "it is asked for again");
+    assert_eq!(questions(&mut vehicles, 1), 1);
+}
+
+#[test]
+fn a_parameter_that_nobody_has_is_not_waited_for() {
+    let mut vehicles = with(&[7]);
+    let read = |vehicles: &mut Vehicles| vehicles.parameter(A, 0, name("NONE"));
+    assert_eq!(read(&mut vehicles), Err(Errno::Busy));
+    let mut asked = Vec::new();
+    let mut now = 100;
+    let end = loop {
+        asked.extend((0..questions(&mut vehicles, now)).map(|_| now));
+        match read(&mut vehicles) {
+            Err(Errno::Busy) => now = vehicles.next_deadline(now).max(now + 1),
+            end => break end,
+        }
+        assert!(now < 10_000, "it has an end");
+    };
+    assert_eq!((asked, end), (vec![100, 1_100, 2_100, 3_100], Err(Errno::TimedOut)));
+
+    let error = |to: [u8; 2], why: u8| [&[0xff, 0xff][..], &to, name("NONE").bytes(), &[why]].concat();
+    for (why, end) in [(1, Errno::NotFound), (3, Errno::Denied)] {
+        assert_eq!(read(&mut vehicles), Err(Errno::Busy));
+        assert_eq!(questions(&mut vehicles, now), 1);
+        vehicles.on_message(now, autopilot(7), PARAM_ERROR, &error([245, 190], why));
+        assert_eq!(read(&mut vehicles), Err(Errno::Busy), "somebody else is told");
+        vehicles.on_message(now, autopilot(7), PARAM_ERROR, &error([245, 191], why));
+        assert_eq!(read(&mut vehicles), Err(end));
+    }
+}
+
+#[test]
+fn whole_numbers_of_an_ardupilot_are_floats() {
+    let mut vehicles = Vehicles::new(OWN);
+    vehicles.on_message(0, autopilot(7), HEARTBEAT, &[0, 0, 4, 3, 2, 3, 1, 4, 3]);
+    assert_eq!(vehicles.parameter(A, 7, name("RATE")), Err(Errno::Busy));
+    assert_eq!(questions(&mut vehicles, 0), 1);
+    say_parameter(&mut vehicles, autopilot(7), "RATE", 400f32.to_le_bytes(), 4);
+    assert_eq!(vehicles.parameter(A, 7, name("RATE")), Ok(VehicleParameter { value: 400.0, kind: 4 }));
+}
+
+#[test]
+fn questions_and_commands_share_their_places() {
+    let mut vehicles = with(&[7]);
+    for nth in 0..16u8 {
+        assert_eq!(vehicles.parameter(A, 7, name(&std::format!("P{nth}"))), Err(Errno::Busy));
+    }
+    assert_eq!(vehicles.send(A, VehicleCommand::land(7)), Err(Errno::Busy));
+    assert_eq!(questions(&mut vehicles, 0), 16);
+    say_parameter(&mut vehicles, autopilot(7), "P0", [0; 4], 9);
+    let ticket = vehicles.send(A, VehicleCommand::land(7)).expect("the place of one that is over");
+    assert_eq!(vehicles.result(A, ticket), Err(Errno::Busy));
+    assert_eq!(vehicles.result(A, 3), Err(Errno::Busy));
+    say_parameter(&mut vehicles, autopilot(7), "P3", [0; 4], 9);
+    assert_eq!(vehicles.result(A, 3), Err(Errno::NotFound), "no command has this ticket");
+}
+
 #[test]
 fn a_position_is_sent_as_degrees_and_an_unknown_command_as_it_is() {
     let mut vehicles = with(&[7]);
@@ -311,13 +399,14 @@ fn whatever_messages_hold_is_survived() {
         (state >> 24) as u8
     };
     for now in 0..20_000u64 {
-        let ids = [0, 1, 32, 33, 77, 147, 245, 9_999];
+        let ids = [0, 1, 22, 32, 33, 77, 147, 245, 345, 9_999];
         let id = ids[usize::from(random()) % ids.len()];
         let payload: Vec<u8> = (0..random() % 64).map(|_| random()).collect();
         vehicles.on_message(now, Source { system: random() % 4, component: random() % 2 }, id, &payload);
         // Both may refuse; neither may panic.
         let _ = vehicles.send(A, VehicleCommand { command: random().into(), ..VehicleCommand::land(7) });
         let _ = vehicles.takeoff(B, 7, f32::from(random()));
+        let _ = vehicles.parameter(B, 7, name("P"));
         assert!(sent(&mut vehicles, now).len() < 64);
     }
 }

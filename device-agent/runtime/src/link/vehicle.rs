@@ -1,6 +1,9 @@
 //! Calls about vehicles.
 
-use wasmbed_abi::{BatteryStatus, Call, Errno, LocalPosition, VehicleCommand, VehicleStatus};
+use wasmbed_abi::{
+    BatteryStatus, Call, Errno, LocalPosition, MAX_PARAMETER_NAME_BYTES, ParameterName, VehicleCommand,
+    VehicleParameter, VehicleStatus,
+};
 use wasmtime::Caller;
 
 use super::{Args, memory, number, room, short};
@@ -39,8 +42,26 @@ pub(super) fn answer<H: Host>(
             let position: LocalPosition = caller.data_mut().host.local_position(vehicle)?;
             write(caller, args, &position.encode())
         }
+        Call::GetVehicleParameter => parameter(caller, args),
         _ => Err(Errno::Unsupported),
     }
+}
+
+fn parameter<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<i32, Errno> {
+    let vehicle = vehicle(args)?;
+    let name = {
+        let (memory, _) = memory(caller)?;
+        ParameterName::new(&short(&memory, args, MAX_PARAMETER_NAME_BYTES)?).ok_or(Errno::Invalid)?
+    };
+    let (mut memory, guest) = memory(caller)?;
+    // Before it is asked for: an answer that has no room would be lost.
+    let out = room(&memory, args, VehicleParameter::BYTES)?;
+    if out.len() < VehicleParameter::BYTES {
+        return Err(Errno::NoSpace);
+    }
+    let parameter = guest.host.vehicle_parameter(vehicle, name)?;
+    memory.write(out, &parameter.encode())?;
+    i32::try_from(VehicleParameter::BYTES).map_err(|_| Errno::NoSpace)
 }
 
 fn given<H: Host>(caller: &mut Caller<'_, Guest<H>>, args: &mut Args<'_>) -> Result<VehicleCommand, Errno> {

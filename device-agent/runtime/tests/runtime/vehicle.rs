@@ -1,6 +1,6 @@
 //! Calls about vehicles: what reaches the host, and what bad arguments are answered with.
 
-use wasmbed_abi::{Call, Errno, NO_FRAME, VehicleCommand};
+use wasmbed_abi::{Call, Errno, NO_FRAME, ParameterName, VehicleCommand};
 use wasmbed_wire::limits::Class;
 
 use crate::{
@@ -66,6 +66,31 @@ fn what_is_no_vehicle_altitude_or_command_does_not_reach_the_host() {
             assert_eq!(ask(Call::VehicleCommandResult, &[ticket]), Errno::NotFound.code());
         }
         assert!(world.device.seen().commands.is_empty());
+    });
+}
+
+#[test]
+fn a_parameter_is_asked_for_by_a_name_and_written_where_it_fits() {
+    on_both(Class::Mcu, |world| {
+        let ask = |args: [i32; 5], name: &str| answer(&world, Call::GetVehicleParameter, &args, name).0;
+        let name = "SYS_AUTOSTART";
+        for vehicle in [-1, 256] {
+            assert_eq!(ask([vehicle, 8, 13, 100, 16], name), Errno::Invalid.code());
+        }
+        for len in [0, 14, 17] {
+            assert_eq!(ask([1, 8, len, 100, 16], name), Errno::Invalid.code(), "{len}");
+        }
+        assert_eq!(ask([1, 8, 13, 100, 15], name), Errno::NoSpace.code());
+        for (ptr, len) in [(MEMORY - 3, 16), (-1, 16), (8, -1), (i32::MIN, i32::MIN)] {
+            assert_eq!(ask([1, ptr, len.min(13), 100, 16], name), Errno::Fault.code());
+            assert_eq!(ask([1, 8, 13, ptr, len], name), Errno::Fault.code());
+        }
+        assert!(world.device.seen().parameters.is_empty(), "none of them asks a vehicle");
+
+        assert_eq!(ask([1, 8, 13, 100, 16], name), Errno::Busy.code());
+        assert_eq!(ask([1, 8, 13, 100, 16], name), 16);
+        let asked = (1, ParameterName::new(name.as_bytes()).expect("a name"));
+        assert_eq!(world.device.seen().parameters, [asked, asked]);
     });
 }
 

@@ -6,8 +6,8 @@ use std::{
 };
 
 use wasmbed_abi::{
-    BatteryStatus, Capabilities, Destination, Edges, Errno, FilePath, LocalPosition, NodeInfo, RosName,
-    Sensor, TopicInfo, Typed, VehicleCommand, VehicleStatus,
+    BatteryStatus, Capabilities, Destination, Edges, Errno, FilePath, LocalPosition, NodeInfo, ParameterName,
+    RosName, Sensor, TopicInfo, Typed, VehicleCommand, VehicleParameter, VehicleStatus,
 };
 use wasmbed_runtime::{Host, Instance, LoadError, Module, Runtime, Settings, StartError, Target, compile};
 use wasmbed_wire::{Channel, limits::Class, topic::Level};
@@ -36,6 +36,8 @@ pub(crate) struct Seen {
     pub(crate) secret: Option<[u8; 32]>,
     /// To the vehicle; a takeoff is one with its altitude as parameter 7.
     pub(crate) commands: Vec<VehicleCommand>,
+    /// Parameters of vehicles that were asked for.
+    pub parameters: Vec<(u8, ParameterName)>,
     /// Topics of ROS 2, as they are listened to.
     pub(crate) topics: Vec<String>,
     /// Requests to the service.
@@ -250,6 +252,15 @@ impl Host for Device {
 
     fn local_position(&mut self, _: u8) -> Result<LocalPosition, Errno> {
         Ok(LocalPosition { age_ms: 9, z: -5.0, ..LocalPosition::default() })
+    }
+
+    fn vehicle_parameter(&mut self, vehicle: u8, name: ParameterName) -> Result<VehicleParameter, Errno> {
+        let mut seen = self.seen();
+        seen.parameters.push((vehicle, name));
+        if seen.parameters.len() == 1 {
+            return Err(Errno::Busy);
+        }
+        Ok(VehicleParameter { value: -2.5, kind: 9 })
     }
 
     fn publish_message(&mut self, topic: RosName<'_>, message: &[u8]) -> Result<(), Errno> {

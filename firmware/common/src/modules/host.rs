@@ -4,7 +4,8 @@ use alloc::{rc::Rc, vec::Vec};
 use core::{cell::RefCell, fmt};
 
 use wasmbed_abi::{
-    BatteryStatus, Errno, LocalPosition, MAX_LOG_BYTES, RosName, Sensor, VehicleCommand, VehicleStatus,
+    BatteryStatus, Errno, LocalPosition, MAX_LOG_BYTES, ParameterName, RosName, Sensor, VehicleCommand,
+    VehicleParameter, VehicleStatus,
 };
 use wasmbed_core::{OWNER_BYTES, Owner, Token};
 use wasmbed_runtime::Host;
@@ -154,6 +155,10 @@ impl<B: Board> Host for ModuleHost<B> {
 
     fn local_position(&mut self, vehicle: u8) -> Result<LocalPosition, Errno> {
         px4::position(self, vehicle)
+    }
+
+    fn vehicle_parameter(&mut self, vehicle: u8, name: ParameterName) -> Result<VehicleParameter, Errno> {
+        px4::parameter(self, vehicle, name)
     }
 
     fn publish_message(&mut self, topic: RosName<'_>, message: &[u8]) -> Result<(), Errno> {

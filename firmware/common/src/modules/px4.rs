@@ -12,7 +12,9 @@ use core::{
     fmt,
 };
 
-use wasmbed_abi::{BatteryStatus, Errno, LocalPosition, VehicleCommand, VehicleStatus};
+use wasmbed_abi::{
+    BatteryStatus, Errno, LocalPosition, ParameterName, VehicleCommand, VehicleParameter, VehicleStatus,
+};
 use wasmbed_px4::{COMPONENT, Config, Deframer, Framer, Order, Owner, SENT_BYTES, SYSTEM, Vehicles};
 use wasmbed_runtime::Host as _;
 use wasmbed_wire::{message::HeardVehicle, topic::Level};
@@ -98,6 +100,14 @@ pub(super) fn battery<B: Board>(host: &mut ModuleHost<B>, vehicle: u8) -> Result
 
 pub(super) fn position<B: Board>(host: &mut ModuleHost<B>, vehicle: u8) -> Result<LocalPosition, Errno> {
     with(host, |now_ms, _, vehicles| vehicles.position(now_ms, vehicle))
+}
+
+pub(super) fn parameter<B: Board>(
+    host: &mut ModuleHost<B>,
+    vehicle: u8,
+    name: ParameterName,
+) -> Result<VehicleParameter, Errno> {
+    with(host, |_, owner, vehicles| vehicles.parameter(owner, vehicle, name))
 }
 
 /// Asks or commands; a board without such a line has no vehicles.

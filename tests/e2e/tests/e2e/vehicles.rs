@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use wasmbed_abi::{ARMED, Errno, LocalPosition, STALE, VehicleStatus};
+use wasmbed_abi::{ARMED, Errno, LocalPosition, STALE, VehicleParameter, VehicleStatus};
 use wasmbed_e2e::{Fleet, Limit, Subscription, bytes, features, module};
 use wasmbed_peers::{
     PATIENCE, python,
@@ -27,8 +27,12 @@ struct Pilot<'f> {
 
 impl Pilot<'_> {
     fn ask(&self, letter: u8, vehicle: u8) -> Result<(i32, Vec<u8>)> {
+        self.tell(&[letter, vehicle])
+    }
+
+    fn tell(&self, asked: &[u8]) -> Result<(i32, Vec<u8>)> {
         let order = self.fleet.dir().join("order");
-        fs::write(&order, [letter, vehicle])?;
+        fs::write(&order, asked)?;
         let topic = format!("wasmbed/v1/{}/dn/msg/pilot/in", self.device);
         self.fleet.publish_file(&topic, &order)?;
         let said = bytes(&self.said.next(|line| line.len() == 2 * ANSWER_BYTES)?)?;
@@ -54,6 +58,20 @@ impl Pilot<'_> {
         let (ticket, _) = self.ask(letter, vehicle)?;
         let ticket = u8::try_from(ticket).with_context(|| format!("no ticket: {ticket}"))?;
         self.ask_until(b'r', ticket, |answer, _| (answer != Errno::Busy.code()).then_some(answer))
+    }
+
+    /// The value of a parameter, in the end.
+    fn parameter(&self, vehicle: u8, name: &str) -> Result<f64> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let (answer, written) = self.tell(&[&[b'n', vehicle], name.as_bytes()].concat())?;
+            if answer == 16 {
+                let parameter = written.first_chunk().map(VehicleParameter::decode);
+                return parameter.map(|parameter| parameter.value).context("a parameter");
+            }
+            let is_under_way = answer == Errno::Busy.code() && Instant::now() < deadline;
+            ensure!(is_under_way, "{name} of {vehicle}: {answer}");
+        }
     }
 
     fn wait_for_status(&self, vehicle: u8, wanted: impl Fn(&VehicleStatus) -> bool) -> Result<VehicleStatus> {
@@ -109,6 +127,8 @@ fn a_module_on_a_board_flies_a_vehicle() -> Result<()> {
         let status = pilot.wait_for_status(0, is_fresh)?;
         assert_eq!((status.vehicle, status.flags & ARMED), (1, 0));
 
+        assert_eq!(pilot.parameter(1, "MAV_SYS_ID")?, 1.0);
+        assert_eq!(pilot.parameter(0, "MIS_TAKEOFF_ALT")?, 2.5);
         flies(&pilot)?;
 
         // Unplugged, and plugged in again.
@@ -129,6 +149,7 @@ fn a_module_on_a_board_flies_a_vehicle() -> Result<()> {
         drop(quad);
         let _autopilot = Vehicle::start(&python, "autopilot.py", line.vehicle_port(), &["3", "armable"]);
         pilot.wait_for_status(3, is_fresh)?;
+        assert_eq!(pilot.parameter(3, "CAL_ACC_PRIO")?, -75.0);
         assert_eq!(pilot.command(b'a', 3)?, ACCEPTED);
         pilot.wait_for_position(3, |position| position.z == 0.0)?;
         assert_eq!(pilot.command(b't', 3)?, ACCEPTED);

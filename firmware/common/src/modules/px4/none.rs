@@ -1,6 +1,8 @@
 //! In the place of vehicles where no board has a line to any.
 
-use wasmbed_abi::{BatteryStatus, Errno, LocalPosition, VehicleCommand, VehicleStatus};
+use wasmbed_abi::{
+    BatteryStatus, Errno, LocalPosition, ParameterName, VehicleCommand, VehicleParameter, VehicleStatus,
+};
 
 use super::{Modules, host::ModuleHost};
 use crate::{Board, port::Port};
@@ -42,6 +44,14 @@ pub(super) fn battery<B: Board>(_: &mut ModuleHost<B>, _: u8) -> Result<BatteryS
 }
 
 pub(super) fn position<B: Board>(_: &mut ModuleHost<B>, _: u8) -> Result<LocalPosition, Errno> {
+    Err(Errno::Unsupported)
+}
+
+pub(super) fn parameter<B: Board>(
+    _: &mut ModuleHost<B>,
+    _: u8,
+    _: ParameterName,
+) -> Result<VehicleParameter, Errno> {
     Err(Errno::Unsupported)
 }
 
