@@ -133,9 +133,8 @@ pub const THREADS: Feature = Feature {
 pub const ROS: Feature = Feature {
     what: "runs modules that are nodes of ROS 2, through a gateway",
     test: "ros::a_module_on_a_board_is_a_node_of_ros",
-    devices: &[RV32],
+    devices: &[RV32, LX60],
     but: &[
-        ("lx60", "its budget of flash has no room for it"),
         ("netduino2", "class mcu has no ROS 2"),
         ("mps2-an385", "class mcu has no ROS 2"),
         ("hifive1", NO_ROOM),
