@@ -3,7 +3,7 @@
 use anyhow::Result;
 use wasmbed_e2e::{BrokerKind, Fleet, Limit};
 
-use crate::{control::thermo_runs_everywhere, faults::a_killed_board_comes_back};
+use crate::{control::thermo_runs_everywhere, faults::a_killed_board_comes_back, ros::a_node_says_and_hears};
 
 /// Boards with a line of their own and with Ethernet, and Linux.
 const DEVICES: &[(&str, &str)] = &[("n2-1", "netduino2"), ("rv-1", "rv32-virt"), ("hub-1", "linux")];
@@ -29,5 +29,5 @@ fn everything_works_with_rabbitmq_instead() -> Result<()> {
         fleet.wait_fresh_heartbeat(&id, Limit::seconds(60))?;
         fleet.wait_running(&id, "thermo", Limit::seconds(60))?;
     }
-    Ok(())
+    a_node_says_and_hears(&mut fleet, "rv-1")
 }

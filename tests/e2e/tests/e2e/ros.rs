@@ -28,7 +28,16 @@ struct Robot<'f> {
     warnings: Subscription,
 }
 
-impl Robot<'_> {
+impl<'f> Robot<'f> {
+    fn deploy(fleet: &'f mut Fleet, device: &'f str) -> Result<Self> {
+        let topic = |rest: &str| format!("wasmbed/v1/{device}/up/{rest}");
+        let said = Subscription::open(fleet, &topic("msg/robot/out"))?;
+        let warnings = Subscription::open(fleet, &topic("log/warn"))?;
+        fleet.cli(&["deploy", "robot", "--to", device, "--wait"])?;
+        fleet.wait_running(device, "robot", Limit::seconds(30))?;
+        Ok(Robot { fleet, device, said, warnings })
+    }
+
     fn tell(&self, order: &str) -> Result<()> {
         let topic = format!("wasmbed/v1/{}/dn/msg/robot/in", self.device);
         let status = self.fleet.mosquitto("mosquitto_pub")?.args(["-t", &topic, "-m", order]).status()?;
@@ -82,24 +91,13 @@ fn a_module_on_a_board_is_a_node_of_ros() -> Result<()> {
     let Some(python) = python() else { return Ok(()) };
     let domain = Domain::free();
     let mut fleet = Fleet::of(features::ROS.devices)?;
-    let ros = format!("[ros]\ndomain = {}\nnamespace = '/plant'\n{ROS}", domain.number());
-    fleet.start_gateway(&ros)?;
-    let file = fleet.dir().join("robot.wasm");
-    fs::write(&file, wat::parse_str(ROBOT)?)?;
-    let grants = ["messages", "ros.publish:/out", "ros.subscribe:/in", "ros.call:/ask", "ros.serve:/set"];
-    fleet.cli(&[&["module", "grant", "robot"], &grants[..]].concat())?;
+    let ros = start_gateway(&mut fleet, &domain)?;
     fleet.cli(&["module", "grant", "probe", "sensors", "ros.publish:/temperature"])?;
-    fleet.cli(&["module", "push", &file.to_string_lossy(), "--version", "1.0.0"])?;
     fleet.cli(&["module", "push", &module("probe")?.to_string_lossy(), "--version", "1.0.0"])?;
     for (device, _) in features::ROS.devices {
-        let topic = |rest: &str| format!("wasmbed/v1/{device}/up/{rest}");
-        let said = Subscription::open(&fleet, &topic("msg/robot/out"))?;
-        let warnings = Subscription::open(&fleet, &topic("log/warn"))?;
-        fleet.cli(&["deploy", "robot", "--to", device, "--wait"])?;
         fleet.cli(&["deploy", "probe", "--to", device, "--set", "topic=/temperature", "--wait"])?;
-        fleet.wait_running(device, "robot", Limit::seconds(30))?;
         fleet.wait_running(device, "probe", Limit::seconds(30))?;
-        let mut robot = Robot { fleet: &mut fleet, device, said, warnings };
+        let mut robot = Robot::deploy(&mut fleet, device)?;
         among_nodes(&mut robot, &python, &domain, &ros).with_context(|| (*device).to_owned())?;
         fleet.cli(&["undeploy", "robot", "--to", device])?;
         fleet.cli(&["undeploy", "probe", "--to", device])?;
@@ -107,20 +105,57 @@ fn a_module_on_a_board_is_a_node_of_ros() -> Result<()> {
     Ok(())
 }
 
-fn among_nodes(robot: &mut Robot<'_>, python: &Path, domain: &Domain, ros: &str) -> Result<()> {
-    let mut peer = Peer::start(python, "node.py", domain);
+/// A node on a board says and hears something, whichever broker is between it and the gateway.
+pub(crate) fn a_node_says_and_hears(fleet: &mut Fleet, device: &str) -> Result<()> {
+    let Some(python) = python() else { return Ok(()) };
+    let domain = Domain::free();
+    start_gateway(fleet, &domain)?;
+    let robot = Robot::deploy(fleet, device)?;
+    let mut peer = Peer::start(&python, "node.py", &domain);
+    says(&robot, &mut peer)?;
+    hears(&robot, &mut peer)
+}
 
-    // From the board: text that is not ASCII, and a sensor.
+/// Returns its configuration. The module is pushed, too.
+fn start_gateway(fleet: &mut Fleet, domain: &Domain) -> Result<String> {
+    let ros = format!("[ros]\ndomain = {}\nnamespace = '/plant'\n{ROS}", domain.number());
+    fleet.start_gateway(&ros)?;
+    let file = fleet.dir().join("robot.wasm");
+    fs::write(&file, wat::parse_str(ROBOT)?)?;
+    let grants = ["messages", "ros.publish:/out", "ros.subscribe:/in", "ros.call:/ask", "ros.serve:/set"];
+    fleet.cli(&[&["module", "grant", "robot"], &grants[..]].concat())?;
+    fleet.cli(&["module", "push", &file.to_string_lossy(), "--version", "1.0.0"])?;
+    Ok(ros)
+}
+
+/// Text that is not ASCII, from the board.
+fn says(robot: &Robot<'_>, peer: &mut Peer) -> Result<()> {
     peer.order(&json!({"do": "subscribe", "topic": "/out", "type": "std_msgs/msg/String"}));
     let deadline = Instant::now() + PATIENCE;
     loop {
         assert_eq!(robot.ask("p{\"data\":\"grüß dich, 世界\"}")?.0, 0);
         if let Ok(said) = peer.recv_timeout(Duration::from_millis(200)) {
             assert_eq!(said, json!({"heard": "/out", "message": {"data": "grüß dich, 世界"}}));
-            break;
+            return Ok(());
         }
         ensure!(Instant::now() < deadline, "nobody heard it");
     }
+}
+
+/// The same to the board.
+fn hears(robot: &Robot<'_>, peer: &mut Peer) -> Result<()> {
+    peer.order(&json!({"do": "publisher", "topic": "/in", "type": "std_msgs/msg/String"}));
+    peer.order(
+        &json!({"do": "publish", "topic": "/in", "message": {"data": "zurück"}, "count": 60, "period": 0.05}),
+    );
+    assert_eq!(robot.hear("{")?, "{\"data\":\"zurück\"}");
+    Ok(())
+}
+
+fn among_nodes(robot: &mut Robot<'_>, python: &Path, domain: &Domain, ros: &str) -> Result<()> {
+    let mut peer = Peer::start(python, "node.py", domain);
+    says(robot, &mut peer)?;
+    // A sensor.
     peer.order(&json!({"do": "subscribe", "topic": "/temperature", "type": "std_msgs/msg/Float64"}));
     loop {
         let heard = peer.wait_for("heard");
@@ -130,12 +165,7 @@ fn among_nodes(robot: &mut Robot<'_>, python: &Path, domain: &Domain, ros: &str)
             break;
         }
     }
-    // To the board.
-    peer.order(&json!({"do": "publisher", "topic": "/in", "type": "std_msgs/msg/String"}));
-    peer.order(
-        &json!({"do": "publish", "topic": "/in", "message": {"data": "zurück"}, "count": 60, "period": 0.05}),
-    );
-    assert_eq!(robot.hear("{")?, "{\"data\":\"zurück\"}");
+    hears(robot, &mut peer)?;
 
     // The fleet sees what it is.
     let (fleet, device) = (&*robot.fleet, robot.device);
