@@ -7,7 +7,8 @@
 //! Nothing here outlasts its device or its instance, and everything of a device is bounded: what it says in a second,
 //! what waits for it, its calls. Input that cannot be understood is told to the module it is said to come from.
 //!
-//! Files below the data folder: `keyrings.cbor`, what the gateway believes beyond its configuration; `gateway.lock`.
+//! Files below the data folder: `keyrings.cbor`, what the gateway believes beyond its configuration; `revisions.cbor`, which
+//! desired states it has believed; `gateway.lock`.
 //!
 //! Not here: DDS (`wasmbed-ros`), and how both ends come to agree (`wasmbed-gateway`).
 
@@ -112,6 +113,7 @@ pub async fn run(config: GatewayConfig, mut shutdown: Shutdown) -> anyhow::Resul
         ended = serve => ended,
         never = &mut metrics => match never {},
     };
+    desk.keep();
     link.say_goodbye().await;
     // Its nodes are gone before the others are told that it leaves.
     drop(desk);

@@ -96,6 +96,29 @@ async fn a_desired_state_counts_only_with_the_fleets_signature() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_granted_once_is_no_grant_after_a_restart() {
+    let mut world = World::start(TOPICS).await;
+    world.desire("pump-7", 5, EVERYTHING).await;
+    world.board("pump-7").await.settle().await;
+    world.desire("pump-7", 6, ["", "", "", ""]).await;
+    world.metrics_say("wasmbed_gateway_instances 0").await;
+    world.stop_gateway().await;
+    // The broker goes back to what the fleet has signed before.
+    world.desire("pump-7", 5, EVERYTHING).await;
+    world.desire("pump-8", 1, EVERYTHING).await;
+    world.start_gateway();
+    let (mut board, mut other) = (world.board("pump-7").await, world.board("pump-8").await);
+    board.subscribe("/in");
+    other.subscribe("/in");
+    other.settle().await;
+    other.publish_until("/in", b"{\"data\":\"a\"}", |event| *event == message("a")).await;
+    board.run_for_a_moment().await;
+    assert_eq!(board.told(), []);
+    world.metrics_say("wasmbed_gateway_instances 1").await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn calls_end_whoever_is_away() {
     let mut world = World::start(TOPICS).await;
     world.desire("pump-7", 1, EVERYTHING).await;

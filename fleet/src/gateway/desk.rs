@@ -30,6 +30,8 @@ const RUNS: Rate = Rate { per_second: 1, at_once: 40 };
 const WAITING_BYTES: usize = 64 * 1024;
 /// How often instances are asked whether they are still there, in milliseconds.
 const ROUND_MS: u64 = 30_000;
+/// After what time revisions that have risen are kept, in milliseconds: many rise when the gateway starts.
+const KEEP_MS: u64 = 1_000;
 /// Time between two notices that a device says too much, in milliseconds.
 const QUIET_MS: u64 = 10_000;
 
@@ -51,6 +53,8 @@ pub(super) struct Desk {
     counts: Arc<Counts>,
     next_round_ms: u64,
     next_look_ms: u64,
+    /// When revisions are to be kept.
+    keep_ms: Option<u64>,
     keys_changed: bool,
     output: Vec<Said>,
     reports: Vec<(DeviceId, Vec<u8>)>,
@@ -61,8 +65,6 @@ struct Device {
     /// The number of its last connect.
     boot: u32,
     is_online: bool,
-    /// Of its desired state.
-    revision: u64,
     granted: Granted,
     posts: BTreeMap<ModuleName, Post>,
     messages: Budget,
@@ -91,6 +93,7 @@ impl Desk {
             counts,
             next_round_ms: 0,
             next_look_ms: 0,
+            keep_ms: None,
             keys_changed: false,
             output: Vec::new(),
             reports: Vec::new(),
@@ -103,7 +106,7 @@ impl Desk {
         match topic.as_str() {
             "dn/keys" => self.keys_changed |= self.grants.on_keys(payload),
             _ if self.served.as_ref().is_some_and(|served| !served.contains(device)) => {}
-            "dn/desired" => self.on_desired(*device, payload),
+            "dn/desired" => self.on_desired(now_ms, *device, payload),
             topic => match Up::parse(topic) {
                 Some(Up::State) => self.on_state(*device, payload),
                 Some(Up::Ros(kind, instance)) => self.on_said(now_ms, *device, instance, kind, payload),
@@ -113,7 +116,7 @@ impl Desk {
         self.count_posts();
     }
 
-    fn on_desired(&mut self, id: DeviceId, payload: &[u8]) {
+    fn on_desired(&mut self, now_ms: u64, id: DeviceId, payload: &[u8]) {
         if payload.is_empty() {
             // The fleet has removed it.
             self.devices.remove(&id);
@@ -127,11 +130,13 @@ impl Desk {
                 return;
             }
         };
-        let device = self.devices.entry(id).or_default();
-        if revision < device.revision {
+        if !self.grants.rises_to(id, revision) {
             return;
         }
-        device.revision = revision;
+        if self.grants.has_risen() {
+            self.keep_ms.get_or_insert(now_ms.saturating_add(KEEP_MS));
+        }
+        let device = self.devices.entry(id).or_default();
         device.posts.retain(|instance, _| device.granted.get(instance) == granted.get(instance));
         device.granted = granted;
         device.ask(id, &mut self.output);
@@ -227,6 +232,9 @@ impl Desk {
             }
         }
         self.look(now_ms);
+        if self.keep_ms.is_some_and(|due_ms| due_ms <= now_ms) {
+            self.keep();
+        }
         if now_ms < self.next_round_ms {
             return;
         }
@@ -239,10 +247,17 @@ impl Desk {
         }
     }
 
+    /// Keeps what the next start of the gateway has to know.
+    pub(super) fn keep(&mut self) {
+        self.keep_ms = None;
+        self.grants.keep();
+    }
+
     /// When to look again even if nothing happens.
     pub(super) fn next_deadline(&self) -> Option<u64> {
         let posts = self.devices.values().flat_map(|device| device.posts.values());
-        posts.filter_map(Post::next_deadline).chain([self.next_round_ms, self.next_look_ms]).min()
+        let rounds = [self.next_round_ms, self.next_look_ms].into_iter().chain(self.keep_ms);
+        posts.filter_map(Post::next_deadline).chain(rounds).min()
     }
 
     /// Looks what there is to tell the fleet about nodes.

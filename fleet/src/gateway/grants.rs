@@ -1,7 +1,8 @@
 //! Who may use what of ROS 2: what the fleet has signed, judged as devices judge it.
 //!
 //! A desired state is for one device, and says for each instance what it is granted. So a device that says what it
-//! likes gets nothing of another, and a broker cannot give either more than the fleet does.
+//! likes gets nothing of another, and a broker cannot give either more than the fleet does. Nor can it go back to what the
+//! fleet once gave: the revisions of desired states only rise, also from one start of the gateway to the next.
 
 use std::{
     collections::BTreeMap,
@@ -23,7 +24,9 @@ use wasmbed_wire::{
 };
 
 /// Every keyring that was accepted, signed, one after the other.
-const FILE: &str = "keyrings.cbor";
+const KEYRINGS: &str = "keyrings.cbor";
+/// Devices and the revisions of their last desired states that were believed.
+const REVISIONS: &str = "revisions.cbor";
 
 /// What the gateway believes.
 #[derive(Debug)]
@@ -31,7 +34,10 @@ pub(super) struct Grants {
     keys: Keyring,
     /// The keyrings that lead to these keys.
     accepted: Vec<u8>,
-    file: PathBuf,
+    revisions: BTreeMap<DeviceId, u64>,
+    /// Whether they are others than those that are kept.
+    has_risen: bool,
+    dir: PathBuf,
 }
 
 /// What instances of a device are granted, of those that are granted anything.
@@ -41,19 +47,15 @@ impl Grants {
     /// The keys of the configuration, or those that took their place since.
     pub(super) fn load(dir: &Path, trusted: &[PublicKey], now_s: u64) -> io::Result<Self> {
         let now_s = u32::try_from(now_s).unwrap_or(u32::MAX);
-        let file = dir.join(FILE);
-        let accepted = match fs::read(&file) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(error),
-        };
+        let accepted = read_if_there(&dir.join(KEYRINGS))?;
+        let revisions = read_revisions(&dir.join(REVISIONS))?;
         let mut keys = Keyring::provisioned(trusted.iter().copied(), now_s);
         let mut decoder = minicbor::Decoder::new(&accepted);
         // What the configuration does not lead to any more is left out.
         while let Ok(signed) = decoder.bytes() {
             keys = keys.successor(signed).unwrap_or(keys);
         }
-        Ok(Grants { keys, accepted, file })
+        Ok(Grants { keys, accepted, revisions, has_risen: false, dir: dir.to_owned() })
     }
 
     /// Takes a signed keyring over, if it is newer; whether it was.
@@ -63,8 +65,9 @@ impl Grants {
         let mut encoder = minicbor::Encoder::new(&mut accepted);
         // Vectors take everything.
         let _ = encoder.bytes(signed);
-        if let Err(error) = write(&self.file, &accepted) {
-            tracing::warn!(file = %self.file.display(), %error, "cannot keep the keyring; it holds until the gateway ends");
+        let file = self.dir.join(KEYRINGS);
+        if let Err(error) = write(&file, &accepted) {
+            tracing::warn!(file = %file.display(), %error, "cannot keep the keyring; it holds until the gateway ends");
         }
         tracing::info!(version = keys.version(), "another keyring is trusted");
         (self.keys, self.accepted) = (keys, accepted);
@@ -83,6 +86,56 @@ impl Grants {
         let granted = desired.modules.iter().map(|module| (module.name, allowed(&module)));
         Ok((desired.revision, granted.filter(|(_, allowed)| *allowed != Allowed::default()).collect()))
     }
+
+    /// Whether a desired state of this revision, which was believed, is not older than one before. That is kept with the
+    /// next [`keep`](Grants::keep).
+    pub(super) fn rises_to(&mut self, device: DeviceId, revision: u64) -> bool {
+        let before = self.revisions.insert(device, revision);
+        if let Some(before) = before.filter(|before| *before > revision) {
+            self.revisions.insert(device, before);
+            return false;
+        }
+        self.has_risen |= before != Some(revision);
+        true
+    }
+
+    /// Whether there is something to keep.
+    pub(super) fn has_risen(&self) -> bool {
+        self.has_risen
+    }
+
+    /// Keeps the revisions for the next start of the gateway.
+    pub(super) fn keep(&mut self) {
+        if !std::mem::take(&mut self.has_risen) {
+            return;
+        }
+        let file = self.dir.join(REVISIONS);
+        // Vectors take everything.
+        let bytes = minicbor::to_vec(&self.revisions).unwrap_or_default();
+        if let Err(error) = write(&file, &bytes) {
+            tracing::warn!(file = %file.display(), %error,
+                "cannot keep revisions; older desired states would be believed after a restart");
+        }
+    }
+}
+
+fn read_if_there(file: &Path) -> io::Result<Vec<u8>> {
+    match fs::read(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        read => read,
+    }
+}
+
+fn read_revisions(file: &Path) -> io::Result<BTreeMap<DeviceId, u64>> {
+    let bytes = read_if_there(file)?;
+    if bytes.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    minicbor::decode(&bytes).map_err(|error| {
+        let what =
+            format!("{} holds no revisions ({error}); without the file, those begin anew", file.display());
+        io::Error::new(io::ErrorKind::InvalidData, what)
+    })
 }
 
 fn allowed(module: &DesiredModule<'_>) -> Allowed {
@@ -188,6 +241,25 @@ mod tests {
         ] {
             assert_eq!(grants.read(&device, signed).map(|_| ()), Err(refusal));
         }
+    }
+
+    #[test]
+    fn revisions_only_rise_also_after_a_restart() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let load = || Grants::load(dir.path(), &[], 0);
+        let other = "pump-8".parse().expect("a device");
+        let mut grants = load().expect("a folder");
+        assert!(grants.rises_to(device(), 7) && grants.rises_to(device(), 9) && grants.has_risen());
+        grants.keep();
+        assert!(!grants.has_risen());
+        for mut grants in [grants, load().expect("a folder")] {
+            assert!(!grants.rises_to(device(), 8), "it is older");
+            assert!(grants.rises_to(device(), 9) && !grants.has_risen(), "the same again");
+            assert!(grants.rises_to(other, 1) && grants.has_risen(), "another device");
+        }
+        fs::write(dir.path().join(REVISIONS), "x").expect("writable");
+        let error = load().expect_err("it holds something else").to_string();
+        assert!(error.contains("revisions.cbor") && error.contains("begin anew"), "{error}");
     }
 
     #[test]
