@@ -4,8 +4,9 @@ usage: timing.py vehicle PORT COUNT
        timing.py ground PORT
 
 The vehicle sends to 127.0.0.1:PORT over UDP: 50 positions a second. Who hears one is to send a command with 1 as its first
-parameter, and the next with 2 as soon as that one is acknowledged. After COUNT of each it prints, as JSON, how long those
-were after the position and after the acknowledgement, in milliseconds. The ground station does just that.
+parameter, and the next with 2 as soon as that one is acknowledged; the second parameter is how old the position was, in
+milliseconds. After COUNT of each it prints, as JSON, how long those were after the position and after the acknowledgement,
+and these ages, in milliseconds. The ground station does just that, and says 0 for the age.
 """
 
 import json
@@ -53,7 +54,7 @@ def messages(until):
 def vehicle(count):
     global peer
     peer = ("127.0.0.1", port)
-    after = {1: [], 2: []}
+    after, ages = {1: [], 2: []}, []
     position = acknowledged = start = time.monotonic()
     step = 0
     while len(after[2]) < count:
@@ -68,9 +69,11 @@ def vehicle(count):
             if message.command == mavlink.MAV_CMD_USER_1:
                 which, now = int(message.param1), time.monotonic()
                 after[which].append(1000 * (now - (position if which == 1 else acknowledged)))
+                ages.append(message.param2)
             mav.command_ack_send(message.command, mavlink.MAV_RESULT_ACCEPTED)
             acknowledged = time.monotonic()
-    print(json.dumps({"after_position_ms": after[1], "after_acknowledgement_ms": after[2]}), flush=True)
+    said = {"after_position_ms": after[1], "after_acknowledgement_ms": after[2], "position_age_ms": ages}
+    print(json.dumps(said), flush=True)
 
 
 def ground():

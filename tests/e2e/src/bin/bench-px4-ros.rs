@@ -44,7 +44,8 @@ const ECHO: &str = r#"(module
         (drop (call $read (i32.const 64) (i32.const 512)))
         (drop (call $send (i32.const 3) (i32.const 4) (i32.const 64) (local.get 1)))))"#;
 
-/// Does what the ground station of `timing.py` does, up to twenty times in a tick.
+/// Does what the ground station of `timing.py` does, up to twenty times in a tick. A command's second parameter is how old
+/// the position was when the module saw it.
 fn pilot() -> String {
     let busy = Errno::Busy.code();
     format!(
@@ -64,6 +65,7 @@ fn pilot() -> String {
             (br_if 1 (i32.ne (call $position (i32.const 0) (i32.const 0) (i32.const 36)) (i32.const 36)))
             (br_if $again (i32.eq (i32.load (i32.const 8)) (global.get $heard)))
             (global.set $heard (i32.load (i32.const 8)))
+            (f32.store (i32.const 76) (f32.convert_i32_u (i32.load (i32.const 0))))
             (call $command (f32.const 1))
             (call $command (f32.const 2))
             (local.set $times (i32.add (local.get $times) (i32.const 1)))
@@ -141,6 +143,7 @@ fn vehicles(fleet: &Fleet, python: &Path) -> Result<()> {
     ] {
         compare("linux", what, alone, with_us, AIM_LINUX_MS);
     }
+    line("linux", "age of a position that a module sees, at most", with_us.oldest_position, "ms");
     Ok(())
 }
 
@@ -148,6 +151,8 @@ fn vehicles(fleet: &Fleet, python: &Path) -> Result<()> {
 struct Flight {
     after_position: f64,
     after_acknowledgement: f64,
+    /// Of those that were new to whoever commands, in milliseconds since they had come.
+    oldest_position: f64,
 }
 
 impl Flight {
@@ -158,6 +163,7 @@ impl Flight {
         Ok(Flight {
             after_position: median(numbers(&said["after_position_ms"])),
             after_acknowledgement: median(numbers(&said["after_acknowledgement_ms"])),
+            oldest_position: numbers(&said["position_age_ms"]).into_iter().fold(0.0, f64::max),
         })
     }
 }
