@@ -124,9 +124,21 @@ impl Default for Deframer {
 }
 
 impl Deframer {
+    /// Takes in bytes, and gives `on_frame` the frames that are complete with them, in their order.
+    pub fn hear(&mut self, mut bytes: &[u8], mut on_frame: impl FnMut(&Frame<'_>)) {
+        while !bytes.is_empty() {
+            let taken = self.take(bytes);
+            debug_assert!(taken > 0, "there is room for the next byte");
+            bytes = bytes.get(taken..).unwrap_or_default();
+            while let Some(frame) = self.next_frame() {
+                on_frame(&frame);
+            }
+        }
+    }
+
     /// Takes in as many bytes as there is room for and returns how many that were. After [`next_frame`](Deframer::next_frame) has
     /// found nothing there is room for some.
-    pub fn take(&mut self, bytes: &[u8]) -> usize {
+    fn take(&mut self, bytes: &[u8]) -> usize {
         self.bytes.copy_within(self.done..self.len, 0);
         self.len -= self.done;
         self.done = 0;
@@ -138,7 +150,7 @@ impl Deframer {
     }
 
     /// The next frame that is complete.
-    pub fn next_frame(&mut self) -> Option<Frame<'_>> {
+    fn next_frame(&mut self) -> Option<Frame<'_>> {
         loop {
             let rest = self.bytes.get(self.done..self.len)?;
             let Some(start) = rest.iter().position(|byte| is_start(*byte)) else {

@@ -12,13 +12,14 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
     BrokerKind, Process, boards, broker, bytes,
     features::{self, Devices},
-    images, program, wait_for,
+    images, program, signal, wait_for,
 };
 
 /// How long to wait for a state before the test fails.
@@ -209,6 +210,15 @@ impl Fleet {
     /// Ends the service as a power cut would.
     pub fn kill_service(&mut self) -> Result<()> {
         self.service.take().context("no service runs")?.kill()
+    }
+
+    /// Kills a device's process and waits for another.
+    pub fn pull_the_power(&self, id: &str) -> Result<()> {
+        let before = self.pid(id)?;
+        signal(before, Signal::SIGKILL)?;
+        self.wait(&format!("another process for {id}"), Limit::seconds(30), || {
+            Ok(self.pid(id).is_ok_and(|pid| pid != before))
+        })
     }
 
     /// Starts the host role.

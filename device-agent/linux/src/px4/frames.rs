@@ -44,14 +44,9 @@ impl Frames {
     }
 
     /// The messages that are complete with these bytes; what is none is passed over.
-    pub(super) fn decode(&self, stream: &mut Deframer, mut bytes: &[u8]) -> Vec<Heard> {
+    pub(super) fn decode(&self, stream: &mut Deframer, bytes: &[u8]) -> Vec<Heard> {
         let mut heard = Vec::new();
-        while !bytes.is_empty() {
-            bytes = bytes.get(stream.take(bytes)..).unwrap_or_default();
-            while let Some(frame) = stream.next_frame() {
-                heard.extend(self.accepted(&frame));
-            }
-        }
+        stream.hear(bytes, |frame| heard.extend(self.accepted(frame)));
         heard
     }
 

@@ -81,16 +81,11 @@ fn others_find(bytes: &[u8]) -> Vec<Held> {
 /// What is found here, in pieces of this size.
 fn find(bytes: &[u8], size: usize) -> Vec<Held> {
     let (mut deframer, mut found) = (Deframer::default(), Vec::new());
-    for mut piece in bytes.chunks(size) {
-        while !piece.is_empty() {
-            let taken = deframer.take(piece);
-            assert!(taken > 0, "there is room for some");
-            piece = &piece[taken..];
-            while let Some(frame) = deframer.next_frame() {
-                let Source { system, component } = frame.source();
-                found.push((system, component, frame.id(), frame.payload().to_vec()));
-            }
-        }
+    for piece in bytes.chunks(size) {
+        deframer.hear(piece, |frame| {
+            let Source { system, component } = frame.source();
+            found.push((system, component, frame.id(), frame.payload().to_vec()));
+        });
     }
     found
 }

@@ -176,14 +176,10 @@ impl Default for Link {
 }
 
 impl Link {
-    fn hear(&mut self, now_ms: u64, mut bytes: &[u8]) {
-        while !bytes.is_empty() {
-            let taken = self.deframer.take(bytes);
-            bytes = bytes.get(taken..).unwrap_or_default();
-            while let Some(frame) = self.deframer.next_frame() {
-                self.vehicles.on_message(now_ms, frame.source(), frame.id(), frame.payload());
-            }
-        }
+    fn hear(&mut self, now_ms: u64, bytes: &[u8]) {
+        let Link { vehicles, deframer, .. } = self;
+        deframer
+            .hear(bytes, |frame| vehicles.on_message(now_ms, frame.source(), frame.id(), frame.payload()));
     }
 
     /// Says what is due as long as the line takes it.

@@ -4,8 +4,7 @@ use std::{collections::HashSet, fs};
 
 use anyhow::{Context, Result, ensure};
 use ed25519_compact::{PublicKey, Signature};
-use nix::sys::signal::Signal;
-use wasmbed_e2e::{BrokerKind, Fleet, Limit, Subscription, features, hex, module, signal};
+use wasmbed_e2e::{BrokerKind, Fleet, Limit, Subscription, features, hex, module};
 
 /// Publishes on `draw` what sealing the text `same` gives at each start: a nonce, the text encrypted, a tag.
 const SEALER: &str = r#"(module
@@ -52,7 +51,7 @@ fn a_module_signs_with_a_key_that_the_device_keeps() -> Result<()> {
     for (device, _) in devices {
         fleet.cli(&["deploy", "witness", "--to", device, "--wait"])?;
         let key = testimony(&fleet, device)?;
-        pull_the_power(&fleet, device)?;
+        fleet.pull_the_power(device)?;
         fleet.wait_running(device, "witness", Limit::seconds(20))?;
         assert_eq!(testimony(&fleet, device)?, key, "the key of {device} is another after a restart");
         assert!(keys.insert(key), "two devices have the same key");
@@ -128,7 +127,7 @@ fn a_module_finds_what_it_stored_after_power_cuts() -> Result<()> {
     for device in fleet.devices() {
         let mut before = count(&fleet, &device)?;
         for _ in 0..2 {
-            pull_the_power(&fleet, &device)?;
+            fleet.pull_the_power(&device)?;
             fleet.wait_running(&device, "tally", Limit::seconds(20))?;
             let now = count(&fleet, &device)?;
             assert_eq!(now, before + 1, "{device} lost its count");
@@ -168,7 +167,7 @@ fn a_board_seals_with_a_nonce_that_no_start_repeats() -> Result<()> {
     let mut seen = HashSet::new();
     for start in 0..3 {
         if start > 0 {
-            pull_the_power(&fleet, "rv-1")?;
+            fleet.pull_the_power("rv-1")?;
             fleet.wait_running("rv-1", "sealer", Limit::seconds(20))?;
         }
         let sealed = fleet.subscribe_bytes("wasmbed/v1/rv-1/up/tm/draw")?;
@@ -177,15 +176,6 @@ fn a_board_seals_with_a_nonce_that_no_start_repeats() -> Result<()> {
         assert!(seen.insert(sealed[12..].to_vec()), "the same bytes came twice");
     }
     Ok(())
-}
-
-/// Kills a device's process and waits for another.
-fn pull_the_power(fleet: &Fleet, device: &str) -> Result<()> {
-    let before = fleet.pid(device)?;
-    signal(before, Signal::SIGKILL)?;
-    fleet.wait(&format!("another process for {device}"), Limit::seconds(30), || {
-        Ok(fleet.pid(device).is_ok_and(|pid| pid != before))
-    })
 }
 
 /// What `tally` publishes next.

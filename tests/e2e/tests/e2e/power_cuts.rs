@@ -3,17 +3,13 @@
 use std::fs;
 
 use anyhow::Result;
-use nix::sys::signal::Signal;
 use serde_json::Value;
 use wasmbed_e2e::{
     BrokerKind, FACTORY_VERSION, Fleet, Limit,
     features::{self, Devices, each},
-    signal,
 };
 
 const KILLED: Devices = features::KILLED.devices;
-/// Boards that are cut at once.
-const COUNT: u32 = 4;
 /// Flash operations after which the power goes, each counted from the start after the one before. Each board
 /// adds its number to all.
 const CUTS: [u32; 11] = [0, 1, 4, 9, 18, 37, 60, 90, 120, 240, 400];
@@ -25,14 +21,14 @@ const UPDATE: Limit = Limit::seconds(360);
 
 #[test]
 fn power_cuts_in_the_middle_of_flash_operations_do_no_harm() -> Result<()> {
-    cut_the_power("netduino2").map(drop)
+    cut_the_power("netduino2", 4).map(drop)
 }
 
 #[test]
 fn power_cuts_do_no_harm_to_a_board_with_16_kib_of_memory() -> Result<()> {
-    let fleet = cut_the_power("hifive1")?;
+    let fleet = cut_the_power("hifive1", 2)?;
     // Nor did its stack come near its end, where an interrupt is taken for an overflow.
-    for id in ids() {
+    for id in fleet.devices() {
         fleet.wait_fresh_heartbeat(&id, Limit::seconds(20))?;
         let stack_free = fleet.device(&id)?["heartbeat"]["stack_free"].as_u64();
         assert!(stack_free.is_some_and(|bytes| bytes >= SMALL_STACK_FREE), "{id}: {stack_free:?}");
@@ -42,12 +38,9 @@ fn power_cuts_do_no_harm_to_a_board_with_16_kib_of_memory() -> Result<()> {
     Ok(())
 }
 
-fn ids() -> Vec<String> {
-    (1..=COUNT).map(|nth| format!("cut-{nth}")).collect()
-}
-
-fn cut_the_power(board: &str) -> Result<Fleet> {
-    let ids = ids();
+/// That of so many boards at once, each at other moments.
+fn cut_the_power(board: &str, count: u32) -> Result<Fleet> {
+    let ids: Vec<String> = (1..=count).map(|nth| format!("cut-{nth}")).collect();
     let devices: Vec<(&str, &str)> = ids.iter().map(|id| (id.as_str(), board)).collect();
     let fleet = Fleet::start_with(BrokerKind::Embedded, &devices)?;
     fleet.push_variant(board, "variant-note", "0.2.0", &["--tries", "5"])?;
@@ -84,22 +77,13 @@ fn a_board_killed_at_any_percent_of_an_update_goes_on_with_it() -> Result<()> {
                 break;
             }
             assert_eq!(update["running"]["version"], FACTORY_VERSION, "{id} runs a part of an image");
-            pull_the_power(&fleet, id)?;
+            fleet.pull_the_power(id)?;
             kills += 1;
         }
         assert!(kills >= 2, "{id} was updated before its power went twice");
         fleet.wait_event(id, "firmware-trial", &[], UPDATE)?;
-        pull_the_power(&fleet, id)?;
+        fleet.pull_the_power(id)?;
         fleet.wait_version(id, "0.2.0", UPDATE)?;
         Ok(())
-    })
-}
-
-/// Kills the emulator and waits for another.
-fn pull_the_power(fleet: &Fleet, id: &str) -> Result<()> {
-    let before = fleet.pid(id)?;
-    signal(before, Signal::SIGKILL)?;
-    fleet.wait(&format!("another process for {id}"), Limit::seconds(30), || {
-        Ok(fleet.pid(id).is_ok_and(|pid| pid != before))
     })
 }

@@ -38,18 +38,13 @@ impl Serial for Line {
 impl Line {
     /// The numbers of the messages in it, with the command of each that is one.
     fn take(&mut self) -> Vec<(u32, Option<u16>)> {
-        let (mut deframer, mut messages) = (Deframer::default(), Vec::new());
-        let said = core::mem::take(&mut self.said);
-        let mut rest = &said[..];
-        while !rest.is_empty() {
-            rest = &rest[deframer.take(rest)..];
-            while let Some(frame) = deframer.next_frame() {
-                assert_eq!((frame.source().system, frame.source().component), (SYSTEM, COMPONENT));
-                let command = (frame.id() == COMMAND_LONG)
-                    .then(|| u16::from_le_bytes([frame.payload()[28], frame.payload()[29]]));
-                messages.push((frame.id(), command));
-            }
-        }
+        let mut messages = Vec::new();
+        Deframer::default().hear(&core::mem::take(&mut self.said), |frame| {
+            assert_eq!((frame.source().system, frame.source().component), (SYSTEM, COMPONENT));
+            let command = (frame.id() == COMMAND_LONG)
+                .then(|| u16::from_le_bytes([frame.payload()[28], frame.payload()[29]]));
+            messages.push((frame.id(), command));
+        });
         self.room = 1_000;
         messages
     }
