@@ -237,7 +237,9 @@ calls! {
     /// Asks a vehicle for the parameter of a [`ParameterName`](crate::ParameterName), and writes a
     /// [`VehicleParameter`](crate::VehicleParameter) once it has answered. Answers its length; `Busy` until then,
     /// `TimedOut` if the vehicle does not answer, as most do not that have no such parameter, `NotFound` if it says that
-    /// it has none, or was never heard of. What it answered is told once: the next call asks again.
+    /// it has none, or was never heard of, `Denied` if it does not tell it, `Io` if it cannot. What it answered is told
+    /// once, within [`ANSWER_STALE_MS`](crate::ANSWER_STALE_MS): the next call asks again. `Busy` too if
+    /// [`MAX_VEHICLE_QUESTIONS`](crate::MAX_VEHICLE_QUESTIONS) are under way.
     GetVehicleParameter = "get_vehicle_parameter" (vehicle: I32, name_ptr: I32, name_len: I32, out_ptr: I32, out_cap: I32) -> I32, Px4Telemetry;
 
     /// Publishes a message of at most [`MAX_ROS_BYTES`](crate::MAX_ROS_BYTES) on a topic of ROS 2, a

@@ -56,9 +56,10 @@ pub use sensor::{ADC_INPUTS, Sensor, Unit};
 pub use span::span;
 pub use types::{Signature, ValueType};
 pub use vehicle::{
-    ARM_DISARM, ARMED, BATTERY_STALE_MS, BatteryStatus, LocalPosition, MAX_PARAMETER_NAME_BYTES,
-    MAX_VEHICLE_COMMANDS, NAV_LAND, NAV_TAKEOFF, NO_FRAME, POSITION_STALE_MS, ParameterName, STALE,
-    STATUS_STALE_MS, UNKNOWN, UNKNOWN_PERCENT, VehicleCommand, VehicleParameter, VehicleStatus,
+    ANSWER_STALE_MS, ARM_DISARM, ARMED, BATTERY_STALE_MS, BatteryStatus, LocalPosition,
+    MAX_PARAMETER_NAME_BYTES, MAX_VEHICLE_COMMANDS, MAX_VEHICLE_QUESTIONS, NAV_LAND, NAV_TAKEOFF, NO_FRAME,
+    POSITION_STALE_MS, ParameterName, STALE, STATUS_STALE_MS, UNKNOWN, UNKNOWN_PERCENT, VehicleCommand,
+    VehicleParameter, VehicleStatus,
 };
 
 /// Longest line `log` takes, in bytes; a device may accept less.

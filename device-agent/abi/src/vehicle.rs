@@ -17,6 +17,10 @@ pub const STALE: u8 = 1;
 pub const ARMED: u8 = 2;
 /// Commands of one instance whose answers can be asked for; the answer to an earlier one is forgotten.
 pub const MAX_VEHICLE_COMMANDS: usize = 16;
+/// Parameters that one instance may have asked for without having fetched the answer.
+pub const MAX_VEHICLE_QUESTIONS: usize = 16;
+/// Time that a vehicle's answer about a parameter waits to be fetched, in milliseconds; later it is asked for again.
+pub const ANSWER_STALE_MS: u32 = 5_000;
 /// A number that the vehicle does not know.
 pub const UNKNOWN: i32 = i32::MIN;
 /// A battery's `remaining` that the vehicle does not know.
@@ -158,7 +162,7 @@ layout! {
 layout! {
     /// A parameter of a vehicle (MAVLink `PARAM_VALUE`).
     VehicleParameter, 16 {
-        /// Its value: whole, if `kind` is that of whole numbers.
+        /// Its value: whole, if `kind` is that of whole numbers; not a number if it is of another kind than those below.
         0 value: f64 F64,
         /// `MAV_PARAM_TYPE`: 1, 3 and 5 whole numbers of 8, 16 and 32 bits, 2, 4 and 6 those with a sign, 9 `f32`.
         8 kind: u8 U8,

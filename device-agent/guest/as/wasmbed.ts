@@ -510,7 +510,7 @@ export namespace vehicle {
   }
 
   // Asks for a parameter by its name, at most 16 bytes, and writes it, 16 bytes, once the vehicle has answered; BUSY
-  // until then, so call again in the next tick. The answer is told once.
+  // until then, so call again in the next tick. The answer is told once, within 5 seconds.
   export function parameter(vehicle: i32, name: string, out: usize, outCap: u32): i32 {
     return raw_get_vehicle_parameter(vehicle, nameAt, encode(name, nameAt, NAME_BYTES), out, outCap);
   }

@@ -293,7 +293,7 @@ struct wasmbed_local_position {
 
 /* A parameter of a vehicle. */
 struct wasmbed_vehicle_parameter {
-    double value; /* whole, if kind is that of whole numbers */
+    double value; /* whole, if kind is that of whole numbers; NaN for another kind than those below */
     uint8_t kind; /* MAV_PARAM_TYPE: 1, 3, 5 whole numbers of 8, 16, 32 bits, 2, 4, 6 those with a sign, 9 float */
 };
 
@@ -330,8 +330,8 @@ WASMBED_IMPORT("get_vehicle_local_position")
 int32_t wasmbed_get_vehicle_local_position(int32_t vehicle, struct wasmbed_local_position *out, uint32_t out_cap);
 
 /* Asks for a parameter, whose name has at most 16 bytes, and writes it once the vehicle has answered; WASMBED_BUSY until
- * then, so call again in the next tick. The answer is told once. WASMBED_TIMED_OUT if the vehicle does not answer,
- * WASMBED_NOT_FOUND if it says that it has none of this name. */
+ * then, so call again in the next tick. The answer is told once, within 5 seconds. WASMBED_TIMED_OUT if the vehicle does
+ * not answer, WASMBED_NOT_FOUND if it says that it has none of this name, WASMBED_DENIED if it does not tell it. */
 WASMBED_IMPORT("get_vehicle_parameter")
 int32_t wasmbed_get_vehicle_parameter(int32_t vehicle, const char *name, uint32_t name_len,
                                       struct wasmbed_vehicle_parameter *out, uint32_t out_cap);

@@ -161,7 +161,7 @@ pub struct LocalPosition {
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 #[repr(C)]
 pub struct VehicleParameter {
-    /// Its value: whole, if `kind` is that of whole numbers.
+    /// Its value: whole, if `kind` is that of whole numbers; not a number if it is of another kind than those below.
     pub value: f64,
     /// `MAV_PARAM_TYPE`: 1, 3 and 5 whole numbers of 8, 16 and 32 bits, 2, 4 and 6 those with a sign, 9 `f32`.
     pub kind: u8,
@@ -285,11 +285,12 @@ pub fn local_position(vehicle: u8) -> Result<LocalPosition> {
 }
 
 /// One of its parameters, such as `MPC_XY_VEL_MAX`; names have at most 16 bytes. The first call asks the vehicle, and a
-/// later one has the answer, once: call again in the next tick.
+/// later one has the answer, once and within 5 seconds: call again in the next tick.
 ///
 /// # Errors
-/// `Busy` until the vehicle has answered, `TimedOut` if it does not, `NotFound` if it says that it has none of this name,
-/// or was never heard of.
+/// `Busy` until the vehicle has answered, and if 16 answers are waited for or not fetched; `TimedOut` if it does not
+/// answer, `NotFound` if it says that it has none of this name, or was never heard of, `Denied` if it does not tell it,
+/// `Io` if it cannot.
 pub fn parameter(vehicle: u8, name: &str) -> Result<VehicleParameter> {
     let mut parameter = VehicleParameter::default();
     let (at, room) = ((&raw mut parameter).cast(), size_of::<VehicleParameter>());

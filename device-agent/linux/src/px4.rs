@@ -184,9 +184,12 @@ impl Pilot {
 
     pub(crate) fn parameter(&self, vehicle: u8, name: ParameterName) -> Result<VehicleParameter, Errno> {
         let shared = self.shared()?;
-        let parameter = shared.lock().parameter(self.owner, vehicle, name);
-        // It may have to be asked for.
-        shared.changed.notify_one();
+        let (now, mut vehicles) = (shared.now(), shared.lock());
+        let parameter = vehicles.parameter(now, self.owner, vehicle, name);
+        if vehicles.next_deadline(now) <= now {
+            // It is asked for.
+            shared.changed.notify_one();
+        }
         parameter
     }
 

@@ -5,7 +5,10 @@
 
 use alloc::vec::Vec;
 
-use wasmbed_abi::{Errno, MAX_VEHICLE_COMMANDS, ParameterName, VehicleCommand, VehicleParameter};
+use wasmbed_abi::{
+    ANSWER_STALE_MS, Errno, MAX_VEHICLE_COMMANDS, MAX_VEHICLE_QUESTIONS, ParameterName, VehicleCommand,
+    VehicleParameter,
+};
 
 use crate::{Owner, Source, messages::Message};
 
@@ -48,8 +51,8 @@ enum Stage {
     Waiting,
     /// Sent so many times; the next is due then, or the last wait ends. All ends at `end`.
     Sent { tries: u8, due: u64, end: u64 },
-    /// The answer, or nobody answered.
-    Over(Result<Answer, Errno>),
+    /// The answer, or nobody answered; since when.
+    Over(Result<Answer, Errno>, u64),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -67,41 +70,61 @@ impl Requests {
         to: Source,
         command: VehicleCommand,
     ) -> Result<u32, Errno> {
+        let is_command = |given: &Given| matches!(given.what, What::Command(_));
+        self.make_room(owner, MAX_VEHICLE_COMMANDS, is_command, |_| true)?;
         self.give(owner, to, What::Command(command))
     }
 
-    /// What a vehicle answered to the question for a parameter, which is done with then. Whoever did not ask, asks.
+    /// What a vehicle answered to the question for a parameter, which is done with then. Whoever did not ask, or for so
+    /// long did not fetch the answer that it may be another by now, asks.
     pub(crate) fn parameter(
         &mut self,
+        now: u64,
         owner: Owner,
         to: Source,
         name: ParameterName,
     ) -> Result<VehicleParameter, Errno> {
         let is_it =
             |given: &Given| given.owner == owner && given.to == to && given.what == What::Parameter(name);
-        let Some(nth) = self.given.iter().position(is_it) else {
-            self.give(owner, to, What::Parameter(name))?;
-            return Err(Errno::Busy);
-        };
-        match self.given.get(nth).map(|given| given.stage) {
-            Some(Stage::Over(answer)) => {
-                self.given.remove(nth);
-                match answer? {
+        if let Some(nth) = self.given.iter().position(is_it) {
+            let Some(Stage::Over(answer, since)) = self.given.get(nth).map(|given| given.stage) else {
+                return Err(Errno::Busy);
+            };
+            self.given.remove(nth);
+            if !is_stale(now, since) {
+                return match answer? {
                     Answer::Value(parameter) => Ok(parameter),
                     // Nobody acknowledges questions.
                     Answer::Acknowledged(_) => Err(Errno::NotFound),
-                }
+                };
             }
-            _ => Err(Errno::Busy),
         }
+        let is_question = |given: &Given| matches!(given.what, What::Parameter(_));
+        self.make_room(owner, MAX_VEHICLE_QUESTIONS, is_question, |since| is_stale(now, since))?;
+        self.give(owner, to, What::Parameter(name))?;
+        Err(Errno::Busy)
+    }
+
+    /// Sees to it that an owner has fewer than so many of one kind: the oldest of those goes that are over, since a time
+    /// that lets them go.
+    fn make_room(
+        &mut self,
+        owner: Owner,
+        most: usize,
+        is_it: impl Fn(&Given) -> bool,
+        may_go: impl Fn(u64) -> bool,
+    ) -> Result<(), Errno> {
+        let is_own = |given: &&Given| given.owner == owner && is_it(given);
+        if self.given.iter().filter(is_own).count() < most {
+            return Ok(());
+        }
+        let goes = |given: &Given| is_own(&given) && given.since().is_some_and(&may_go);
+        let oldest = self.given.iter().position(goes).ok_or(Errno::Busy)?;
+        self.given.remove(oldest);
+        Ok(())
     }
 
     fn give(&mut self, owner: Owner, to: Source, what: What) -> Result<u32, Errno> {
-        if self.given.iter().filter(|given| given.owner == owner).count() >= MAX_VEHICLE_COMMANDS {
-            let is_over = |given: &Given| given.owner == owner && matches!(given.stage, Stage::Over(_));
-            let oldest = self.given.iter().position(is_over).ok_or(Errno::Busy)?;
-            self.given.remove(oldest);
-        }
         self.given.try_reserve(1).map_err(|_| Errno::Busy)?;
         let ticket = self.tickets;
         self.tickets = (ticket + 1) & u32::MAX >> 1;
@@ -112,7 +135,7 @@ impl Requests {
     pub(crate) fn result(&self, owner: Owner, ticket: u32) -> Result<u8, Errno> {
         let is_it = |given: &&Given| given.owner == owner && given.ticket == ticket;
         match self.given.iter().find(is_it).ok_or(Errno::NotFound)?.stage {
-            Stage::Over(answer) => match answer? {
+            Stage::Over(answer, _) => match answer? {
                 Answer::Acknowledged(result) => Ok(result),
                 // Questions have tickets that nobody knows.
                 Answer::Value(_) => Err(Errno::NotFound),
@@ -133,21 +156,22 @@ impl Requests {
             Stage::Sent { end, .. } if result == IN_PROGRESS => {
                 Stage::Sent { tries: TRIES, due: now + PROGRESS_MS, end }
             }
-            _ => Stage::Over(Ok(Answer::Acknowledged(result))),
+            _ => Stage::Over(Ok(Answer::Acknowledged(result)), now),
         };
     }
 
-    /// What a vehicle says about a parameter, to everyone who asked.
+    /// What a vehicle says about a parameter, to everyone who asked; the last word counts.
     pub(crate) fn on_parameter(
         &mut self,
+        now: u64,
         from: Source,
         name: ParameterName,
         said: Result<VehicleParameter, Errno>,
     ) {
         let asked = What::Parameter(name);
         for given in &mut self.given {
-            if given.is_sent() && given.to == from && given.what == asked {
-                given.stage = Stage::Over(said.map(Answer::Value));
+            if !matches!(given.stage, Stage::Waiting) && given.to == from && given.what == asked {
+                given.stage = Stage::Over(said.map(Answer::Value), now);
             }
         }
     }
@@ -155,9 +179,7 @@ impl Requests {
     /// Whether somebody waits for the acknowledgement of such a command.
     pub(crate) fn awaits(&self, system: u8, command: u16) -> bool {
         self.given.iter().any(|given| {
-            !matches!(given.stage, Stage::Over(_))
-                && given.to.system == system
-                && given.is_command(given.to, command)
+            given.since().is_none() && given.to.system == system && given.is_command(given.to, command)
         })
     }
 
@@ -173,7 +195,7 @@ impl Requests {
                 }
                 Stage::Sent { tries, due, end } if due.min(end) <= now => {
                     if tries >= TRIES || end <= now {
-                        given.stage = Stage::Over(Err(Errno::TimedOut));
+                        given.stage = Stage::Over(Err(Errno::TimedOut), now);
                     } else {
                         given.stage = Stage::Sent { tries: tries + 1, due: now + ANSWER_MS, end };
                         return Some(given.message(tries));
@@ -199,8 +221,7 @@ impl Requests {
     fn is_free(&self, nth: usize) -> bool {
         let Some(own) = self.given.get(nth) else { return false };
         let What::Command(VehicleCommand { command, .. }) = own.what else { return true };
-        let is_like =
-            |given: &Given| !matches!(given.stage, Stage::Over(_)) && given.is_command(own.to, command);
+        let is_like = |given: &Given| given.since().is_none() && given.is_command(own.to, command);
         !self.given.iter().take(nth).any(is_like)
     }
 }
@@ -208,6 +229,14 @@ impl Requests {
 impl Given {
     const fn is_sent(&self) -> bool {
         matches!(self.stage, Stage::Sent { .. })
+    }
+
+    /// Since when it is over, if it is.
+    const fn since(&self) -> Option<u64> {
+        match self.stage {
+            Stage::Over(_, since) => Some(since),
+            _ => None,
+        }
     }
 
     /// Whether it is a command of this number to this component.
@@ -223,4 +252,9 @@ impl Given {
             What::Parameter(name) => Message::parameter_request(name, system, component),
         }
     }
+}
+
+/// Whether an answer has waited for too long.
+const fn is_stale(now: u64, since: u64) -> bool {
+    now.saturating_sub(since) >= ANSWER_STALE_MS as u64
 }

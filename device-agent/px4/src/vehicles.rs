@@ -20,8 +20,10 @@ use crate::{
 const HEARTBEAT_MS: u64 = 1_000;
 /// `MAV_COMP_ID_AUTOPILOT1`.
 const AUTOPILOT: u8 = 1;
-/// `MAV_PARAM_ERROR_DOES_NOT_EXIST`.
-const NO_SUCH_PARAMETER: u8 = 1;
+/// `MAV_PARAM_ERROR`: there is no such parameter, it is not told, there is no such component.
+const DOES_NOT_EXIST: u8 = 1;
+const PERMISSION_DENIED: u8 = 3;
+const COMPONENT_NOT_FOUND: u8 = 4;
 
 /// MAVLink system id of a device that is given no other: a system of its own.
 pub const SYSTEM: u8 = 245;
@@ -72,8 +74,8 @@ impl Vehicles {
         let fields = Fields(payload);
         match id {
             COMMAND_ACK => return self.on_ack(now, from, fields),
-            PARAM_VALUE => return self.on_parameter(from, fields),
-            PARAM_ERROR => return self.on_parameter_error(from, fields),
+            PARAM_VALUE => return self.on_parameter(now, from, fields),
+            PARAM_ERROR => return self.on_parameter_error(now, from, fields),
             _ => {}
         }
         // Cameras and ground stations say that they are there too.
@@ -107,19 +109,23 @@ impl Vehicles {
         }
     }
 
-    fn on_parameter(&mut self, from: Source, fields: Fields<'_>) {
+    fn on_parameter(&mut self, now: u64, from: Source, fields: Fields<'_>) {
         let vehicle = self.vehicles.iter().find(|vehicle| vehicle.system == from.system);
         let (Some(vehicle), Some(name)) = (vehicle, fields.parameter_name(8)) else { return };
-        self.requests.on_parameter(from, name, Ok(fields.parameter(vehicle.sends_floats())));
+        self.requests.on_parameter(now, from, name, Ok(fields.parameter(vehicle.sends_floats())));
     }
 
-    fn on_parameter_error(&mut self, from: Source, fields: Fields<'_>) {
+    fn on_parameter_error(&mut self, now: u64, from: Source, fields: Fields<'_>) {
         let Some(name) = fields.parameter_name(4).filter(|_| self.is_for_us(fields.u8(2), fields.u8(3)))
         else {
             return;
         };
-        let why = if fields.u8(20) == NO_SUCH_PARAMETER { Errno::NotFound } else { Errno::Denied };
-        self.requests.on_parameter(from, name, Err(why));
+        let why = match fields.u8(20) {
+            DOES_NOT_EXIST | COMPONENT_NOT_FOUND => Errno::NotFound,
+            PERMISSION_DENIED => Errno::Denied,
+            _ => Errno::Io,
+        };
+        self.requests.on_parameter(now, from, name, Err(why));
     }
 
     /// Whether an answer is to this device, or to whom it may concern.
@@ -192,20 +198,22 @@ impl Vehicles {
         self.requests.result(owner, ticket)
     }
 
-    /// What a vehicle answered to the question for a parameter, told once. Whoever did not ask before, asks.
+    /// What a vehicle answered to the question for a parameter, told once. Whoever did not ask before, or left the answer
+    /// for [`ANSWER_STALE_MS`](wasmbed_abi::ANSWER_STALE_MS), asks.
     ///
     /// # Errors
     /// [`Errno::Busy`] until it has answered, or while all that an owner may have is under way; [`Errno::TimedOut`] if it
     /// does not; [`Errno::NotFound`] if it says that it has no such parameter, was never heard of, or is to be the only one
-    /// and is not; [`Errno::Denied`] if it does not tell it.
+    /// and is not; [`Errno::Denied`] if it does not tell it, [`Errno::Io`] if it cannot.
     pub fn parameter(
         &mut self,
+        now: u64,
         owner: Owner,
         vehicle: u8,
         name: ParameterName,
     ) -> Result<VehicleParameter, Errno> {
         let system = self.vehicle(vehicle)?.system;
-        self.requests.parameter(owner, Source { system, component: AUTOPILOT }, name)
+        self.requests.parameter(now, owner, Source { system, component: AUTOPILOT }, name)
     }
 
     /// Forgets an owner: its commands are not sent again, and nobody asks for their results.

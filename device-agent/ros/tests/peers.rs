@@ -77,10 +77,12 @@ impl World {
 
     /// Publishes again and again until the peer hears anything: a subscriber may join late.
     fn publish_until_heard(&mut self, peer: &Peer, topic: &str, message: &[u8]) -> Value {
+        // What is long must not be pushed out by what is published next, however slow the peer is.
+        let pause = Duration::from_millis(200 + message.len() as u64 / 200);
         let deadline = Instant::now() + PATIENCE;
         loop {
             self.station.publish(name(topic), message).unwrap();
-            if let Ok(said) = peer.recv_timeout(Duration::from_millis(200)) {
+            if let Ok(said) = peer.recv_timeout(pause) {
                 return said;
             }
             assert!(Instant::now() < deadline, "nobody heard {topic}");

@@ -307,7 +307,7 @@ pub trait Host: 'static {
     ///
     /// # Errors
     /// [`Errno::Busy`] until then, [`Errno::TimedOut`] if it does not answer, [`Errno::NotFound`] if it has none of this
-    /// name or was never heard of.
+    /// name or was never heard of, [`Errno::Denied`] if it does not tell it, [`Errno::Io`] if it cannot.
     fn vehicle_parameter(&mut self, vehicle: u8, name: ParameterName) -> Result<VehicleParameter, Errno> {
         let _ = (vehicle, name);
         Err(Errno::Unsupported)

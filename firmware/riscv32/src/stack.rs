@@ -64,10 +64,10 @@ pub fn untouched_bytes() -> usize {
     stack::untouched_bytes(unsafe { slice::from_raw_parts(bottom, words) })
 }
 
-/// Whether a trap would have been no overflow at any moment since [`prepare`].
+/// Whether nothing was written since [`prepare`] where a trap would be taken for an overflow.
 pub fn was_enough() -> bool {
-    let (bottom, _) = unused();
-    untouched_bytes() >= (&raw mut __thread_stack_limit as usize).saturating_sub(bottom as usize)
+    let limit = &raw mut __thread_stack_limit as usize;
+    untouched_bytes() + GUARD_BYTES >= limit - &raw mut __thread_stack_end as usize
 }
 
 /// First word above the guard, and how many from there on are not in use.

@@ -32,6 +32,8 @@ const WAITING_BYTES: usize = 64 * 1024;
 const ROUND_MS: u64 = 30_000;
 /// After what time revisions that have risen are kept, in milliseconds: many rise when the gateway starts.
 const KEEP_MS: u64 = 1_000;
+/// After what time that is tried again, in milliseconds.
+const KEEP_AGAIN_MS: u64 = 10_000;
 /// Time between two notices that a device says too much, in milliseconds.
 const QUIET_MS: u64 = 10_000;
 
@@ -131,6 +133,8 @@ impl Desk {
             }
         };
         if !self.grants.rises_to(id, revision) {
+            more(&self.counts.refused);
+            tracing::warn!(device = %id, revision, "its desired state is older than one that was believed before");
             return;
         }
         if self.grants.has_risen() {
@@ -234,6 +238,7 @@ impl Desk {
         self.look(now_ms);
         if self.keep_ms.is_some_and(|due_ms| due_ms <= now_ms) {
             self.keep();
+            self.keep_ms = self.grants.has_risen().then(|| now_ms.saturating_add(KEEP_AGAIN_MS));
         }
         if now_ms < self.next_round_ms {
             return;
@@ -249,7 +254,6 @@ impl Desk {
 
     /// Keeps what the next start of the gateway has to know.
     pub(super) fn keep(&mut self) {
-        self.keep_ms = None;
         self.grants.keep();
     }
 

@@ -35,7 +35,7 @@ pub(super) struct Grants {
     /// The keyrings that lead to these keys.
     accepted: Vec<u8>,
     revisions: BTreeMap<DeviceId, u64>,
-    /// Whether they are others than those that are kept.
+    /// Whether they are not kept yet.
     has_risen: bool,
     dir: PathBuf,
 }
@@ -90,12 +90,11 @@ impl Grants {
     /// Whether a desired state of this revision, which was believed, is not older than one before. That is kept with the
     /// next [`keep`](Grants::keep).
     pub(super) fn rises_to(&mut self, device: DeviceId, revision: u64) -> bool {
-        let before = self.revisions.insert(device, revision);
-        if let Some(before) = before.filter(|before| *before > revision) {
-            self.revisions.insert(device, before);
+        let before = self.revisions.get(&device).copied();
+        if before.is_some_and(|before| before > revision) {
             return false;
         }
-        self.has_risen |= before != Some(revision);
+        self.has_risen |= self.revisions.insert(device, revision) != Some(revision);
         true
     }
 
@@ -104,17 +103,18 @@ impl Grants {
         self.has_risen
     }
 
-    /// Keeps the revisions for the next start of the gateway.
+    /// Keeps the revisions for the next start of the gateway. If that fails, there is still something to keep.
     pub(super) fn keep(&mut self) {
-        if !std::mem::take(&mut self.has_risen) {
+        if !self.has_risen {
             return;
         }
         let file = self.dir.join(REVISIONS);
         // Vectors take everything.
         let bytes = minicbor::to_vec(&self.revisions).unwrap_or_default();
-        if let Err(error) = write(&file, &bytes) {
-            tracing::warn!(file = %file.display(), %error,
-                "cannot keep revisions; older desired states would be believed after a restart");
+        match write(&file, &bytes) {
+            Ok(()) => self.has_risen = false,
+            Err(error) => tracing::warn!(file = %file.display(), %error,
+                "cannot keep revisions; older desired states would be believed after a restart"),
         }
     }
 }

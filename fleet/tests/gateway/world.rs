@@ -1,6 +1,7 @@
 //! A broker, a gateway, and boards that have nothing but their end of the way.
 
 use std::{
+    collections::BTreeMap,
     net::{SocketAddr, TcpListener},
     time::{Duration, Instant},
 };
@@ -105,6 +106,21 @@ impl World {
         let config = self.config.gateway(id, connection, self.dir.path().join("gateway")).unwrap();
         let (trigger, stop) = shutdown::channel();
         self.gateway = Some((trigger, tokio::spawn(gateway::run(config, stop))));
+    }
+
+    /// Waits until the gateway has kept that it believed this revision of a device's desired state.
+    pub(crate) async fn gateway_keeps(&self, device: &str, revision: u64) {
+        let (file, device) = (self.dir.path().join("gateway/revisions.cbor"), device.parse().unwrap());
+        let is_kept = || {
+            let kept = std::fs::read(&file).unwrap_or_default();
+            let kept: BTreeMap<DeviceId, u64> = minicbor::decode(&kept).unwrap_or_default();
+            kept.get(&device) == Some(&revision)
+        };
+        let deadline = Instant::now() + PATIENCE;
+        while !is_kept() {
+            assert!(Instant::now() < deadline, "revision {revision} is not kept");
+            sleep(Duration::from_millis(20)).await;
+        }
     }
 
     pub(crate) async fn stop_gateway(&mut self) {

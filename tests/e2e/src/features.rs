@@ -216,7 +216,7 @@ pub const KILLED: Feature = Feature {
     but: &[
         (
             "netduino2",
-            "its power is cut within flash operations, 56 times: `power_cuts_in_the_middle_of_flash_operations_do_no_harm`",
+            "its power is cut within flash operations, 28 times: `power_cuts_in_the_middle_of_flash_operations_do_no_harm`",
         ),
         (
             "hifive1",

@@ -115,7 +115,10 @@ def fly_with_pymavlink(port):
     accepted = mavlink.MAV_RESULT_ACCEPTED
     arm = lambda armed: order(mavlink.MAV_CMD_COMPONENT_ARM_DISARM, armed, 0, 0, 0, 0, 0, 0)
     until("on the ground", lambda: landed(mavlink.MAV_LANDED_STATE_ON_GROUND))
-    until("a parameter", lambda: abs(parameter("MIS_TAKEOFF_ALT", "PARAM_VALUE").param_value - HEIGHT_M) < 0.001)
+    until(
+        "a parameter",
+        lambda: (said := parameter("MIS_TAKEOFF_ALT", "PARAM_VALUE")) and abs(said.param_value - HEIGHT_M) < 0.001,
+    )
     until("none where there is none", lambda: parameter("NONE", "PARAM_ERROR"))
     until("armed", lambda: arm(1) == accepted and is_armed())
     above_sea = last("GLOBAL_POSITION_INT").alt / 1000 + HEIGHT_M

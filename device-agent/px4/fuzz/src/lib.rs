@@ -9,6 +9,14 @@ const OWN: Config = Config { system: SYSTEM, component: COMPONENT, vehicles: 4 }
 const OWNER: Owner = Owner(1);
 /// Until when every command has an end, in milliseconds: two minutes, and what was repeated before.
 const END_MS: u64 = 150_000;
+/// Until when every question has one: answers that were not fetched, and four tries.
+const QUESTION_MS: u64 = 10_000;
+/// Parameters that are asked for.
+const NAMES: [&[u8]; 3] = [b"A", b"MPC_XY_VEL_MAX", b"SIXTEEN_LETTERS_"];
+
+fn name(which: u8) -> ParameterName {
+    ParameterName::new(NAMES[usize::from(which) % NAMES.len()]).expect("a name")
+}
 
 /// A device on a line, under what the input says that happens: bytes from two senders, whole messages, commands of a
 /// module, and time that passes. It panics where a promise is broken: bytes are always taken in, what is sent is
@@ -39,9 +47,17 @@ pub fn line(data: &[u8]) {
         line.now_ms += 500;
         line.send();
     }
-    for ticket in line.tickets {
-        let result = line.vehicles.result(OWNER, ticket);
+    for ticket in &line.tickets {
+        let result = line.vehicles.result(OWNER, *ticket);
         assert_ne!(result, Err(Errno::Busy), "a command is under way for ever");
+    }
+    for which in 0..NAMES.len() as u8 {
+        let end_ms = line.now_ms + QUESTION_MS;
+        while line.vehicles.parameter(line.now_ms, OWNER, 1, name(which)) == Err(Errno::Busy) {
+            assert!(line.now_ms < end_ms, "a question is under way for ever");
+            line.now_ms += 500;
+            line.send();
+        }
     }
     let known = (1..=u8::MAX).filter(|id| line.vehicles.status(line.now_ms, *id).is_ok()).count();
     assert!(known <= OWN.vehicles, "{known} vehicles");
@@ -70,7 +86,17 @@ impl Line {
         const IDS: [u32; 10] = [0, 1, 22, 24, 32, 33, 77, 147, 245, 345];
         let [system, component, id, fields @ ..] = bytes else { return };
         let from = Source { system: system % 8, component: component % 3 };
-        self.vehicles.on_message(self.now_ms, from, IDS[usize::from(id % 10)], fields);
+        let (id, mut fields) = (IDS[usize::from(id % 10)], fields.to_vec());
+        // About a parameter that is asked for, mostly.
+        let name_at = match id {
+            22 => 8,
+            345 => 4,
+            _ => usize::MAX,
+        };
+        if let Some(place) = fields.get_mut(name_at..).and_then(|rest| rest.first_chunk_mut()) {
+            *place = *name(place[0]).bytes();
+        }
+        self.vehicles.on_message(self.now_ms, from, id, &fields);
     }
 
     fn command(&mut self, bytes: &[u8]) {
@@ -92,9 +118,8 @@ impl Line {
         let _ = self.vehicles.status(self.now_ms, vehicle);
         let _ = self.vehicles.battery(self.now_ms, vehicle);
         let _ = self.vehicles.position(self.now_ms, vehicle);
-        if let Some(name) = bytes.get(1..).and_then(ParameterName::new) {
-            let _ = self.vehicles.parameter(OWNER, vehicle, name);
-        }
+        let which = bytes.get(1).copied().unwrap_or_default();
+        let _ = self.vehicles.parameter(self.now_ms, OWNER, vehicle, name(which));
         if vehicle == u8::MAX {
             self.vehicles.forget(OWNER);
         }

@@ -256,11 +256,15 @@ fn say_parameter(vehicles: &mut Vehicles, from: Source, parameter: &str, value: 
     vehicles.on_message(1, from, PARAM_VALUE, &payload);
 }
 
+fn float(value: f32) -> VehicleParameter {
+    VehicleParameter { value: value.into(), kind: 9 }
+}
+
 #[test]
 fn a_parameter_is_asked_for_and_told_once() {
     let mut vehicles = with(&[7, 8]);
-    let read = |vehicles: &mut Vehicles, owner| vehicles.parameter(owner, 7, name("SYS_AUTOSTART"));
-    assert_eq!(vehicles.parameter(A, 9, name("X")), Err(Errno::NotFound));
+    let read = |vehicles: &mut Vehicles, owner| vehicles.parameter(1, owner, 7, name("SYS_AUTOSTART"));
+    assert_eq!(vehicles.parameter(1, A, 9, name("X")), Err(Errno::NotFound));
     assert_eq!(read(&mut vehicles, A), Err(Errno::Busy));
     assert_eq!(read(&mut vehicles, A), Err(Errno::Busy));
     assert_eq!(read(&mut vehicles, B), Err(Errno::Busy));
@@ -279,13 +283,13 @@ fn a_parameter_is_asked_for_and_told_once() {
 #[test]
 fn a_parameter_that_nobody_has_is_not_waited_for() {
     let mut vehicles = with(&[7]);
-    let read = |vehicles: &mut Vehicles| vehicles.parameter(A, 0, name("NONE"));
-    assert_eq!(read(&mut vehicles), Err(Errno::Busy));
+    let read = |vehicles: &mut Vehicles, now| vehicles.parameter(now, A, 0, name("NONE"));
+    assert_eq!(read(&mut vehicles, 0), Err(Errno::Busy));
     let mut asked = Vec::new();
     let mut now = 100;
     let end = loop {
         asked.extend((0..questions(&mut vehicles, now)).map(|_| now));
-        match read(&mut vehicles) {
+        match read(&mut vehicles, now) {
             Err(Errno::Busy) => now = vehicles.next_deadline(now).max(now + 1),
             end => break end,
         }
@@ -294,13 +298,15 @@ fn a_parameter_that_nobody_has_is_not_waited_for() {
     assert_eq!((asked, end), (vec![100, 1_100, 2_100, 3_100], Err(Errno::TimedOut)));
 
     let error = |to: [u8; 2], why: u8| [&[0xff, 0xff][..], &to, name("NONE").bytes(), &[why]].concat();
-    for (why, end) in [(1, Errno::NotFound), (3, Errno::Denied)] {
-        assert_eq!(read(&mut vehicles), Err(Errno::Busy));
+    for (why, end) in
+        [(1, Errno::NotFound), (3, Errno::Denied), (4, Errno::NotFound), (8, Errno::Io), (255, Errno::Io)]
+    {
+        assert_eq!(read(&mut vehicles, now), Err(Errno::Busy));
         assert_eq!(questions(&mut vehicles, now), 1);
         vehicles.on_message(now, autopilot(7), PARAM_ERROR, &error([245, 190], why));
-        assert_eq!(read(&mut vehicles), Err(Errno::Busy), "somebody else is told");
+        assert_eq!(read(&mut vehicles, now), Err(Errno::Busy), "somebody else is told");
         vehicles.on_message(now, autopilot(7), PARAM_ERROR, &error([245, 191], why));
-        assert_eq!(read(&mut vehicles), Err(end));
+        assert_eq!(read(&mut vehicles, now), Err(end));
     }
 }
 
@@ -308,26 +314,69 @@ fn a_parameter_that_nobody_has_is_not_waited_for() {
 fn whole_numbers_of_an_ardupilot_are_floats() {
     let mut vehicles = Vehicles::new(OWN);
     vehicles.on_message(0, autopilot(7), HEARTBEAT, &[0, 0, 4, 3, 2, 3, 1, 4, 3]);
-    assert_eq!(vehicles.parameter(A, 7, name("RATE")), Err(Errno::Busy));
+    assert_eq!(vehicles.parameter(1, A, 7, name("RATE")), Err(Errno::Busy));
     assert_eq!(questions(&mut vehicles, 0), 1);
     say_parameter(&mut vehicles, autopilot(7), "RATE", 400f32.to_le_bytes(), 4);
-    assert_eq!(vehicles.parameter(A, 7, name("RATE")), Ok(VehicleParameter { value: 400.0, kind: 4 }));
+    assert_eq!(vehicles.parameter(1, A, 7, name("RATE")), Ok(VehicleParameter { value: 400.0, kind: 4 }));
 }
 
 #[test]
-fn questions_and_commands_share_their_places() {
+fn an_answer_that_nobody_fetches_grows_old() {
     let mut vehicles = with(&[7]);
-    for nth in 0..16u8 {
-        assert_eq!(vehicles.parameter(A, 7, name(&std::format!("P{nth}"))), Err(Errno::Busy));
+    let read = |vehicles: &mut Vehicles, now| vehicles.parameter(now, A, 7, name("P"));
+    assert_eq!(read(&mut vehicles, 0), Err(Errno::Busy));
+    assert_eq!(questions(&mut vehicles, 0), 1);
+    say_parameter(&mut vehicles, autopilot(7), "P", 1f32.to_le_bytes(), 9);
+    // Somebody changes it, and the vehicle says so.
+    say_parameter(&mut vehicles, autopilot(7), "P", 2f32.to_le_bytes(), 9);
+    assert_eq!(read(&mut vehicles, 5_000), Ok(float(2.0)));
+
+    assert_eq!(read(&mut vehicles, 5_000), Err(Errno::Busy));
+    assert_eq!(questions(&mut vehicles, 5_000), 1);
+    say_parameter(&mut vehicles, autopilot(7), "P", 3f32.to_le_bytes(), 9);
+    assert_eq!(read(&mut vehicles, 6_000), Err(Errno::Busy), "it may be another by now");
+    assert_eq!(questions(&mut vehicles, 6_000), 1);
+}
+
+#[test]
+fn more_parameters_than_there_are_places_are_read_in_turn() {
+    let mut vehicles = with(&[7]);
+    let mut read = [0; 20];
+    for now in 0..8 {
+        for (nth, read) in read.iter_mut().enumerate() {
+            match vehicles.parameter(now, A, 7, name(&std::format!("P{nth}"))) {
+                Ok(_) => *read += 1,
+                Err(why) => assert_eq!(why, Errno::Busy),
+            }
+        }
+        assert!(questions(&mut vehicles, now) <= 16);
+        for nth in 0..20 {
+            say_parameter(&mut vehicles, autopilot(7), &std::format!("P{nth}"), [0; 4], 9);
+        }
     }
-    assert_eq!(vehicles.send(A, VehicleCommand::land(7)), Err(Errno::Busy));
-    assert_eq!(questions(&mut vehicles, 0), 16);
-    say_parameter(&mut vehicles, autopilot(7), "P0", [0; 4], 9);
-    let ticket = vehicles.send(A, VehicleCommand::land(7)).expect("the place of one that is over");
-    assert_eq!(vehicles.result(A, ticket), Err(Errno::Busy));
-    assert_eq!(vehicles.result(A, 3), Err(Errno::Busy));
+    assert!(read.iter().all(|times| *times >= 2), "{read:?}");
+}
+
+#[test]
+fn questions_and_commands_do_not_take_each_others_places() {
+    let mut vehicles = with(&[7]);
+    let ask =
+        |vehicles: &mut Vehicles, now, nth: u8| vehicles.parameter(now, A, 7, name(&std::format!("P{nth}")));
+    for nth in 0..17 {
+        assert_eq!(ask(&mut vehicles, 0, nth), Err(Errno::Busy));
+    }
+    assert_eq!(questions(&mut vehicles, 0), 16, "no more than that");
+    let ticket = vehicles.send(A, VehicleCommand::land(7)).expect("a ticket");
+    assert_eq!(commands(&mut vehicles, 1), [(7, 21, 0)]);
+    ack(&mut vehicles, 1, 7, 21, ACCEPTED);
+    assert_eq!(vehicles.result(A, ticket), Ok(ACCEPTED));
+    assert_eq!(vehicles.result(A, 3), Err(Errno::Busy), "that of a question, which nobody knows");
     say_parameter(&mut vehicles, autopilot(7), "P3", [0; 4], 9);
-    assert_eq!(vehicles.result(A, 3), Err(Errno::NotFound), "no command has this ticket");
+    assert_eq!(vehicles.result(A, 3), Err(Errno::NotFound));
+    assert_eq!(ask(&mut vehicles, 1, 16), Err(Errno::Busy));
+    assert_eq!(questions(&mut vehicles, 1), 0, "an answer waits to be fetched");
+    assert_eq!(ask(&mut vehicles, 6_000, 16), Err(Errno::Busy));
+    assert!(questions(&mut vehicles, 6_000) >= 1, "nobody has fetched it, so its place is taken");
 }
 
 #[test]
@@ -406,7 +455,7 @@ fn whatever_messages_hold_is_survived() {
         // Both may refuse; neither may panic.
         let _ = vehicles.send(A, VehicleCommand { command: random().into(), ..VehicleCommand::land(7) });
         let _ = vehicles.takeoff(B, 7, f32::from(random()));
-        let _ = vehicles.parameter(B, 7, name("P"));
+        let _ = vehicles.parameter(now, B, 7, name("P"));
         assert!(sent(&mut vehicles, now).len() < 64);
     }
 }

@@ -104,6 +104,9 @@ def serve(order):
     replies = writer(f"rr{name}Reply", Response)
 
     def answer(request):
+        # As rmw_cyclonedds does: what is written before the client is found is lost.
+        while not replies.get_matched_subscriptions():
+            time.sleep(0.02)
         replies.write(Response(request.client, request.number, request.data, name[1:]))
 
     reader(f"rq{name}Request", Request, answer)

@@ -37,7 +37,7 @@ pub(crate) struct Seen {
     /// To the vehicle; a takeoff is one with its altitude as parameter 7.
     pub(crate) commands: Vec<VehicleCommand>,
     /// Parameters of vehicles that were asked for.
-    pub parameters: Vec<(u8, ParameterName)>,
+    pub(crate) parameters: Vec<(u8, ParameterName)>,
     /// Topics of ROS 2, as they are listened to.
     pub(crate) topics: Vec<String>,
     /// Requests to the service.

@@ -107,7 +107,7 @@ pub(super) fn parameter<B: Board>(
     vehicle: u8,
     name: ParameterName,
 ) -> Result<VehicleParameter, Errno> {
-    with(host, |_, owner, vehicles| vehicles.parameter(owner, vehicle, name))
+    with(host, |now_ms, owner, vehicles| vehicles.parameter(now_ms, owner, vehicle, name))
 }
 
 /// Asks or commands; a board without such a line has no vehicles.
