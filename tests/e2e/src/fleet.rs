@@ -33,6 +33,8 @@ impl Limit {
     }
 }
 
+/// What handlers of interrupts may need of the smallest stack, beside its guard (`boards/hifive1/memory.x`), in bytes.
+const STACK_FREE_BYTES: u64 = 512;
 /// The only host of a test fleet.
 const HOST: &str = "bench";
 /// How long devices wait for a host that was killed: long enough for one to be started on a busy machine.
@@ -522,6 +524,14 @@ impl Fleet {
             let now = beat(self.device(id)?);
             Ok(now.0.is_some() && now > before)
         })
+    }
+
+    /// Fails if a device's stack came near its end, where an interrupt is taken for an overflow.
+    pub fn has_stack_left(&self, id: &str) -> Result<()> {
+        self.wait_fresh_heartbeat(id, Limit::seconds(20))?;
+        let stack_free = self.device(id)?["heartbeat"]["stack_free"].as_u64();
+        ensure!(stack_free.is_some_and(|bytes| bytes >= STACK_FREE_BYTES), "{id}: {stack_free:?}");
+        Ok(())
     }
 
     fn wait_field(&self, id: &str, module: &str, field: &str, wanted: &str, limit: Limit) -> Result<()> {

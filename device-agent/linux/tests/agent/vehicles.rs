@@ -79,13 +79,18 @@ impl World {
     /// What became of a command in the end.
     fn result(&mut self, ticket: i32) -> i32 {
         let ticket = u8::try_from(ticket).unwrap_or_else(|_| panic!("no ticket: {ticket}"));
+        self.ask_until_over(b'r', ticket, &[]).0
+    }
+
+    /// The same again and again while it is under way.
+    fn ask_until_over(&mut self, letter: u8, vehicle: u8, more: &[u8]) -> (i32, Vec<u8>) {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let (result, _) = self.ask(b'r', ticket, &[]);
-            if result != Errno::Busy.code() {
-                return result;
+            let (answer, written) = self.ask(letter, vehicle, more);
+            if answer != Errno::Busy.code() {
+                return (answer, written);
             }
-            assert!(Instant::now() < deadline, "every command has an end");
+            assert!(Instant::now() < deadline, "everything has an end");
         }
     }
 
@@ -119,17 +124,9 @@ impl World {
 
     /// What a vehicle says of a parameter in the end.
     fn parameter(&mut self, vehicle: u8, name: &str) -> Result<VehicleParameter, i32> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let (answer, written) = self.ask(b'n', vehicle, name.as_bytes());
-            if answer == 16 {
-                return Ok(written.first_chunk().map(VehicleParameter::decode).expect("a parameter"));
-            }
-            if answer != Errno::Busy.code() {
-                return Err(answer);
-            }
-            assert!(Instant::now() < deadline, "every question has an end");
-        }
+        let (answer, written) = self.ask_until_over(b'n', vehicle, name.as_bytes());
+        let parameter = written.first_chunk().map(VehicleParameter::decode).expect("a parameter");
+        if answer == 16 { Ok(parameter) } else { Err(answer) }
     }
 
     fn battery(&mut self, vehicle: u8) -> Result<BatteryStatus, i32> {

@@ -154,9 +154,7 @@ fn an_image_with_flipped_bits_is_not_started_and_the_board_can_still_be_reached(
             Ok(logs.contains("wasmbed recovery") && fleet.device(device)?["status"] == "online")
         })?;
         // The bootloader has room for what an agent does.
-        fleet.wait_fresh_heartbeat(device, Limit::seconds(20))?;
-        let stack_free = fleet.device(device)?["heartbeat"]["stack_free"].as_u64();
-        assert!(stack_free.is_some_and(|bytes| bytes >= 512), "{device}: {stack_free:?}");
+        fleet.has_stack_left(device)?;
         // The same bits once more are as before.
         fleet.cli(&flip)?;
         fleet.wait(&format!("the image of {device}"), Limit::seconds(40), || {

@@ -26,11 +26,8 @@ struct Pilot<'f> {
 }
 
 impl Pilot<'_> {
-    fn ask(&self, letter: u8, vehicle: u8) -> Result<(i32, Vec<u8>)> {
-        self.tell(&[letter, vehicle])
-    }
-
-    fn tell(&self, asked: &[u8]) -> Result<(i32, Vec<u8>)> {
+    /// Has the call made that these bytes stand for.
+    fn ask(&self, asked: &[u8]) -> Result<(i32, Vec<u8>)> {
         let order = self.fleet.dir().join("order");
         fs::write(&order, asked)?;
         let topic = format!("wasmbed/v1/{}/dn/msg/pilot/in", self.device);
@@ -41,48 +38,47 @@ impl Pilot<'_> {
     }
 
     /// Asks until the answer is as wanted.
-    fn ask_until<T>(&self, letter: u8, vehicle: u8, wanted: impl Fn(i32, &[u8]) -> Option<T>) -> Result<T> {
+    fn ask_until<T>(&self, asked: &[u8], wanted: impl Fn(i32, &[u8]) -> Option<T>) -> Result<T> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let (answer, written) = self.ask(letter, vehicle)?;
+            let (answer, written) = self.ask(asked)?;
             if let Some(found) = wanted(answer, &written) {
                 return Ok(found);
             }
-            let letter = char::from(letter);
-            ensure!(Instant::now() < deadline, "{letter} {vehicle}: {answer} {written:?}");
+            let asked = asked.escape_ascii();
+            ensure!(Instant::now() < deadline, "{asked}: {answer} {written:?}");
         }
     }
 
     /// What became of a command in the end.
     fn command(&self, letter: u8, vehicle: u8) -> Result<i32> {
-        let (ticket, _) = self.ask(letter, vehicle)?;
+        let (ticket, _) = self.ask(&[letter, vehicle])?;
         let ticket = u8::try_from(ticket).with_context(|| format!("no ticket: {ticket}"))?;
-        self.ask_until(b'r', ticket, |answer, _| (answer != Errno::Busy.code()).then_some(answer))
+        self.ask_until(&[b'r', ticket], |answer, _| (answer != Errno::Busy.code()).then_some(answer))
     }
 
     /// The value of a parameter, in the end.
     fn parameter(&self, vehicle: u8, name: &str) -> Result<f64> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let (answer, written) = self.tell(&[&[b'n', vehicle], name.as_bytes()].concat())?;
-            if answer == 16 {
+        let asked = [&[b'n', vehicle], name.as_bytes()].concat();
+        self.ask_until(&asked, |answer, written| {
+            let is_over = answer != Errno::Busy.code();
+            is_over.then(|| {
+                ensure!(answer == 16, "{name} of {vehicle}: {answer}");
                 let parameter = written.first_chunk().map(VehicleParameter::decode);
-                return parameter.map(|parameter| parameter.value).context("a parameter");
-            }
-            let is_under_way = answer == Errno::Busy.code() && Instant::now() < deadline;
-            ensure!(is_under_way, "{name} of {vehicle}: {answer}");
-        }
+                parameter.map(|parameter| parameter.value).context("a parameter")
+            })
+        })?
     }
 
     fn wait_for_status(&self, vehicle: u8, wanted: impl Fn(&VehicleStatus) -> bool) -> Result<VehicleStatus> {
-        self.ask_until(b's', vehicle, |answer, written| {
+        self.ask_until(&[b's', vehicle], |answer, written| {
             let status = VehicleStatus::decode(written.first_chunk()?);
             (answer == 32 && wanted(&status)).then_some(status)
         })
     }
 
     fn wait_for_position(&self, vehicle: u8, wanted: impl Fn(&LocalPosition) -> bool) -> Result<()> {
-        self.ask_until(b'p', vehicle, |answer, written| {
+        self.ask_until(&[b'p', vehicle], |answer, written| {
             let position = LocalPosition::decode(written.first_chunk()?);
             (answer == 36 && wanted(&position)).then_some(())
         })
@@ -110,8 +106,8 @@ fn a_module_on_a_board_flies_a_vehicle() -> Result<()> {
         fleet.cli(&["deploy", "pilot", "--to", device, "--wait"])?;
         fleet.wait_running(device, "pilot", Limit::seconds(30))?;
         // A line with nothing at its end.
-        assert_eq!(pilot.ask(b's', 0)?.0, Errno::NotFound.code());
-        assert_eq!(pilot.ask(b'a', 1)?.0, Errno::NotFound.code());
+        assert_eq!(pilot.ask(&[b's', 0])?.0, Errno::NotFound.code());
+        assert_eq!(pilot.ask(&[b'a', 1])?.0, Errno::NotFound.code());
 
         let mut line = Line::default();
         let place = line.place().to_string();
@@ -122,7 +118,7 @@ fn a_module_on_a_board_flies_a_vehicle() -> Result<()> {
         })?;
         fleet.wait_running(device, "pilot", Limit::seconds(30))?;
         let quad = Vehicle::start(&python, "quad.py", line.vehicle_port(), &["1", "noise"]);
-        assert_eq!(pilot.ask(b's', 0)?.0, Errno::NotFound.code(), "it is not plugged in yet");
+        assert_eq!(pilot.ask(&[b's', 0])?.0, Errno::NotFound.code(), "it is not plugged in yet");
         line.plug();
         let status = pilot.wait_for_status(0, is_fresh)?;
         assert_eq!((status.vehicle, status.flags & ARMED), (1, 0));
